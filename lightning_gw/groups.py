@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from lightning_gw.gw.result import GWMatrix
+from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 Strength = Literal["none", "weak", "strong"]
