@@ -1,0 +1,219 @@
+"""`gw_matrix`: Gromov-Wasserstein values between all pairs of layers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_gw.gw.bounds import Spectrum, round_down, spectral_bound
+from lightning_gw.gw.result import GWMatrix
+from lightning_gw.gw.search import SearchMatrices, permute_both
+from lightning_gw.gw.solve import PLANS, Effort, PairSolver, chunk_size, sorted_rows_assignments
+from lightning_gw.gw.starts import invert
+from lightning_gw.spaces import Geometry, Spaces, check_representations, make_spaces
+
+Progress = Callable[[int, int], None]
+
+
+def gw_matrix(
+    representations: Mapping[str, Tensor] | Sequence[Tensor],
+    geometry: str | Geometry = "standardized",
+    effort: Effort = "default",
+    warm_start: GWMatrix | None = None,
+    bounds: Literal["fast"] | None = "fast",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> GWMatrix:
+    """Gromov-Wasserstein matrix of all pairs of layers that saw the same inputs.
+
+    For every pair the distortion ``min_p mean (A − B[p][:, p])²`` over permutations of the inputs is searched by batched
+    multi-swap descent from several starts. Values are upper bounds, never above the identity coupling, and come with a
+    certified lower bound, the larger of the third lower bound (Mémoli 2011) and the spectral one.
+
+    Args:
+        representations: Layer name to ``(n, d)`` tensor, or a sequence of them. ``n`` is shared, ``d`` may differ. The
+            work is done on their device.
+        geometry: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, … or a `Geometry` of your own.
+        effort: ``"fast"``, ``"default"`` or ``"high"``.
+        warm_start: Result for the same layers and inputs at an earlier time; its couplings are the only starts besides
+            the identity, which is many times cheaper. Pairs it does not hold are searched from cold.
+        bounds: ``"fast"``, or None for no bounds (they are 0 then).
+        seed: Seed of everything random inside; the global generators are never touched.
+        progress: Called with (work done, work in all).
+
+    Returns:
+        GWMatrix, float64 on the host. Layers with NaN, infinite or constant values are named in its `degenerate`, and
+        their rows are NaN.
+
+    Raises:
+        ValueError: For unknown options, no layers, different ``n``, or fewer than 4 inputs.
+        TypeError: For complex or boolean representations.
+    """
+    started = time.perf_counter()
+    checked = check_representations(representations)
+    if effort not in PLANS:
+        raise ValueError(f"Unknown effort {effort!r}. Known: {', '.join(PLANS)}.")
+    if bounds not in ("fast", None):
+        raise ValueError(f"Unknown bounds {bounds!r}. Known: 'fast', None.")
+    with full_precision(), torch.no_grad():
+        spaces = make_spaces(checked, geometry)
+        solution = _solve(spaces, effort, warm_start, bounds, seed, progress)
+    return _assemble(tuple(checked), spaces, *solution, seconds=time.perf_counter() - started)
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Autocast and TF32 off: their ten-bit products cannot tell near layers apart."""
+    precision = torch.get_float32_matmul_precision()
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+
+
+def _solve(
+    spaces: Spaces,
+    effort: Effort,
+    warm_start: GWMatrix | None,
+    bounds: str | None,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Index pairs ``(2, P)``, permutations ``(P, n)``, converged, distortions and lower bounds of all pairs."""
+    matrices = spaces.matrices
+    count, n = len(matrices), matrices.shape[-1]
+    first, second = torch.triu_indices(count, count, 1, device=matrices.device)
+    permutations = torch.empty(len(first), n, dtype=torch.int64, device=matrices.device)
+    converged = torch.zeros(len(first), dtype=torch.bool, device=matrices.device)
+    lower = torch.zeros(len(first), dtype=torch.float64, device=matrices.device)
+    if len(first) == 0:
+        return torch.stack([first, second]), permutations, converged, lower, lower
+
+    warm, known = _warm_permutations(warm_start, spaces, first, second)
+    plan = PLANS[effort]
+    cold_steps = 1 + bool(plan.through and count > 2) + plan.anneals
+    total, done = int(known.sum()) + cold_steps * int((~known).sum()), 0
+
+    def report(finished: int) -> None:
+        nonlocal done
+        done += finished
+        if progress is not None:
+            progress(min(done, total), total)
+
+    search = SearchMatrices.of(matrices)
+    needed = torch.ones_like(known) if bounds else ~known
+    sorted_rows = permutations.clone()
+    if bool(needed.any()):
+        sorted_rows[needed], lower[needed] = sorted_rows_assignments(matrices, first[needed], second[needed])
+    if bool(known.any()):
+        solver = PairSolver(search, first[known], second[known], plan, seed, report)
+        permutations[known], converged[known] = solver.polish(warm[known])
+    if not bool(known.all()):
+        solver = PairSolver(search, first[~known], second[~known], plan, seed, report)
+        permutations[~known], converged[~known] = solver.solve(sorted_rows[~known])
+
+    distortion, identity = evaluate(matrices, first, second, permutations)
+    # The search works in float32; the identity is never beaten by rounding.
+    beaten = identity <= distortion
+    permutations[beaten] = torch.arange(n, device=matrices.device)
+    distortion = torch.minimum(distortion, identity)
+    if bounds:
+        norms = matrices.square().mean(dim=(1, 2))
+        lower = torch.maximum(lower, spectral_bound(Spectrum.of(matrices), first, second))
+        lower = torch.minimum(round_down(lower, norms[first] + norms[second]), distortion)
+    else:
+        lower = torch.zeros_like(distortion)
+    return torch.stack([first, second]), permutations, converged, distortion, lower
+
+
+def _warm_permutations(
+    warm_start: GWMatrix | None, spaces: Spaces, first: Tensor, second: Tensor
+) -> tuple[Tensor, Tensor]:
+    """``(P, n)`` earlier permutations and ``(P,)`` whether each is known."""
+    n, device = spaces.matrices.shape[-1], spaces.matrices.device
+    permutations = torch.arange(n, device=device).repeat(len(first), 1)
+    known = torch.zeros(len(first), dtype=torch.bool, device=device)
+    if warm_start is None:
+        return permutations, known
+    if warm_start.couplings.shape[-1] != n:
+        raise ValueError(
+            f"warm_start holds couplings of {warm_start.couplings.shape[-1]} inputs, but the representations have {n}."
+        )
+    position = {name: k for k, name in enumerate(warm_start.layers) if name not in warm_start.degenerate}
+    index = [position.get(name, -1) for name in spaces.layers]
+    for pair, (i, j) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        if index[i] >= 0 and index[j] >= 0:
+            permutations[pair] = torch.from_numpy(warm_start.couplings[index[i], index[j]]).to(device)
+            known[pair] = True
+    return permutations, known
+
+
+def evaluate(matrices: Tensor, first: Tensor, second: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
+    """Distortion at each permutation and at the identity, as direct float64 differences: ``(P,)`` each."""
+    distortion, identity = [], []
+    for chunk in torch.arange(len(first), device=first.device).split(chunk_size(matrices, 2)):
+        a, b = matrices[first[chunk]], matrices[second[chunk]]
+        distortion.append((a - permute_both(b, permutations[chunk])).square().mean(dim=(1, 2)))
+        identity.append((a - b).square().mean(dim=(1, 2)))
+    return torch.cat(distortion), torch.cat(identity)
+
+
+def _assemble(
+    layers: tuple[str, ...],
+    spaces: Spaces,
+    pairs: Tensor,
+    permutations: Tensor,
+    converged: Tensor,
+    distortion: Tensor,
+    lower: Tensor,
+    seconds: float,
+) -> GWMatrix:
+    """Spread the pairs over the full matrix; degenerate layers get NaN and identity couplings."""
+    count, n = len(layers), spaces.matrices.shape[-1]
+    where = np.array([layers.index(name) for name in spaces.layers], dtype=np.int64)
+    usable = len(where)
+    row, column = (where[index] for index in pairs.cpu().numpy())
+
+    def spread(values: Tensor, diagonal: float) -> np.ndarray:
+        full = np.full((count, count), np.nan)
+        full[where, where] = diagonal
+        full[row, column] = full[column, row] = values.cpu().numpy()
+        return full
+
+    couplings = np.broadcast_to(np.arange(n), (count, count, n)).copy()
+    couplings[row, column] = permutations.cpu().numpy()
+    couplings[column, row] = invert(permutations).cpu().numpy()
+    finished = np.zeros((count, count), dtype=bool)
+    finished[where, where] = True
+    finished[row, column] = finished[column, row] = converged.cpu().numpy()
+    variation = np.full(count, np.nan)
+    variation[where] = spaces.variation.cpu().numpy()
+    identity = (
+        torch.empty(0, dtype=torch.float64)
+        if usable < 2
+        else evaluate(
+            spaces.matrices, pairs[0], pairs[1], torch.arange(n, device=pairs.device).repeat(pairs.shape[1], 1)
+        )[1]
+    )
+    return GWMatrix(
+        layers=layers,
+        geometry=spaces.geometry.name,
+        distortion=spread(distortion, 0.0),
+        lower=spread(lower, 0.0),
+        identity=spread(identity, 0.0),
+        couplings=couplings,
+        converged=finished,
+        degenerate=dict(spaces.degenerate),
+        variation=variation if spaces.geometry.name in ("euclidean", "standardized") else None,
+        seconds=seconds,
+    )

@@ -1,0 +1,250 @@
+"""Batched multi-swap descent over permutations, the heart of the solver.
+
+With ``A`` and ``B`` symmetric and zero on the diagonal, the distortion of a permutation ``p`` is a constant minus
+``2 S / n²``, ``S(p) = Σ A ∘ B[p][:, p] + Σ_i F[i, p_i]``; the linear cost ``F`` carries diagonals and anchors. With
+``Bp = B[p][:, p]``, ``Fp = F[:, p]`` and ``M = 2 Bp A + Fp``, exchanging ``p_u`` and ``p_v`` raises ``S`` by exactly
+
+    g_uv = M_uv + M_vu − M_uu − M_vv + 4 A_uv Bp_uv .
+
+One round finds for every input its best partner, keeps the pairs that choose each other, and applies the prefix of them
+(largest gain first) whose joint gain, cross terms included, is largest. ``Bp A`` follows by a low-rank update. With
+annealing, symmetric Gumbel noise is added to the gains before the pairs are chosen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+#: Gains below this, relative to n, are rounding noise of the float32 search.
+GAIN_TOLERANCE = 2e-6
+#: The low-rank updates of ``Bp A`` gather rounding errors; it is computed afresh this often.
+REFRESH_EVERY = 64
+#: Rounds between looks at which pairs still move: each look waits for the device.
+CHECK_EVERY = 8
+
+
+@dataclass(frozen=True)
+class SearchMatrices:
+    """What the search works on: float32, zero diagonal, off-diagonal mean 0, root mean square 1, per layer.
+
+    Attributes:
+        matrices: ``(L, n, n)`` float32.
+        diagonals: ``(L, n)`` float32 diagonals in the same scale, or None where all are constant.
+        scale: ``(L,)`` float64 factor between these matrices and the ones the caller's geometry made.
+    """
+
+    matrices: Tensor
+    diagonals: Tensor | None
+    scale: Tensor
+
+    @staticmethod
+    def of(spaces: Tensor) -> SearchMatrices:
+        """Prepare ``(L, n, n)`` float64 symmetric matrices; no step moves the best permutation of any pair."""
+        n = spaces.shape[-1]
+        diagonal = spaces.diagonal(dim1=1, dim2=2)
+        mean = (spaces.sum(dim=(1, 2)) - diagonal.sum(dim=1)) / (n * (n - 1))
+        centred = spaces - mean[:, None, None]
+        centred.diagonal(dim1=1, dim2=2).zero_()
+        scale = centred.square().mean(dim=(1, 2)).sqrt()
+        scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+        diagonal = diagonal - diagonal.mean(dim=1, keepdim=True)
+        has_diagonal = bool((diagonal.abs().amax(dim=1) > 1e-9 * scale).any())
+        return SearchMatrices(
+            matrices=(centred / scale[:, None, None]).float(),
+            diagonals=(diagonal / scale[:, None]).float() if has_diagonal else None,
+            scale=scale,
+        )
+
+
+class SwapSearch:
+    """Descent state of one batch of pairs of layers.
+
+    Args:
+        first: ``(P, n, n)`` float32 matrices ``A``.
+        second: ``(P, n, n)`` float32 matrices ``B``.
+        permutation: ``(P, n)`` int64 start.
+        linear: ``(P, n, n)`` linear gains ``F``, or None for none.
+    """
+
+    def __init__(self, first: Tensor, second: Tensor, permutation: Tensor, linear: Tensor | None = None) -> None:
+        self.first = first
+        self.second = second
+        self.linear = linear
+        self.permutation = permutation.clone()
+        self.count, self.n = permutation.shape
+        self.swaps = max(1, self.n // 8)
+        self.tolerance = GAIN_TOLERANCE * self.n
+        self._refresh()
+
+    def _refresh(self) -> None:
+        p = self.permutation
+        self.permuted = permute_both(self.second, p)
+        self.product = torch.bmm(self.permuted, self.first)
+
+    def gains(self) -> Tensor:
+        """``(P, n, n)`` gain in ``S`` of every single swap."""
+        m = 2 * self.product
+        if self.linear is not None:
+            m += self.linear.gather(2, self.permutation[:, None, :].expand(-1, self.n, -1))
+        diagonal = m.diagonal(dim1=1, dim2=2).clone()
+        g = m + m.transpose(1, 2)
+        g.addcmul_(self.first, self.permuted, value=4)
+        g -= diagonal[:, :, None]
+        g -= diagonal[:, None, :]
+        g.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+        return g
+
+    def round(self, noise: Tensor | None = None) -> Tensor:
+        """One round of disjoint swaps.
+
+        Args:
+            noise: ``(P, n, n)`` symmetric noise to add to the gains, or None for pure descent.
+
+        Returns:
+            ``(P,)`` bool: whether the pair still moved.
+        """
+        g = self.gains()
+        if noise is not None:
+            g += noise
+        best, partner = g.max(dim=2)
+        top = best.argmax(dim=1, keepdim=True)  # exact ties may leave no mutual choice: the best pair is always taken
+        partner.scatter_(1, partner.gather(1, top), top)
+        rows = torch.arange(self.n, device=g.device).expand_as(partner)
+        chosen = (partner.gather(1, partner) == rows) & (rows < partner) & (best > self.tolerance)
+        gain, u = torch.where(chosen, best, -torch.inf).topk(self.swaps, dim=1)
+        v = partner.gather(1, u)
+        valid = gain > -torch.inf
+
+        a = self._row_differences(self.first, u, v)
+        b = self._row_differences(self.permuted, u, v)
+        cross = self._column_differences(a, u, v) * self._column_differences(b, u, v)
+        cross = torch.where(valid[:, :, None] & valid[:, None, :], cross, 0.0)
+        joint = torch.where(valid, gain, 0.0) + 2 * cross.tril(-1).sum(dim=2)
+        cumulative = joint.cumsum(dim=1)
+        keep = torch.arange(self.swaps, device=g.device) <= cumulative.argmax(dim=1, keepdim=True)
+        keep = keep & valid
+
+        self._apply(u, v, keep, a, b)
+        return valid[:, 0]
+
+    def _apply(self, u: Tensor, v: Tensor, keep: Tensor, a: Tensor, b: Tensor) -> None:
+        weight = keep[:, :, None].to(a.dtype)
+        self.product.baddbmm_((b * weight).transpose(1, 2), a, alpha=-1)
+        exchange = torch.arange(self.n, device=u.device).repeat(self.count, 1)
+        # Added, not written: a rejected pair may share an index with a kept one and must leave it alone.
+        shift = torch.where(keep, v - u, 0)
+        exchange.scatter_add_(1, u, shift).scatter_add_(1, v, -shift)
+        rows = exchange[:, :, None].expand(-1, -1, self.n)
+        self.product = self.product.gather(1, rows)
+        self.permuted = permute_both(self.permuted, exchange)
+        self.permutation = self.permutation.gather(1, exchange)
+
+    def _row_differences(self, matrix: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        def rows(index: Tensor) -> Tensor:
+            return matrix.gather(1, index[:, :, None].expand(-1, -1, self.n))
+
+        return rows(u) - rows(v)
+
+    def _column_differences(self, matrix: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        def columns(index: Tensor) -> Tensor:
+            return matrix.gather(2, index[:, None, :].expand(-1, matrix.shape[1], -1))
+
+        return columns(u) - columns(v)
+
+    def select(self, index: Tensor) -> None:
+        """Keep only these pairs of the batch."""
+        self.first, self.second = self.first[index], self.second[index]
+        self.permuted, self.product = self.permuted[index], self.product[index]
+        self.permutation = self.permutation[index]
+        if self.linear is not None:
+            self.linear = self.linear[index]
+        self.count = len(index)
+
+
+def permute_both(matrices: Tensor, permutation: Tensor) -> Tensor:
+    """``B[p][:, p]`` for a batch: ``(P, n, n)`` and ``(P, n)`` to ``(P, n, n)``."""
+    n = matrices.shape[-1]
+    rows = matrices.gather(1, permutation[:, :, None].expand(-1, -1, n))
+    return rows.gather(2, permutation[:, None, :].expand(-1, n, -1))
+
+
+def descend(
+    first: Tensor, second: Tensor, permutation: Tensor, linear: Tensor | None = None, rounds: int = 1000
+) -> tuple[Tensor, Tensor]:
+    """Descend from each start until no single swap helps, or for at most `rounds` rounds.
+
+    Args:
+        first: ``(P, n, n)`` float32, zero diagonal.
+        second: ``(P, n, n)`` float32, zero diagonal.
+        permutation: ``(P, n)`` int64 starts.
+        linear: ``(P, n, n)`` linear gains or None.
+        rounds: Most rounds spent on any pair.
+
+    Returns:
+        Permutations ``(P, n)`` and whether each pair ended in a local optimum, ``(P,)`` bool.
+    """
+    search = SwapSearch(first, second, permutation, linear)
+    result = permutation.clone()
+    converged = torch.zeros(len(permutation), dtype=torch.bool, device=permutation.device)
+    alive = torch.arange(len(permutation), device=permutation.device)
+    for done in range(1, rounds + 1):
+        moved = search.round()
+        if done % REFRESH_EVERY == 0:
+            search._refresh()
+        if done % CHECK_EVERY and done != rounds:
+            continue
+        if not bool(moved.all()):
+            still = ~moved
+            result[alive[still]] = search.permutation[still]
+            converged[alive[still]] = True
+            keep = moved.nonzero()[:, 0]
+            alive = alive[keep]
+            if len(alive) == 0:
+                return result, converged
+            search.select(keep)
+    result[alive] = search.permutation
+    return result, converged
+
+
+def anneal(
+    first: Tensor,
+    second: Tensor,
+    permutation: Tensor,
+    linear: Tensor | None,
+    rounds: int,
+    generator: torch.Generator,
+    hot: float = 0.1,
+    cold: float = 0.005,
+) -> Tensor:
+    """Move every pair through `rounds` rounds of cooling noise; descend from what comes out.
+
+    The noise of a round is the same for all pairs, so that a result does not depend on how pairs were batched.
+
+    Args:
+        first: As in `descend`; likewise `second`, `permutation`, `linear`.
+        rounds: Number of rounds.
+        generator: CPU generator the noise is drawn from.
+        hot: First temperature, in units of the mean absolute gain of each pair.
+        cold: Last temperature.
+
+    Returns:
+        ``(P, n)`` permutations, no local optima yet.
+    """
+    search = SwapSearch(first, second, permutation, linear)
+    n = search.n
+    finite = search.gains()
+    finite.diagonal(dim1=1, dim2=2).zero_()
+    unit = finite.abs().sum(dim=(1, 2)) / (n * (n - 1))
+    for done in range(rounds):
+        share = done / max(1, rounds - 1)
+        temperature = unit * (hot * (cold / hot) ** share)
+        uniform = torch.rand(n, n, generator=generator).clamp_(1e-9, 1 - 1e-7)
+        gumbel = -torch.log(-torch.log(uniform))
+        gumbel = (gumbel.triu(1) + gumbel.triu(1).T).to(first.device)
+        search.round(temperature[:, None, None] * gumbel)
+        if (done + 1) % REFRESH_EVERY == 0:
+            search._refresh()
+    return search.permutation
