@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_gw.groups import Groups
+from lightning_gw.groups import Groups, Strength
 from lightning_gw.gw.result import GWMatrix
+from lightning_gw.plain import (
+    integers,
+    metrics_from_json,
+    metrics_to_json,
+    number,
+    numbers,
+    parse_number,
+    parse_numbers,
+    plain,
+)
 from lightning_gw.tracking import Event
 
 FloatArray = NDArray[np.float64]
 
 #: Version of the on-disk form; raised whenever a reader of the old one would misread the new one.
 SCHEMA_VERSION = 1
+#: What precedes the name of a further measure's matrix in the array file.
+MEASURE_PREFIX = "measures/"
+STRENGTHS = get_args(Strength)
 
 
 @dataclass(frozen=True)
@@ -61,3 +74,206 @@ class Record:
         if self.groups.strength == "none":
             return "no groups"
         return f"{self.groups.ranges()}  {self.groups.strength}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the matrices, as plain values that strict JSON can hold (docs/record-schema.md).
+
+        NaN becomes None and an infinity the string ``"inf"`` or ``"-inf"``, because JSON has neither.
+
+        Raises:
+            ValueError: If the matrix names other layers than the record.
+            TypeError: If a metric is no number or a probe value is no plain JSON value; the message names it.
+        """
+        if self.gw.layers != self.layers:
+            raise ValueError(
+                f"The record of step {self.step} names the layers {list(self.layers)}, "
+                f"but its matrix names {list(self.gw.layers)}; they must be the same, in the same order."
+            )
+        return {
+            "schema": SCHEMA_VERSION,
+            "step": int(self.step),
+            "epoch": int(self.epoch),
+            "layers": list(self.layers),
+            "geometry": self.gw.geometry,
+            "groups": _groups_to_json(self.groups),
+            "groups_paired": _groups_to_json(self.groups_paired),
+            "identities": integers(self.identities),
+            "events": [_event_to_json(event) for event in self.events],
+            "growth": numbers(self.growth),
+            "probe": plain(self.probe, "probe"),
+            "metrics": metrics_to_json(self.metrics),
+            "seconds": number(self.seconds),
+            "gw_seconds": number(self.gw.seconds),
+            "degenerate": dict(self.gw.degenerate),
+            "notes": list(self.notes),
+        }
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The matrices, by the names they have in the array file: float64, couplings as int32, flags as bool."""
+        arrays: dict[str, NDArray[Any]] = {
+            "distortion": np.asarray(self.gw.distortion, dtype=np.float64),
+            "lower": np.asarray(self.gw.lower, dtype=np.float64),
+            "identity": np.asarray(self.gw.identity, dtype=np.float64),
+            "couplings": np.asarray(self.gw.couplings, dtype=np.int32),
+            "converged": np.asarray(self.gw.converged, dtype=np.bool_),
+        }
+        if self.gw.variation is not None:
+            arrays["variation"] = np.asarray(self.gw.variation, dtype=np.float64)
+        for name, values in self.measures.items():
+            arrays[MEASURE_PREFIX + name] = np.asarray(values, dtype=np.float64)
+        return arrays
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Record:
+        """Put a record together again from what `to_json` and `arrays` gave; keys it does not know are left alone.
+
+        Args:
+            line: The plain values.
+            arrays: The matrices, by name.
+
+        Raises:
+            SchemaError: If the line was written under a newer schema than this version reads.
+            ValueError: If something is missing or has the wrong form or shape; the message names it.
+        """
+        check_schema(line)
+        try:
+            record = cls._from_parts(line, arrays)
+        except KeyError as error:
+            raise ValueError(f"it lacks {error.args[0]!r}") from error
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"a value has the wrong form ({error})") from error
+        record._check_shapes()
+        return record
+
+    @classmethod
+    def _from_parts(cls, line: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Record:
+        layers = tuple(str(name) for name in line["layers"])
+        variation = arrays.get("variation")
+        gw = GWMatrix(
+            layers=layers,
+            geometry=str(line["geometry"]),
+            distortion=np.asarray(arrays["distortion"], dtype=np.float64),
+            lower=np.asarray(arrays["lower"], dtype=np.float64),
+            identity=np.asarray(arrays["identity"], dtype=np.float64),
+            couplings=np.asarray(arrays["couplings"], dtype=np.int64),
+            converged=np.asarray(arrays["converged"], dtype=np.bool_),
+            degenerate={str(name): str(reason) for name, reason in line.get("degenerate", {}).items()},
+            variation=None if variation is None else np.asarray(variation, dtype=np.float64),
+            seconds=parse_number(line.get("gw_seconds", 0.0)),
+        )
+        return cls(
+            step=int(line["step"]),
+            epoch=int(line["epoch"]),
+            layers=layers,
+            gw=gw,
+            groups=_groups_from_json(line["groups"]),
+            groups_paired=_groups_from_json(line["groups_paired"]),
+            identities=tuple(int(identity) for identity in line["identities"]),
+            events=tuple(_event_from_json(event) for event in line["events"]),
+            growth=parse_numbers(line["growth"]),
+            measures={
+                name.removeprefix(MEASURE_PREFIX): np.asarray(values, dtype=np.float64)
+                for name, values in sorted(arrays.items())
+                if name.startswith(MEASURE_PREFIX)
+            },
+            probe=dict(line["probe"]),
+            metrics=metrics_from_json(line.get("metrics", {})),
+            seconds=parse_number(line.get("seconds", 0.0)),
+            notes=tuple(str(note) for note in line.get("notes", ())),
+        )
+
+    def _check_shapes(self) -> None:
+        size = len(self.layers)
+        gaps = max(size - 1, 0)
+        square = {"distortion": self.gw.distortion, "lower": self.gw.lower, "identity": self.gw.identity}
+        square |= {MEASURE_PREFIX + name: values for name, values in self.measures.items()}
+        shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+        shapes = {name: (values.shape, (size, size)) for name, values in square.items()}
+        shapes["converged"] = (self.gw.converged.shape, (size, size))
+        shapes["couplings"] = (self.gw.couplings.shape, (size, size, *self.gw.couplings.shape[2:3]))
+        if self.gw.variation is not None:
+            shapes["variation"] = (self.gw.variation.shape, (size,))
+        for name, groups in (("groups", self.groups), ("groups_paired", self.groups_paired)):
+            shapes[f"{name}.labels"] = ((len(groups.labels),), (size,))
+            shapes[f"{name}.adjacent"] = (groups.adjacent.shape, (gaps,))
+        shapes["growth"] = (self.growth.shape, (gaps,))
+        for name, (found, expected) in shapes.items():
+            if found != expected:
+                raise ValueError(f"{name} has shape {found}, where {size} layers ask for {expected}")
+
+
+class SchemaError(ValueError):
+    """A record was written under a newer schema than this version can read."""
+
+
+def check_schema(line: Mapping[str, Any]) -> None:
+    """Refuse a line that a newer version wrote, which this one might misread.
+
+    Raises:
+        SchemaError: If it has a newer schema version.
+        ValueError: If it names no schema version.
+    """
+    version = line.get("schema")
+    if not isinstance(version, int):
+        raise ValueError(f"its schema version is {version!r}, where a whole number was expected")
+    if version > SCHEMA_VERSION:
+        raise SchemaError(
+            f"it was written under record schema {version}, and this version of lightning-gw reads up to "
+            f"{SCHEMA_VERSION}; upgrade lightning-gw to read it"
+        )
+
+
+def _groups_to_json(groups: Groups) -> dict[str, Any]:
+    return {
+        "labels": integers(groups.labels),
+        "boundaries": integers(groups.boundaries),
+        "adjacent": numbers(groups.adjacent),
+        "strength": groups.strength,
+        "contrast": number(groups.contrast),
+        "roughness": number(groups.roughness),
+        "proposed": integers(groups.proposed),
+        "p_value": None if groups.p_value is None else number(groups.p_value),
+        "stability": None if groups.stability is None else numbers(groups.stability),
+    }
+
+
+def _groups_from_json(groups: Mapping[str, Any]) -> Groups:
+    strength = groups["strength"]
+    if strength not in STRENGTHS:
+        raise ValueError(f"strength is {strength!r}, where one of {list(STRENGTHS)} was expected")
+    p_value, stability = groups.get("p_value"), groups.get("stability")
+    return Groups(
+        labels=tuple(int(label) for label in groups["labels"]),
+        boundaries=tuple(int(boundary) for boundary in groups["boundaries"]),
+        adjacent=parse_numbers(groups["adjacent"]),
+        strength=strength,
+        contrast=parse_number(groups["contrast"]),
+        roughness=parse_number(groups["roughness"]),
+        proposed=tuple(int(boundary) for boundary in groups.get("proposed", ())),
+        p_value=None if p_value is None else parse_number(p_value),
+        stability=None if stability is None else tuple(parse_numbers(stability).tolist()),
+    )
+
+
+def _event_to_json(event: Event) -> dict[str, Any]:
+    return {
+        **asdict(event),
+        "step": int(event.step),
+        "group": int(event.group),
+        "layers": integers(event.layers),
+        "others": integers(event.others),
+        "boundary_from": None if event.boundary_from is None else int(event.boundary_from),
+        "boundary_to": None if event.boundary_to is None else int(event.boundary_to),
+    }
+
+
+def _event_from_json(event: Mapping[str, Any]) -> Event:
+    return Event(
+        kind=event["kind"],
+        step=int(event["step"]),
+        group=int(event["group"]),
+        layers=tuple(int(layer) for layer in event["layers"]),
+        others=tuple(int(other) for other in event.get("others", ())),
+        boundary_from=event.get("boundary_from"),
+        boundary_to=event.get("boundary_to"),
+    )
