@@ -1,0 +1,108 @@
+"""The comparison picture: timelines of all runs as small multiples on the same axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lightning_gw.figures.matrix import new_figure, plain
+from lightning_gw.figures.metrics import accuracy_names, metric_series
+from lightning_gw.figures.style import INK, QUIET, StepAxis, thinned
+from lightning_gw.figures.timeline import draw_strips
+from lightning_gw.record import Record
+
+_SEED_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+
+
+def draw_comparison(
+    runs: Mapping[str, Mapping[int, Sequence[Record]]],
+    *,
+    accuracy: str | None = None,
+    title: str = "Where groups form, by training strategy",
+) -> Figure:
+    """Draw the timelines of several strategies and seeds side by side.
+
+    Args:
+        runs: Strategy name to seed to that run's looks. A run without looks leaves its cell empty and says so.
+        accuracy: Name of the metric to draw at the end of every row; the run's own choice when None.
+        title: What the picture shows.
+
+    Returns:
+        A figure with one row a strategy and one column a seed, all on the same step axis, and accuracy at the end.
+
+    Raises:
+        ValueError: If no run holds a look.
+    """
+    steps = [record.step for seeds in runs.values() for history in seeds.values() for record in history]
+    if not steps:
+        raise ValueError("A comparison needs at least one look; none of the runs holds any.")
+    seeds = sorted({seed for by_seed in runs.values() for seed in by_seed})
+    scale = StepAxis.of(steps)
+    limits = scale.edges(sorted(set(steps)))[[0, -1]]
+    figure = new_figure(2.6 + 3.4 * (len(seeds) + 1), 1.9 + 2.0 * len(runs))
+    grid = figure.add_gridspec(len(runs), len(seeds) + 1)
+    for row, (strategy, by_seed) in enumerate(runs.items()):
+        last_row = row == len(runs) - 1
+        for column, seed in enumerate(seeds):
+            axes = figure.add_subplot(grid[row, column])
+            if row == 0:
+                axes.set_title(f"seed {seed}", loc="left", fontsize=10.5, color=QUIET)
+            if history := by_seed.get(seed, ()):
+                draw_strips(axes, history, scale)
+                shown = thinned(len(history[-1].layers), 6)
+                axes.set_yticks(shown, [f"{layer + 1}" for layer in shown])
+            else:
+                axes.set_yticks([])
+                _say(axes, "no looks recorded")
+            axes.set_xlim(*limits)
+            _label_steps(axes, scale, sorted(set(steps)), last_row)
+            if column == 0:
+                axes.set_ylabel(f"{strategy}\nlayer", fontsize=10.5, color=INK, parse_math=False)
+            plain(axes)
+        axes = figure.add_subplot(grid[row, len(seeds)])
+        _draw_accuracy(axes, by_seed, scale, accuracy)
+        axes.set_xlim(*limits)
+        _label_steps(axes, scale, sorted(set(steps)), last_row)
+        plain(axes)
+        if row == 0:
+            axes.set_title("accuracy", loc="left", fontsize=10.5, color=QUIET)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold", color=INK, parse_math=False)
+    figure.supxlabel(
+        "How to read: each panel is one run; training goes right, depth goes down, layers of one colour form a group.\n"
+        "Full colour is strong, hatched weak, grey no groups; dark lines are boundaries. All panels share their axes.",
+        fontsize=9.5,
+        color=QUIET,
+        ha="left",
+        x=0.01,
+    )
+    return figure
+
+
+def _label_steps(axes: Axes, scale: StepAxis, steps: list[int], named: bool) -> None:
+    at, texts = scale.ticks(steps, most=6)
+    axes.set_xticks(at, texts if named else [""] * len(texts))
+    if named:
+        axes.set_xlabel("training step", fontsize=10, color=QUIET)
+
+
+def _draw_accuracy(axes: Axes, by_seed: Mapping[int, Sequence[Record]], scale: StepAxis, accuracy: str | None) -> None:
+    drawn = False
+    for (seed, history), colour in zip(sorted(by_seed.items()), _SEED_COLOURS * len(by_seed), strict=False):
+        series = metric_series(history)
+        for name in accuracy_names(series, accuracy, most=1):
+            steps, values = zip(*series[name], strict=True)
+            axes.plot(scale.position(steps), values, color=colour, linewidth=1.8, label=f"seed {seed}")
+            drawn = True
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
+    if drawn:
+        axes.legend(fontsize=9.5, frameon=False, loc="lower right")
+    else:
+        axes.set_yticks([])
+        _say(axes, "no accuracy logged")
+
+
+def _say(axes: Axes, message: str) -> None:
+    axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", fontsize=10, color=QUIET)

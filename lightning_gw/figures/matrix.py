@@ -1,0 +1,143 @@
+"""The matrix picture: every layer against every other, GW above the diagonal and the paired measure below."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import Normal, Stroke
+from numpy.typing import NDArray
+
+from lightning_gw.figures.style import (
+    COLORMAP,
+    INK,
+    NO_EVIDENCE,
+    QUIET,
+    group_colour,
+    group_identities,
+    runs_of_layers,
+    short_names,
+    thinned,
+    viewable,
+)
+from lightning_gw.gw.result import GWMatrix
+from lightning_gw.record import Record
+from lightning_gw.sentences import paired_name, plural
+
+#: Up to this many layers the cells hold their values; beyond, the digits would no longer be readable.
+VALUES_UP_TO = 12
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of its own, without pyplot: nothing global is touched, and nothing has to be closed."""
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def title_and_reading(figure: Figure, axes: Axes, title: str, reading: str) -> None:
+    """What the picture shows, above it, and one line on how to read it, below."""
+    axes.set_title(title, loc="left", fontsize=13, color=INK, fontweight="bold", pad=10, parse_math=False)
+    figure.supxlabel(reading, fontsize=9.5, color=QUIET, ha="left", x=0.01, parse_math=False)
+
+
+def plain(axes: Axes) -> None:
+    """No frame, quiet ticks, and names shown as they are: a layer's name is never read as mathematics."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=9.5, labelcolor=INK)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_parse_math(False)
+
+
+def both_witnesses(gw: GWMatrix) -> NDArray[np.float64]:
+    """``(L, L)`` similarities: GW above the diagonal, the identity coupling of the same matrices below."""
+    return np.asarray(np.triu(gw.similarity) + np.tril(gw.identity_similarity, -1))
+
+
+def draw_matrix(record: Record) -> Figure:
+    """Draw the similarity of every layer to every other at one look.
+
+    The scale runs from 0 to 1 whatever the record holds, so that the pictures of all steps and runs compare.
+
+    Args:
+        record: The look.
+
+    Returns:
+        A figure: GW above the diagonal, the paired measure below, groups outlined in their lasting colours.
+
+    Raises:
+        ValueError: If the record's geometry has no unit scale and no exact conversion to one that has.
+    """
+    gw, count = viewable(record.gw), len(record.layers)
+    figure = new_figure(8.2, 8.0)
+    axes = figure.add_subplot()
+    values = both_witnesses(gw)
+    axes.set_facecolor(NO_EVIDENCE)
+    image = axes.imshow(np.ma.masked_invalid(values), cmap=COLORMAP, vmin=0, vmax=1, interpolation="nearest")
+    if count <= VALUES_UP_TO:
+        _write_values(axes, values)
+    _outline_groups(axes, record)
+    names, shown = short_names(record.layers), thinned(count, 25)
+    axes.set_xticks(shown, [names[i] for i in shown], rotation=55, ha="right", rotation_mode="anchor")
+    axes.set_yticks(shown, [names[i] for i in shown])
+    axes.set_xlabel("layer, in depth order", fontsize=10, color=QUIET)
+    axes.set_ylabel("layer, in depth order", fontsize=10, color=QUIET)
+    plain(axes)
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
+    bar.set_label("similarity (1 = probe inputs arranged alike)", fontsize=10, color=QUIET)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=9.5, length=0)
+    title_and_reading(figure, axes, matrix_title(record), _reading(record, gw))
+    return figure
+
+
+def matrix_title(record: Record) -> str:
+    """What the matrix shows, in one line."""
+    groups = record.groups
+    if groups.strength == "none":
+        return f"Step {record.step}: no groups, similarity falls off smoothly with depth"
+    return f"Step {record.step}: {plural(groups.count, 'group')}, {groups.ranges()} ({groups.strength})"
+
+
+def _reading(record: Record, gw: GWMatrix) -> str:
+    lines = [
+        f"How to read: bright squares along the diagonal are layers that arrange the inputs alike. Above the diagonal\n"
+        f"GW similarity at the best matching found (the least it can be), below it the paired view, {paired_name(gw)}."
+    ]
+    if gw.degenerate:
+        left_out = "; ".join(f"{name} ({reason})" for name, reason in gw.degenerate.items())
+        lines.append(f"Grey, left out: {left_out}.")
+    return "\n".join(lines)
+
+
+def _write_values(axes: Axes, values: NDArray[np.float64]) -> None:
+    for (row, column), value in np.ndenumerate(values):
+        if row != column and np.isfinite(value):
+            colour = INK if value > 0.5 else "white"
+            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color=colour)
+
+
+def _outline_groups(axes: Axes, record: Record) -> None:
+    if record.groups.strength == "none":
+        return
+    identities = group_identities(record)
+    for group, first, last in runs_of_layers(record.groups):
+        if group < 0:
+            continue
+        size = last - first + 1
+        outline = Rectangle(
+            (first - 0.5, first - 0.5),
+            size,
+            size,
+            fill=False,
+            linewidth=3.2,
+            edgecolor=group_colour(identities[group]),
+            linestyle="-" if record.groups.strength == "strong" else (0, (2.2, 1.2)),
+            path_effects=[Stroke(linewidth=6.5, foreground="white"), Normal()],
+            zorder=3,
+            clip_on=False,
+        )
+        outline.set_gid(f"group-{identities[group]}")
+        axes.add_patch(outline)

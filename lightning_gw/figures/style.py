@@ -1,0 +1,135 @@
+"""What all pictures share: colours, the names of layers as labels, and the scale of the step axis."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_gw.groups import Groups
+from lightning_gw.gw.result import UNIT_SCALE_GEOMETRIES, GWMatrix
+from lightning_gw.record import Record
+
+#: Okabe and Ito's colours, told apart without colour vision, ordered so that neighbours differ in lightness too. Their
+#: black is left out: it draws boundaries.
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+INK = "#1b1f24"
+QUIET = "#59626d"
+NO_EVIDENCE = "#d3d7dc"
+#: Magnitudes: perceptually uniform and readable without colour vision.
+COLORMAP = "cividis"
+
+
+def group_colour(identity: int) -> str:
+    """The colour a group keeps for life, from its lasting identity."""
+    return OKABE_ITO[identity % len(OKABE_ITO)]
+
+
+def pale(colour: str, towards: str = "#ffffff", amount: float = 0.62) -> str:
+    """A colour mixed with a background, for groups that stand out weakly."""
+    own, other = (tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in (colour, towards))
+    return "#" + "".join(f"{round(a + (b - a) * amount):02x}" for a, b in zip(own, other, strict=True))
+
+
+def group_identities(record: Record) -> tuple[int, ...]:
+    """The lasting identity of every group of a look; the group's index where no tracker gave it one."""
+    return record.identities or tuple(range(record.groups.count))
+
+
+def runs_of_layers(groups: Groups) -> list[tuple[int, int, int]]:
+    """Every group as unbroken stretches ``(group, first layer, last layer)``; degenerate layers interrupt a group."""
+    stretches: list[tuple[int, int, int]] = []
+    for layer, label in enumerate(groups.labels):
+        if stretches and stretches[-1][0] == label and stretches[-1][2] == layer - 1:
+            stretches[-1] = (label, stretches[-1][1], layer)
+        else:
+            stretches.append((label, layer, layer))
+    return stretches
+
+
+def viewable(gw: GWMatrix) -> GWMatrix:
+    """The matrix in a geometry whose distortions read as similarities between 0 and 1.
+
+    Raises:
+        ValueError: If its geometry has no unit scale and no exact conversion to one that has.
+    """
+    return gw if gw.geometry in UNIT_SCALE_GEOMETRIES else gw.to("standardized")
+
+
+def short_names(layers: Sequence[str], longest: int = 16) -> tuple[str, ...]:
+    """Layer names as axis labels: numbered from 1, without the path that all of them share.
+
+    Args:
+        layers: Full names, such as ``model.blocks.3``.
+        longest: Longest name that is kept whole; longer ones lose their left part, which says least.
+
+    Returns:
+        Labels such as ``4 blocks.3``, one per layer.
+    """
+    split = [name.split(".") for name in layers]
+    shared = 0
+    while len(split) > 1 and all(len(parts) > shared + 1 and parts[shared] == split[0][shared] for parts in split):
+        shared += 1
+    if shared and all(re.fullmatch(r"\d+", ".".join(parts[shared:])) for parts in split):
+        shared -= 1  # a bare number would be mistaken for the layer's place, which counts from 1
+    labels = []
+    for place, parts in enumerate(split, 1):
+        name = "".join(c if c.isprintable() else "�" for c in ".".join(parts[shared:]))
+        labels.append(f"{place} {name if len(name) <= longest else '…' + name[1 - longest :]}")
+    return tuple(labels)
+
+
+def thinned(count: int, most: int) -> list[int]:
+    """Which of `count` labels to show so that at most `most` appear, evenly spaced and starting with the first."""
+    return list(range(0, count, max(1, math.ceil(count / most))))
+
+
+@dataclass(frozen=True)
+class StepAxis:
+    """Where training steps lie on a picture's x axis.
+
+    Looks are often log-spaced and include step 0, which has no logarithm; position ``log(1 + step / unit)`` is linear
+    near 0 and logarithmic beyond, with no free choice but `unit`, the first positive step.
+
+    Attributes:
+        unit: First positive step for a logarithmic axis; None for a linear one.
+    """
+
+    unit: float | None
+
+    @classmethod
+    def of(cls, steps: Iterable[float]) -> StepAxis:
+        """The axis for looks at these steps: logarithmic where the gaps between them widen, linear elsewhere."""
+        unique = np.unique(np.asarray(list(steps), dtype=float))
+        gaps = np.diff(unique)
+        if gaps.size < 2 or gaps.max() <= 3 * np.median(gaps[: max(1, gaps.size // 2)]):
+            return cls(None)
+        return cls(float(unique[unique > 0].min()))
+
+    def position(self, steps: Iterable[float]) -> NDArray[np.float64]:
+        """Steps → positions along the axis."""
+        values = np.asarray(list(steps), dtype=float)
+        return values if self.unit is None else np.log1p(np.maximum(values, 0) / self.unit)
+
+    def edges(self, steps: Sequence[float]) -> NDArray[np.float64]:
+        """``(len(steps) + 1,)`` positions where one look's column ends and the next begins, halfway between looks."""
+        at = self.position(steps)
+        if at.size == 1:
+            return np.array([at[0] - 0.5, at[0] + 0.5])
+        middle = (at[1:] + at[:-1]) / 2
+        return np.concatenate([[2 * at[0] - middle[0]], middle, [2 * at[-1] - middle[-1]]])
+
+    def ticks(self, steps: Sequence[int], most: int = 12) -> tuple[NDArray[np.float64], list[str]]:
+        """Positions and labels of looks along the axis, thinned until no two of at most `most` crowd each other."""
+        at = self.position(steps)
+        room = (at[-1] - at[0]) / most if at.size > 1 else 0.0
+        kept: list[int] = []
+        for index in reversed(range(at.size)):  # from the end, so that the last look is always named
+            if not kept or at[kept[-1]] - at[index] >= room:
+                kept.append(index)
+        kept.reverse()
+        return at[kept], [f"{steps[index]}" for index in kept]

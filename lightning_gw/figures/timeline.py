@@ -1,0 +1,167 @@
+"""The timeline picture: which group each layer belongs to as training goes on, with accuracy and loss below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from lightning_gw.figures.matrix import new_figure, plain, title_and_reading
+from lightning_gw.figures.metrics import Series, accuracy_names, loss_names, metric_series
+from lightning_gw.figures.style import (
+    INK,
+    NO_EVIDENCE,
+    QUIET,
+    StepAxis,
+    group_colour,
+    group_identities,
+    pale,
+    runs_of_layers,
+    short_names,
+    thinned,
+)
+from lightning_gw.record import Record
+
+_LINES = (INK, "#0072B2", "#D55E00", "#009E73")
+
+
+def draw_timeline(history: Sequence[Record]) -> Figure:
+    """Draw one run's groups over training, and how well it learned on the same axis.
+
+    Args:
+        history: Every look of one run, at least one.
+
+    Returns:
+        A figure: one column a look, one row a layer, each group in the colour it keeps for life; below it the accuracy
+        and loss panels for which the run has scalars.
+
+    Raises:
+        ValueError: If the history is empty.
+    """
+    if not history:
+        raise ValueError("A timeline needs at least one look; this history holds none.")
+    series = metric_series(history)
+    panels = [(label, names) for label, names in _panels(series) if names]
+    layers = len(history[-1].layers)
+    strips = min(6.5, max(2.6, 0.34 * layers))
+    figure = new_figure(9.6, strips + 1.45 * len(panels) + 1.6)
+    grid = figure.add_gridspec(1 + len(panels), 1, height_ratios=[strips, *(1.3 for _ in panels)])
+    axes = figure.add_subplot(grid[0])
+    steps = [record.step for record in history]
+    scale = StepAxis.of(steps)
+    draw_strips(axes, history, scale)
+    names, shown = short_names(history[-1].layers), thinned(layers, 25)
+    axes.set_yticks(shown, [names[i] for i in shown])
+    axes.set_ylabel("layer, depth downwards", fontsize=10, color=QUIET)
+    plain(axes)
+    _legend(axes)
+    lowest = axes
+    for row, (label, chosen) in enumerate(panels, 1):
+        lowest = figure.add_subplot(grid[row], sharex=axes)
+        _draw_series(lowest, series, chosen, scale, label)
+    for upper in figure.axes:
+        upper.tick_params(labelbottom=upper is lowest)
+    at, texts = scale.ticks(steps)
+    axes.set_xticks(at, texts)
+    axes.set_xlim(*scale.edges(steps)[[0, -1]])
+    spacing = "logarithmic" if scale.unit else "linear"
+    lowest.set_xlabel(f"training step ({spacing}; ticks are looks)", fontsize=10, color=QUIET)
+    missing = "" if panels else "\nNeither accuracy nor loss was logged by this run."
+    reading = (
+        "How to read: one column is one look at the network; layers of one colour form a group and keep it for life.\n"
+        f"Dark lines are boundaries; where they step up or down, a boundary moved.{missing}"
+    )
+    title_and_reading(figure, axes, timeline_title(history), reading)
+    return figure
+
+
+def timeline_title(history: Sequence[Record]) -> str:
+    """What the timeline shows, in one line."""
+    last = history[-1]
+    looks = f"{len(history)} looks" if len(history) > 1 else "one look"
+    return f"{looks} up to step {last.step}: {last.summary().replace('  ', ', ')} at the end"
+
+
+def draw_strips(axes: Axes, history: Sequence[Record], scale: StepAxis) -> None:
+    """Draw a run's groups into axes: colours, grey where there are none, boundaries, and a tick at every look."""
+    edges = scale.edges([record.step for record in history])
+    for column, record in enumerate(history):
+        left, width = edges[column], edges[column + 1] - edges[column]
+        for first, last, colour, hatch, name in strips_of(record):
+            bar = axes.bar(
+                left,
+                last - first + 1,
+                width,
+                bottom=first - 0.5,
+                align="edge",
+                color=colour,
+                hatch=hatch,
+                edgecolor="white" if hatch else colour,
+                linewidth=0,
+                zorder=1,
+            )
+            bar[0].set_gid(name)
+    _draw_boundaries(axes, history, edges)
+    layers = len(history[-1].layers)
+    axes.set_ylim(layers - 0.5, -0.5)
+    at = scale.position([record.step for record in history])
+    axes.plot(at, [layers - 0.5] * len(at), "|", color=INK, markersize=7, clip_on=False, zorder=4, gid="looks")
+
+
+def strips_of(record: Record) -> list[tuple[int, int, str, str | None, str]]:
+    """What one column of the timeline holds: ``(first layer, last layer, colour, hatch, name)`` from top to bottom."""
+    identities = group_identities(record)
+    strips: list[tuple[int, int, str, str | None, str]] = []
+    for group, first, last in runs_of_layers(record.groups):
+        if group < 0:
+            strips.append((first, last, "#ffffff", "xx", "degenerate"))
+        elif record.groups.strength == "none":
+            strips.append((first, last, NO_EVIDENCE, None, "none"))
+        else:
+            own, name = group_colour(identities[group]), f"group-{identities[group]}"
+            weak = record.groups.strength == "weak"
+            strips.append((first, last, pale(own) if weak else own, "///" if weak else None, name))
+    return strips
+
+
+def _draw_boundaries(axes: Axes, history: Sequence[Record], edges: NDArray[np.float64]) -> None:
+    for column, record in enumerate(history):
+        for boundary in record.groups.boundaries:
+            y = boundary + 0.5
+            axes.plot([edges[column], edges[column + 1]], [y, y], color=INK, linewidth=2.4, zorder=3, gid="boundary")
+        for event in record.events:
+            if event.kind == "boundary_moved" and event.boundary_from is not None and event.boundary_to is not None:
+                ends = [event.boundary_from + 0.5, event.boundary_to + 0.5]
+                axes.plot([edges[column]] * 2, ends, color=INK, linewidth=2.4, zorder=3, gid="boundary-moved")
+
+
+def _legend(axes: Axes) -> None:
+    example = group_colour(0)
+    handles = [
+        Patch(facecolor=example, label="strong group"),
+        Patch(facecolor=pale(example), edgecolor="white", hatch="///", label="weak"),
+        Patch(facecolor=NO_EVIDENCE, label="no groups"),
+    ]
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9.5, frameon=False)
+
+
+def _panels(series: Series) -> list[tuple[str, list[str]]]:
+    return [("accuracy", accuracy_names(series)), ("loss", loss_names(series))]
+
+
+def _draw_series(axes: Axes, series: Series, chosen: list[str], scale: StepAxis, label: str) -> None:
+    for name, colour in zip(chosen, _LINES, strict=False):
+        steps, values = zip(*series[name], strict=True)
+        marker = "o" if len(steps) <= 40 else None
+        axes.plot(scale.position(steps), values, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=name)
+    axes.set_ylim(*((-0.03, 1.03) if label == "accuracy" else (0, None)))
+    axes.set_ylabel(label, fontsize=10, color=QUIET)
+    axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
+    plain(axes)
+    legend = axes.legend(fontsize=9.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    for text in legend.get_texts():
+        text.set_parse_math(False)

@@ -1,0 +1,217 @@
+"""A run's answer in words: did groups form, where, when, and how far it can be believed.
+
+Everything is made from the records. A claim comes with its strength, and what was not computed is said to be missing.
+Layers are counted from 1 here, as people count; the records count from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lightning_gw.groups import Groups
+from lightning_gw.gw.result import GWMatrix
+from lightning_gw.record import Record
+
+_NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_PAIRED_NAMES = {
+    "standardized": "RSA",
+    "euclidean": "RSA",
+    "dcor": "squared distance correlation",
+    "cka": "linear CKA",
+}
+#: From this factor on, growth of an adjacent distance is worth a sentence; below it, looks differ by as much anyway.
+NOTABLE_GROWTH = 1.1
+
+
+def number_word(count: int) -> str:
+    """A count in words up to twelve, in digits beyond."""
+    return _NUMBERS[count] if 0 <= count < len(_NUMBERS) else str(count)
+
+
+def plural(count: int, noun: str) -> str:
+    """``one layer``, ``nine layers``."""
+    return f"{number_word(count)} {noun}" if count == 1 else f"{number_word(count)} {noun}s"
+
+
+def listed(items: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def paired_name(gw: GWMatrix) -> str:
+    """What the field calls the identity coupling of a matrix's geometry: RSA, linear CKA, ..."""
+    return _PAIRED_NAMES.get(gw.geometry, f"the identity coupling of {gw.geometry}")
+
+
+def describe(history: Sequence[Record]) -> str:
+    """A run's answer in words.
+
+    Args:
+        history: Every look of one run, in the order of training.
+
+    Returns:
+        One paragraph: the groups at the last look with their strength and what supports it, since when they have stood,
+        how the boundaries last moved, which adjacent distance grew most, and which layers were left out.
+    """
+    if not history:
+        return "Nothing was recorded: the run holds no look yet."
+    last = history[-1]
+    sentences = [describe_groups(last, "By")]
+    if last.groups.strength == "none":
+        sentences += _earlier_groups(history)
+    else:
+        sentences += _standing(history)
+        sentences += _readout_warning(last.groups)
+    sentences += growth_sentences(last, history[0].step)
+    sentences += degenerate_sentences(last)
+    return " ".join(sentences)
+
+
+def describe_record(record: Record) -> str:
+    """One look in words: its groups with their strength and support, and which layers were left out."""
+    return " ".join([describe_groups(record, "At"), *degenerate_sentences(record)])
+
+
+def describe_groups(record: Record, preposition: str = "At") -> str:
+    """The groups of one look, how strongly they stand out, and what the paired view and the statistics say.
+
+    Args:
+        record: The look.
+        preposition: ``"At"`` for one look among many, ``"By"`` for the end of a run.
+    """
+    groups, layers = record.groups, len(record.layers)
+    when = f"{preposition} step {record.step}"
+    support = "; ".join([_paired_view(record), p_value_phrase(groups), stability_phrase(groups)])
+    if groups.strength == "none":
+        return (
+            f"No groups: {when[0].lower()}{when[1:]} the {plural(layers, 'layer')} drift smoothly, "
+            f"no boundary stands out ({support})."
+        )
+    doubt = ": it may be drift" if groups.strength == "weak" else ""
+    return (
+        f"{when} the {plural(layers, 'layer')} form {plural(groups.count, 'group')}: "
+        f"{groups.ranges().replace(' | ', ', ')} ({groups.strength}{doubt}; {support})."
+    )
+
+
+def p_value_phrase(groups: Groups) -> str:
+    """The p-value of the roughness, or that there is none."""
+    if groups.p_value is None:
+        return "no p-value computed"
+    return f"p = {groups.p_value:.2g} for roughness under the null"
+
+
+def stability_phrase(groups: Groups) -> str:
+    """How often the least stable boundary returned when the probe was resampled, or that this was not tried."""
+    if groups.stability is None:
+        return "stability not measured"
+    if not groups.stability:
+        return "no boundary whose stability could be measured"
+    return f"every boundary returned in at least {min(groups.stability):.0%} of probe resamples"
+
+
+def contrast_sentence(groups: Groups) -> str:
+    """What the contrast number of a look means."""
+    if not np.isfinite(groups.contrast):
+        return "No boundary was proposed, so there is no contrast to report."
+    return (
+        f"The weakest proposed boundary is {groups.contrast:.2f} times as wide as the median gap inside groups. "
+        "Contrast alone proves nothing: untrained networks show some too."
+    )
+
+
+def growth_sentences(record: Record, start: int) -> list[str]:
+    """Which adjacent distance grew most since the first look, where any grew notably."""
+    growth = np.asarray(record.growth, dtype=float)
+    usable = np.where(np.isfinite(growth), growth, -np.inf)
+    if record.step == start or not usable.size or usable.max() < NOTABLE_GROWTH:
+        return []
+    widest = int(usable.argmax())
+    return [
+        f"Since step {start} the distance between layers {widest + 1} and {widest + 2} grew most, "
+        f"to {growth[widest]:.2g} times what it was."
+    ]
+
+
+def degenerate_sentences(record: Record) -> list[str]:
+    """Which layers were left out of the matrix, and why."""
+    return [
+        f"Layer {record.layers.index(name) + 1} ({name}) was left out: {reason.rstrip('.')}."
+        for name, reason in record.gw.degenerate.items()
+    ]
+
+
+def describe_comparison(histories: Mapping[str, Sequence[Sequence[Record]]]) -> list[str]:
+    """Where the groups of each strategy ended up, one sentence per strategy.
+
+    Args:
+        histories: Strategy name to the histories of its seeds.
+
+    Returns:
+        One sentence per strategy, in the given order: over its seeds, which groups the last look found.
+    """
+    return [f"{strategy}: {_ending(runs)}." for strategy, runs in histories.items()]
+
+
+def _ending(runs: Sequence[Sequence[Record]]) -> str:
+    found: dict[str, int] = {}
+    for history in runs:
+        summary = history[-1].summary().replace("  ", ", ") if history else "nothing recorded"
+        found[summary] = found.get(summary, 0) + 1
+    if len(runs) == 1:
+        return next(iter(found))
+    return "; ".join(f"{summary} in {count} of {len(runs)} runs" for summary, count in found.items()) or "no runs"
+
+
+def _paired_view(record: Record) -> str:
+    ours, paired = record.groups, record.groups_paired
+    if paired.strength == "none":
+        return "the paired view agrees" if ours.strength == "none" else "the paired view sees no groups"
+    if ours.strength != "none" and ours.boundaries == paired.boundaries:
+        return "the paired view agrees"
+    return f"the paired view sees {paired.ranges().replace(' | ', ', ')}, {paired.strength}"
+
+
+def _standing(history: Sequence[Record]) -> list[str]:
+    last = history[-1]
+    since = last.step
+    for record in reversed(history):
+        if record.groups.strength == "none" or record.groups.boundaries != last.groups.boundaries:
+            break
+        since = record.step
+    sentences = []
+    if since != last.step:
+        sentences.append(f"These groups have stood since step {since}.")
+    elif len(history) > 1:
+        sentences.append("They were first seen at this last look.")
+    moves = [event for record in history for event in record.events if event.kind == "boundary_moved"]
+    if moves and moves[-1].boundary_from is not None and moves[-1].boundary_to is not None:
+        move = moves[-1]
+        sentences.append(
+            f"The last boundary to move went from after layer {moves[-1].boundary_from + 1} "
+            f"to after layer {moves[-1].boundary_to + 1} at step {move.step}."
+        )
+    return sentences
+
+
+def _earlier_groups(history: Sequence[Record]) -> list[str]:
+    standing = [record for record in history if record.groups.strength != "none"]
+    if not standing:
+        return []
+    latest = standing[-1]
+    return [
+        f"Groups had been seen before, last at step {latest.step} "
+        f"({latest.groups.ranges().replace(' | ', ', ')}, {latest.groups.strength}), but did not last."
+    ]
+
+
+def _readout_warning(groups: Groups) -> list[str]:
+    used = [i for i, label in enumerate(groups.labels) if label >= 0]
+    if len(groups.boundaries) == 1 and used and groups.boundaries[0] == used[-2 if len(used) > 1 else -1]:
+        return [
+            "A lone boundary before the last layer is what readout collapse looks like, and memorising random labels "
+            "makes one too: read it beside validation accuracy."
+        ]
+    return []
