@@ -227,7 +227,7 @@ def check_representations(
             raise TypeError(f"Layer {name!r} has dtype {x.dtype}; expected real numbers (float or integer).")
         if x.ndim != 2:
             raise ValueError(
-                f"Layer {name!r} has shape {tuple(x.shape)}; expected (n, d), one row per input. Pool or flatten it first."
+                f"Layer {name!r} has shape {tuple(x.shape)}; expected (n, d), one row per input. Pool it first."
             )
         checked[str(name)] = x.detach() if x.is_floating_point() else x.detach().to(torch.float64)
     sizes = {name: len(x) for name, x in checked.items()}
