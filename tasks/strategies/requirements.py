@@ -74,3 +74,14 @@ def stage_ends(task: StagedTask) -> dict[int, int]:
     """The last layer of every planted block, with its stage."""
     last = {stage: layer for layer, stage in enumerate(task.stage_of_layer)}
     return {layer: stage for stage, layer in last.items()}
+
+
+def split_layers(strategy: Callback, task: LayeredTask, lower: int) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The lowest layers and the ones above them; raises a ValueError unless there is at least one of each."""
+    layers = list(task.layers)
+    if not 0 < lower < len(layers):
+        raise ValueError(
+            f"strategy {type(strategy).__name__} was given layers={lower}, but task {type(task).__name__} has "
+            f"{len(layers)} layers: choose 1 to {len(layers) - 1}."
+        )
+    return layers[:lower], layers[lower:]
