@@ -1,0 +1,132 @@
+"""The ``lightning-gw`` command: ``fit``, ``compare``, ``report``.
+
+This file stays light: torch and Lightning cost seconds to import, so each subcommand imports what it needs when it runs
+and ``lightning-gw --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lightning_gw.__about__ import __version__
+from lightning_gw.errors import UsageError, near_names
+
+PROG = "lightning-gw"
+DESCRIPTION = "Watch sub-networks form: Gromov-Wasserstein similarity of a network's layers while it trains."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Arguments after the program's name; those of the process when None.
+
+    Returns:
+        Exit code: 0 when all went well, 1 when a run failed, 2 when the command or a config cannot be used as given,
+        130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # A console script does not look for modules where the user stands, `python -m` does: make both find their code.
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        if arguments[:1] == ["fit"]:
+            return _fit(arguments[1:])
+        options = _parser().parse_args(arguments)
+        return int(options.run(options))
+    except UsageError as error:
+        print(f"{PROG}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fit(arguments: Sequence[str]) -> int:
+    from lightning_gw.fit import fit
+
+    fit(arguments)
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from lightning_gw.compare import compare
+
+    return compare(
+        options.config, out=options.out, workers=options.workers, wandb=options.wandb, dry_run=options.dry_run
+    )
+
+
+def _report(options: argparse.Namespace) -> int:
+    path = Path(options.path)
+    if not path.exists():
+        raise UsageError(f"{path} does not exist. `report` takes the folder of a comparison or of one run.")
+    from lightning_gw.report import write_report
+
+    try:
+        page = write_report(path)
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(str(error)) from error
+    print(f"Open {page.resolve().as_uri()}")
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are one sentence and offer near names."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split(" ") if "unrecognized" in message else []
+        known = [option for action in self._actions for option in action.option_strings]
+        hints = [near_names(word.split("=")[0], known) for word in unknown if word.startswith("-")]
+        raise UsageError(" ".join([message[:1].upper() + message[1:] + ".", *filter(None, hints)]))
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog=PROG, description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="{fit,compare,report}", parser_class=_SubParser)
+
+    # Listed for --help only: main() hands `fit` to LightningCLI, which has its own --help.
+    commands.add_parser("fit", help="train one model, any LightningModule by class path (`fit --help` for its options)")
+
+    compare = commands.add_parser(
+        "compare",
+        help="train every strategy of a config and draw them side by side",
+        description="Train every strategy and seed of CONFIG, each in a process of its own, and write OUT/report.html. "
+        "After an interruption the same command goes on where it stopped.",
+    )
+    compare.add_argument("config", metavar="CONFIG", help="YAML file that names experiments, strategies and seeds")
+    compare.add_argument("--out", metavar="DIR", help="where everything goes (default: `out` of CONFIG)")
+    compare.add_argument(
+        "--workers", type=int, metavar="N", help="runs at a time (default: cores divided by the threads of a run)"
+    )
+    compare.add_argument(
+        "--wandb",
+        choices=["offline", "online", "disabled"],
+        default="offline",
+        help="Weights & Biases: kept on disk (default), sent, or not used",
+    )
+    compare.add_argument("--dry-run", action="store_true", help="check the configs, print the plan and stop")
+    compare.set_defaults(run=_compare)
+
+    report = commands.add_parser(
+        "report",
+        help="rebuild the page of a comparison or of one run from disk",
+        description="Rebuild report.html of a comparison or of one run from what is on disk.",
+    )
+    report.add_argument("path", metavar="PATH", help="folder of a comparison or of a run")
+    report.set_defaults(run=_report)
+    return parser
+
+
+class _SubParser(_Parser):
+    """Takes no unknown options itself, so that near names come from the subcommand the user meant."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
