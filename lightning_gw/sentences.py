@@ -143,6 +143,49 @@ def degenerate_sentences(record: Record) -> list[str]:
     ]
 
 
+def planted_sentence(groups: Groups, planted: Sequence[int]) -> str:
+    """How found boundaries compare with those an experiment built in on purpose.
+
+    Args:
+        groups: What was found.
+        planted: The built-in boundaries, 0-based: "after layer k".
+    """
+    where = f"Planted after {'layer' if len(planted) == 1 else 'layers'} {listed([str(k + 1) for k in planted])}"
+    hits = [k for k in planted if k in groups.boundaries]
+    near = [k for k in planted if k not in hits and {k - 1, k + 1} & set(groups.boundaries)]
+    reached = {k + shift for k in near for shift in (-1, 1)} | set(hits)
+    extra = [k for k in groups.boundaries if k not in reached]
+    parts = ["all found" if len(hits) == len(planted) else f"{number_word(len(hits))} of {len(planted)} found"]
+    if near:
+        parts.append(f"{number_word(len(near))} off by one layer")
+    if extra:
+        parts.append(
+            f"{plural(len(extra), 'boundary').replace('boundarys', 'boundaries')} "
+            f"that {'was' if len(extra) == 1 else 'were'} not planted (after {listed([str(k + 1) for k in extra])})"
+        )
+    return f"{where}: {', '.join(parts)}."
+
+
+def headline(histories: Sequence[Sequence[Record]]) -> str:
+    """The answer of several runs in one sentence: in how many groups stand at the end, and how strongly."""
+    ends = [history[-1].groups.strength for history in histories if history]
+    if not ends:
+        return "Nothing was recorded yet: no run holds a look."
+    counted = {strength: ends.count(strength) for strength in ("strong", "weak", "none")}
+    words = {"strong": "strong groups stand in {}", "weak": "weak ones, which may be drift, in {}"}
+    if not counted["strong"]:
+        words["weak"] = "weak groups, which may be drift, stand in {}"
+    parts = [words[kind].format(number_word(counted[kind])) for kind in words if counted[kind]]
+    drifting = number_word(counted["none"])
+    if not parts:
+        return f"At the end of training no run shows groups: in all {drifting}, the layers drift smoothly."
+    total = "of the one run" if len(ends) == 1 else f"of {number_word(len(ends))} runs"
+    parts[0] += f" {total}"
+    if counted["none"]:
+        parts.append(f"in {drifting} the layers drift smoothly")
+    return f"At the end of training, {listed(parts)}."
+
+
 def describe_comparison(histories: Mapping[str, Sequence[Sequence[Record]]]) -> list[str]:
     """Where the groups of each strategy ended up, one sentence per strategy.
 

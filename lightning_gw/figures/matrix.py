@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.patheffects import Normal, Stroke
 from numpy.typing import NDArray
 
 from lightning_gw.figures.style import (
@@ -126,18 +125,22 @@ def _outline_groups(axes: Axes, record: Record) -> None:
     for group, first, last in runs_of_layers(record.groups):
         if group < 0:
             continue
-        size = last - first + 1
-        outline = Rectangle(
-            (first - 0.5, first - 0.5),
-            size,
-            size,
-            fill=False,
-            linewidth=3.2,
-            edgecolor=group_colour(identities[group]),
-            linestyle="-" if record.groups.strength == "strong" else (0, (2.2, 1.2)),
-            path_effects=[Stroke(linewidth=6.5, foreground="white"), Normal()],
-            zorder=3,
-            clip_on=False,
-        )
-        outline.set_gid(f"group-{identities[group]}")
-        axes.add_patch(outline)
+        corner, size = (first - 0.5, first - 0.5), last - first + 1
+        strong = record.groups.strength == "strong"
+        for name, colour, width, dashes in (
+            ("halo", "white", 6.5, "-"),  # tells the outline from cells of a similar colour
+            (f"group-{identities[group]}", group_colour(identities[group]), 3.2, "-" if strong else (0, (2.2, 1.2))),
+        ):
+            outline = Rectangle(
+                corner,
+                size,
+                size,
+                fill=False,
+                linewidth=width,
+                edgecolor=colour,
+                linestyle=dashes,
+                zorder=3,
+                clip_on=False,
+            )
+            outline.set_gid(name)
+            axes.add_patch(outline)

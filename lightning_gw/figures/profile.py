@@ -48,7 +48,7 @@ def draw_profile(record: Record, start: Record | None = None) -> Figure:
     above.set_ylabel("GW distance to next layer\n(found; no unit)", fontsize=10, color=QUIET)
     above.legend(fontsize=9.5, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     _draw_growth(below, gaps, np.asarray(record.growth, dtype=float))
-    shown = thinned(len(gaps), 16)
+    shown = thinned(len(gaps), 12)
     below.set_xticks(shown, [f"{gap + 1}→{gap + 2}" for gap in shown])
     below.set_xlabel("from layer → to next layer", fontsize=10, color=QUIET)
     above.tick_params(labelbottom=False)

@@ -71,6 +71,8 @@ def draw_timeline(history: Sequence[Record]) -> Figure:
     spacing = "logarithmic" if scale.unit else "linear"
     lowest.set_xlabel(f"training step ({spacing}; ticks are looks)", fontsize=10, color=QUIET)
     missing = "" if panels else "\nNeither accuracy nor loss was logged by this run."
+    if left_out := sorted({name for record in history for name in record.gw.degenerate}):
+        missing += f"\nCrossed out: {', '.join(left_out)}, which could not be measured at some looks."
     reading = (
         "How to read: one column is one look at the network; layers of one colour form a group and keep it for life.\n"
         f"Dark lines are boundaries; where they step up or down, a boundary moved.{missing}"
@@ -100,7 +102,7 @@ def draw_strips(axes: Axes, history: Sequence[Record], scale: StepAxis) -> None:
                 align="edge",
                 color=colour,
                 hatch=hatch,
-                edgecolor="white" if hatch else colour,
+                edgecolor=NO_EVIDENCE if hatch == "xx" else "white" if hatch else colour,
                 linewidth=0,
                 zorder=1,
             )
