@@ -1,0 +1,68 @@
+"""See sub-networks form: Gromov-Wasserstein layer similarity, tracked while a network trains.
+
+    import lightning_gw as lgw
+
+    trainer = Trainer(callbacks=[lgw.GWSimilarity()])
+
+Names are loaded when first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from lightning_gw.__about__ import __version__
+
+if TYPE_CHECKING:
+    from lightning_gw.callback import GWSimilarity
+    from lightning_gw.groups import Groups, find_groups
+    from lightning_gw.gw.matrix import gw_matrix
+    from lightning_gw.gw.result import GWMatrix
+    from lightning_gw.history import History, load_history
+    from lightning_gw.record import Record
+    from lightning_gw.sentences import describe
+    from lightning_gw.tracking import Event, GroupTracker
+
+_HOMES = {
+    "Event": "lightning_gw.tracking",
+    "GWMatrix": "lightning_gw.gw.result",
+    "GWSimilarity": "lightning_gw.callback",
+    "GroupTracker": "lightning_gw.tracking",
+    "Groups": "lightning_gw.groups",
+    "History": "lightning_gw.history",
+    "Record": "lightning_gw.record",
+    "describe": "lightning_gw.sentences",
+    "find_groups": "lightning_gw.groups",
+    "gw_distance": "lightning_gw.gw.general",
+    "gw_matrix": "lightning_gw.gw.matrix",
+    "load_history": "lightning_gw.history",
+}
+
+__all__ = [
+    "Event",
+    "GWMatrix",
+    "GWSimilarity",
+    "GroupTracker",
+    "Groups",
+    "History",
+    "Record",
+    "__version__",
+    "describe",
+    "find_groups",
+    "gw_distance",
+    "gw_matrix",
+    "load_history",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next access finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,184 @@
+"""Looks at the network: settles layers and probe once, then brings their representations whenever asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from torch import nn
+
+from lightning_gw.activations import Activations, capture
+from lightning_gw.forward import ProbeStep, call_forward
+from lightning_gw.layers import choose_layers, match_layers
+from lightning_gw.pooling import Pooling
+from lightning_gw.probe import Balance, Probe, ProbeError, draw_probe
+from lightning_gw.undisturbed import undisturbed
+
+
+class Observer:
+    """The probe, the layers, and the way the one goes through the other.
+
+    Args are those of `GWSimilarity`.
+    """
+
+    def __init__(
+        self,
+        layers: str | Sequence[str] | None,
+        probe: Any,
+        probe_size: int | None,
+        probe_batch_size: int | None,
+        balance: Balance | None,
+        pooling: Pooling,
+        probe_step: ProbeStep | None,
+        seed: int,
+    ) -> None:
+        self._asked = layers
+        self._data = probe
+        self._size = probe_size
+        self._batch_size = probe_batch_size
+        self._balance = balance
+        self._pooling = pooling
+        self._probe_step = probe_step
+        self._seed = seed
+        self._modules: tuple[str, ...] = ()
+        self._probe: Probe | None = None
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def probe_hash(self) -> str | None:
+        """SHA-256 of the probe inputs; None before `prepare`."""
+        return None if self._probe is None else self._probe.hash
+
+    def description(self, layers: Sequence[str]) -> dict[str, Any]:
+        """How the layers are looked at, as plain JSON values."""
+        assert self._probe is not None
+        pooling = self._pooling if isinstance(self._pooling, str) else _name(self._pooling)
+        return {
+            "hash": self._probe.hash,
+            "size": self._probe.size,
+            "source": self._probe.source,
+            "pooling": pooling,
+            "layers": list(layers),
+        }
+
+    def prepare(
+        self, trainer: Trainer, module: LightningModule, known_hash: str | None, known_layers: Sequence[str]
+    ) -> list[str]:
+        """Settle the layers and draw the probe.
+
+        Args:
+            trainer: The Trainer, whose data is drawn from.
+            module: The network.
+            known_hash: Hash of the probe that the history so far was made with, if there is one.
+            known_layers: Layers that the history so far was made with.
+
+        Returns:
+            What the user should be warned of.
+
+        Raises:
+            ValueError: If a layer is unknown, or there are too few inputs.
+        """
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+            raise ValueError(
+                "The network has lazy modules that have not seen an input yet. Run one batch through it before fit, as "
+                "Lightning needs too, so that their weights exist when training starts."
+            )
+        known = known_hash or self.probe_hash if known_layers else None
+        self._modules = choose_layers(module) if self._asked is None else match_layers(module, self._asked)
+        source, data = find_data(trainer, self._data)
+        self._probe = draw_probe(
+            data,
+            source=source,
+            size=self._size,
+            batch_size=self._batch_size,
+            balance=self._balance,
+            seed=self._seed,
+        )
+        warnings = list(self._probe.notes)
+        if known is not None and known != self._probe.hash:
+            warnings.append(
+                "The probe inputs are not those that this history began with (their hash changed), so what was found "
+                "before and after step "
+                f"{trainer.global_step} is seen through different inputs. Is the data the same?"
+            )
+        self.notes = tuple(warnings)
+        return warnings
+
+    def observe(self, trainer: Trainer, module: LightningModule, known_layers: Sequence[str]) -> Activations:
+        """Run the probe through the network, which afterwards is what it was before.
+
+        Args:
+            trainer: The Trainer, which moves batches and sets the precision.
+            module: The network.
+            known_layers: Layers of the looks before, which fix what is looked at; empty at the first.
+
+        Raises:
+            ValueError: If a layer is silent or its output has no row per input.
+        """
+        assert self._probe is not None
+        with undisturbed(module, trainer):
+            return capture(
+                module,
+                self._modules,
+                self._probe.batches,
+                self._runner(trainer, module),
+                self._pooling,
+                optional=self._asked is None,
+            )
+
+    def _runner(self, trainer: Trainer, module: LightningModule) -> Callable[[Any], Any]:
+        precision = trainer.precision_plugin
+
+        def run(batch: Any) -> Any:
+            # The same way that Lightning's evaluation loop prepares a batch.
+            batch = precision.convert_input(batch)
+            batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
+            batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+            with precision.forward_context():
+                return call_forward(module, batch, self._probe_step)
+
+        return run
+
+
+def find_data(trainer: Trainer, given: Any) -> tuple[str, Any]:
+    """Where the probe is drawn from: what the user gave, else the validation data, else the training data.
+
+    Returns:
+        What it is, in words, and the data.
+
+    Raises:
+        ProbeError: If there is none.
+    """
+    if given is not None and not isinstance(given, str):
+        return "probe data", given
+    if given not in (None, "validation", "val", "train", "training"):
+        raise ProbeError(f"probe={given!r} is not understood; the names are 'validation' and 'train'.")
+    validation = trainer.val_dataloaders
+    if validation is None:
+        validation = _not_yet_loaded(trainer)
+    for name, data in (("validation data", validation), ("training data", trainer.train_dataloader)):
+        wanted = given is None or name.startswith(given[:3])
+        if wanted and data is not None and not _empty(data):
+            return name, data
+    raise ProbeError(
+        "There is no validation and no training data to draw the probe from"
+        if given is None
+        else f"probe={given!r}, but there is no such data" + ". Pass inputs with GWSimilarity(probe=batch or dataset)."
+    )
+
+
+def _not_yet_loaded(trainer: Trainer) -> Any:
+    """Validation data that Lightning has not asked for yet because its first validation is epochs away."""
+    source = getattr(trainer.fit_loop.epoch_loop.val_loop, "_data_source", None)
+    if source is None or source.instance is None or not source.is_defined():
+        return None
+    return source.dataloader()
+
+
+def _empty(data: Any) -> bool:
+    return isinstance(data, list | tuple | dict) and len(data) == 0
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__name__)}"
