@@ -13,7 +13,7 @@ from lightning_gw.gw.result import GWMatrix
 FloatArray = NDArray[np.float64]
 Strength = Literal["none", "weak", "strong"]
 
-#: Exponent on the distances in the modularity cost; 2 emphasises strong contrasts, 1.5 follows weaker structure.
+#: Exponent on the squared distances in the modularity cost; 2 emphasises strong contrasts, 1.5 follows weaker ones.
 DEFAULT_GAMMA = 2.0
 #: A weakest boundary this many times the median distance of the other neighbours is "strong": memorised random labels
 #: reached 1.5, rightly split planted nets began at 2.3 (docs/method.md).
@@ -76,14 +76,14 @@ def find_groups(
     """Contiguous groups of layers, their number not given.
 
     Among all ways to cut the depth into blocks, the one is proposed that maximises the modularity
-    ``Σ_b 1/|b| Σ_{i<j in b} (mean(D^γ) − D^γ_ij)``, found exactly by dynamic programming. Since every matrix has such a
+    ``Σ_b 1/|b| Σ_{i<j in b} (mean(D^γ) − D^γ_ij)`` with ``D`` the squared distances (``2 (1 − similarity)``), found exactly by dynamic programming. Since every matrix has such a
     best cut, also one of pure drift, proposed boundaries whose adjacent distance does not stand out from those inside
     groups are taken back one by one, the least contrasted first; what remains is as strong as its weakest boundary.
 
     Args:
         matrix: A `GWMatrix`, whose `distance` is read, or a symmetric ``(L, L)`` array of distances. A layer whose
             distances are all NaN is left out and gets the label −1.
-        gamma: Exponent on the distances.
+        gamma: Exponent ``γ`` on the squared distances.
         weak: Least contrast of a boundary that is kept.
         strong: Least contrast of the weakest boundary for strength "strong".
 
@@ -102,7 +102,7 @@ def find_groups(
     inner = distances[np.ix_(usable, usable)]
     steps = inner[np.arange(max(len(usable) - 1, 0)), np.arange(1, len(usable))] if len(usable) else np.empty(0)
 
-    proposed = _best_cut(inner**gamma)
+    proposed = _best_cut(inner ** (2 * gamma))
     boundaries, contrast = _prune(proposed, steps, weak)
     strength: Strength = "none" if not boundaries else "strong" if contrast >= strong else "weak"
     labels = np.full(count, -1)
@@ -166,7 +166,7 @@ def check_distances(matrix: ArrayLike) -> FloatArray:
 
 
 def _best_cut(costs: FloatArray) -> list[int]:
-    """Boundaries of the contiguous cut with the highest modularity; of equal cuts the one with fewer early boundaries."""
+    """Boundaries of the contiguous cut with the highest modularity; of equal cuts the one with longer first blocks."""
     count = len(costs)
     if count < 2:
         return []
@@ -193,7 +193,7 @@ def _best_cut(costs: FloatArray) -> list[int]:
 
 
 def _prune(proposed: list[int], steps: FloatArray, weak: float) -> tuple[list[int], float]:
-    """Take back boundaries that do not stand out; what is left, and the contrast of the weakest or of the last taken."""
+    """Take back boundaries that do not stand out; what is left, and the contrast of the weakest (or last taken)."""
     boundaries = list(proposed)
     contrast = float("nan")
     while boundaries:

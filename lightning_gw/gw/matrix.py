@@ -33,7 +33,8 @@ def gw_matrix(
     """Gromov-Wasserstein matrix of all pairs of layers that saw the same inputs.
 
     For every pair the distortion ``min_p mean (A − B[p][:, p])²`` over permutations of the inputs is searched by
-    batched multi-swap descent from several starts. Values are upper bounds, never above the identity coupling, and come with a
+    batched multi-swap descent from several starts. Values are upper bounds, never above the identity coupling, and
+    come with a
     certified lower bound, the larger of the third lower bound (Mémoli 2011) and the spectral one.
 
     Args:
