@@ -111,7 +111,7 @@ class History(Sequence[Record]):
         line = record.to_json()
         # safetensors writes an array's memory as it lies, so views and transposes have to be laid out first.
         content = save_arrays({name: np.ascontiguousarray(values) for name, values in record.arrays().items()})
-        file = folder / _array_file(record.step)
+        file = folder / array_file(record.step)
         line["arrays"] = {"file": file.name, "sha256": hashlib.sha256(content).hexdigest()}
         write_whole(file, content)
         append_line(folder / RECORDS_FILE, line)
@@ -271,7 +271,7 @@ def _reason(error: Exception, last: bool) -> str:
 
 def _read_arrays(folder: Path, line: Mapping[str, Any]) -> dict[str, Any]:
     reference = line["arrays"]
-    name = _array_file(line["step"])
+    name = array_file(line["step"])
     if reference["file"] != name:
         raise ValueError(f"it refers to the array file {reference['file']!r}, where {name!r} was expected")
     try:
@@ -293,7 +293,8 @@ def _parse_metrics(line: Mapping[str, Any]) -> dict[str, Any]:
     return {"step": int(line["step"]), "epoch": int(line["epoch"]), **values}
 
 
-def _array_file(step: int) -> str:
+def array_file(step: int) -> str:
+    """Name of the file that holds the matrices of a step's record."""
     return f"step-{step:08d}.safetensors"
 
 

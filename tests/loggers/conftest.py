@@ -1,0 +1,24 @@
+"""Makes the builder of synthetic records importable, and keeps W&B inside the tests' own folders."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "record"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wandb_stays_in_tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Artifacts are staged under the user's home otherwise."""
+    folder = tmp_path_factory.mktemp("wandb-home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
+            patch.setenv(name, str(folder))
+        patch.setenv("WANDB_SILENT", "true")
+        patch.delenv("WANDB_MODE", raising=False)
+        yield folder

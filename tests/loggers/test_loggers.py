@@ -1,0 +1,397 @@
+"""What loggers wrote is read back from their own files and compared with the history, number by number."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import wandb
+from example_records import STEPS, example_groups, example_history_records, example_record
+from PIL import Image
+from same import assert_same
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from wandb_file import OfflineRun
+
+from lightning_gw import loggers as gw_loggers
+from lightning_gw.history import History, load_history
+from lightning_gw.record import Record
+from lightning_gw.sentences import describe
+
+PACKAGES = ("pytorch_lightning", "lightning.pytorch")
+CONFIG = {"geometry": "standardized", "probe": {"hash": "0f3a", "size": 6}, "layers": ("embedding", "head")}
+
+
+@dataclass
+class Logged:
+    """One run that was logged to W&B, TensorBoard and CSV at once."""
+
+    folder: Path
+    records: list[Record]
+    problems: list[str]
+    wandb_run: OfflineRun
+
+    @property
+    def history(self) -> History:
+        return load_history(self.folder)
+
+
+@pytest.fixture(scope="module", params=PACKAGES)
+def logged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Logged:
+    folder = tmp_path_factory.mktemp("run")
+    classes = importlib.import_module(f"{request.param}.loggers")
+    attached = [
+        classes.WandbLogger(mode="offline", save_dir=folder, project="gw"),
+        classes.TensorBoardLogger(folder / "tensorboard", name="", version=""),
+        classes.CSVLogger(folder / "csv", name="", version=""),
+    ]
+    records = example_history_records(degenerate=0)
+    # The run changes as it goes: no groups at first, and a p-value later.
+    records[0] = replace(records[0], groups=example_groups(records[0].groups.adjacent, (), "none", 0), identities=())
+    records[-1] = replace(records[-1], groups=replace(records[-1].groups, p_value=0.02, roughness=0.4))
+    history = History.open(folder / "gw")
+    problems = gw_loggers.log_config(attached, CONFIG)
+    for record in records:
+        attached[0].log_metrics({"train_loss": 1.0}, step=max(record.step - 1, 0))  # Lightning's rows lie between
+        history.append(record)
+        problems += gw_loggers.log_record(attached, record, history)
+    problems += gw_loggers.log_summary(attached, history)
+    wandb.finish()
+    for logger in attached[1:]:
+        logger.finalize("success")
+    return Logged(folder, records, problems, OfflineRun.read(folder))
+
+
+@pytest.fixture
+def finish_wandb() -> Iterator[None]:
+    yield
+    wandb.finish()
+
+
+def expected_scalars(record: Record, prefix: str = "gw/") -> dict[str, float]:
+    """The keys of the design, written out from the record once more."""
+    size = len(record.layers)
+    paired = [1 - record.gw.identity[i, j] / 2 for i in range(size) for j in range(i + 1, size)]
+    scalars = {
+        "groups/count": len(record.groups.boundaries) + 1,
+        "groups/strength": ("none", "weak", "strong").index(record.groups.strength),
+        "groups/roughness": record.groups.roughness,
+        "paired/groups/count": len(record.groups_paired.boundaries) + 1,
+        "paired/similarity": np.nanmean(paired),
+        "seconds": record.seconds,
+    }
+    if record.groups.p_value is not None:
+        scalars["groups/p_value"] = record.groups.p_value
+    for k, boundary in enumerate(record.groups.boundaries):
+        scalars[f"boundary/{k + 1}"] = boundary + 1
+    for gap in range(size - 1):
+        scalars[f"adjacent/{record.layers[gap]}"] = math.sqrt(record.gw.distortion[gap, gap + 1])
+        scalars[f"growth/{record.layers[gap]}"] = record.growth[gap]
+    return {prefix + key: value for key, value in scalars.items() if math.isfinite(value)}
+
+
+def rows_of_records(run: OfflineRun) -> list[dict[str, Any]]:
+    return [row for row in run.rows if any(key.startswith("gw/") for key in row)]
+
+
+# Weights & Biases
+
+
+def test_every_record_is_one_wandb_row_at_its_step(logged: Logged) -> None:
+    rows = rows_of_records(logged.wandb_run)
+    assert [row["trainer/global_step"] for row in rows] == list(STEPS)
+    assert len(logged.wandb_run.rows) == 2 * len(STEPS), "Lightning's own rows were dropped or merged"
+    assert logged.wandb_run.step_metrics["gw/*"] == "trainer/global_step"
+
+
+def test_every_number_in_wandb_is_that_of_the_history(logged: Logged) -> None:
+    for row, record in zip(rows_of_records(logged.wandb_run), logged.history, strict=True):
+        media = ("gw/similarity.", "gw/timeline.", "gw/matrix.", "gw/events.")
+        numbers = {key: value for key, value in row.items() if key.startswith("gw/") and not key.startswith(media)}
+        assert numbers == pytest.approx(expected_scalars(record), rel=1e-15, abs=0)
+
+
+def test_what_is_not_finite_is_left_out_and_named(logged: Logged) -> None:
+    assert "gw/adjacent/embedding" in logged.problems[0]
+    assert "gw/growth/embedding" in logged.problems[0]
+    assert "gw/groups/roughness" in logged.problems[0]
+    assert "gw/groups/roughness" not in logged.problems[-1]
+    assert len(logged.problems) == len(STEPS), "there are other problems"
+    for row in rows_of_records(logged.wandb_run):
+        assert "gw/adjacent/embedding" not in row
+
+
+def test_the_pictures_are_png_files_that_show_something(logged: Logged) -> None:
+    for key in ("gw/similarity", "gw/timeline"):
+        seen = set()
+        for row, record in zip(rows_of_records(logged.wandb_run), logged.records, strict=True):
+            file = logged.wandb_run.file({"path": row[f"{key}.path"]})
+            content = file.read_bytes()
+            assert content.startswith(b"\x89PNG\r\n\x1a\n")
+            pixels = np.asarray(Image.open(io.BytesIO(content)))
+            assert pixels.shape[0] > 300
+            assert len(np.unique(pixels[::9, ::9].reshape(-1, pixels.shape[-1]), axis=0)) > 10, "the picture is blank"
+            assert row[f"{key}.caption"].startswith(f"step {record.step}: ")
+            seen.add(content)
+        assert len(seen) == len(STEPS), "two steps have the same picture"
+
+
+def test_the_matrix_table_holds_every_pair(logged: Logged) -> None:
+    for row, record in zip(rows_of_records(logged.wandb_run), logged.history, strict=True):
+        table = json.loads(logged.wandb_run.file({"path": row["gw/matrix.path"]}).read_text(), parse_constant=_refuse)
+        cells = [dict(zip(table["columns"], values, strict=True)) for values in table["data"]]
+        size = len(record.layers)
+        pairs = [(i, j) for i in range(size) for j in range(i + 1, size)]
+        assert [(c["layer_a"], c["layer_b"]) for c in cells] == [(record.layers[i], record.layers[j]) for i, j in pairs]
+        for cell, (i, j) in zip(cells, pairs, strict=True):
+            assert cell["converged"] == record.gw.converged[i, j]
+            expected = {
+                "similarity": 1 - record.gw.distortion[i, j] / 2,
+                "similarity_bound": 1 - record.gw.lower[i, j] / 2,
+                "paired": 1 - record.gw.identity[i, j] / 2,
+                "distance": math.sqrt(record.gw.distortion[i, j]),
+                "distance_bound": math.sqrt(record.gw.lower[i, j]),
+                "paired_distance": math.sqrt(record.gw.identity[i, j]),
+                "paired_dcor": record.measures["paired_dcor"][i, j],
+                "paired_cka": record.measures["paired_cka"][i, j],
+            }
+            assert {key: cell[key] for key in expected} == {
+                k: None if math.isnan(v) else v for k, v in expected.items()
+            }
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
+
+
+def test_the_events_table_grows_with_the_run(logged: Logged) -> None:
+    rows = rows_of_records(logged.wandb_run)
+    for count, row in enumerate(rows, start=1):
+        table = json.loads(logged.wandb_run.file({"path": row["gw/events.path"]}).read_text())
+        events = [(record, event) for record in logged.records[:count] for event in record.events]
+        assert [(cells[0], cells[1], cells[-1]) for cells in table["data"]] == [
+            (event.step, event.kind, event.sentence()) for _, event in events
+        ]
+        for cells, (record, event) in zip(table["data"], events, strict=True):
+            named = dict(zip(table["columns"], cells, strict=True))
+            assert named["layers"].split(", ") == [record.layers[layer] for layer in event.layers]
+            moved = (event.boundary_from, event.boundary_to)
+            assert (named["boundary_from"], named["boundary_to"]) == tuple(None if b is None else b + 1 for b in moved)
+    assert len(table["data"]) == 2 * (len(STEPS) - 1)
+
+
+def test_config_summary_and_artifact_are_there(logged: Logged) -> None:
+    run = logged.wandb_run
+    assert run.config["gw"] == json.loads(json.dumps(CONFIG))
+    assert run.summary["gw/final/sentence"] == describe(logged.history)
+    assert run.summary["gw/final/strength"] == "strong"
+    assert run.summary["gw/final/groups"] == logged.records[-1].groups.ranges()
+    assert run.summary["gw/final/step"] == STEPS[-1]
+    (artifact,) = [artifact for artifact in run.artifacts if artifact.type == "gw-history"]
+    assert artifact.name.startswith("gw-history-")
+    sizes = {entry.path: entry.size for entry in artifact.manifest.contents}
+    files = ["history.jsonl", "metrics.jsonl", *(f"step-{step:08d}.safetensors" for step in STEPS)]
+    assert sizes == {name: (logged.folder / "gw" / name).stat().st_size for name in files}
+
+
+def test_the_artifact_is_a_history_that_loads(logged: Logged, tmp_path: Path) -> None:
+    (artifact,) = [artifact for artifact in logged.wandb_run.artifacts if artifact.type == "gw-history"]
+    for entry in artifact.manifest.contents:
+        (tmp_path / entry.path).write_bytes(Path(entry.local_path).read_bytes())
+    assert_same(list(load_history(tmp_path)), logged.records)
+
+
+def test_the_first_keys_to_look_at_come_first() -> None:
+    keys = list(gw_loggers.record_scalars(example_record(10)))
+    assert keys[0] == "groups/count"
+    assert keys.index("groups/strength") < keys.index("boundary/1") < keys.index("adjacent/embedding")
+
+
+@pytest.mark.usefixtures("finish_wandb")
+def test_two_instances_with_their_own_prefix_do_not_mix(tmp_path: Path) -> None:
+    from pytorch_lightning.loggers import WandbLogger
+
+    attached = [WandbLogger(mode="offline", save_dir=tmp_path)]
+    record = example_record(10)
+    for prefix in ("gw/", "gw-decoder/"):
+        assert gw_loggers.log_config(attached, {"prefix": prefix}, prefix) == []
+        gw_loggers.log_record(attached, record, [], prefix)
+    wandb.finish()
+    run = OfflineRun.read(tmp_path)
+    assert [run.config[name]["prefix"] for name in ("gw", "gw-decoder")] == ["gw/", "gw-decoder/"]
+    for row, prefix in zip(run.rows, ("gw/", "gw-decoder/"), strict=True):
+        assert expected_scalars(record, prefix).items() <= row.items()
+        assert row["trainer/global_step"] == 10
+
+
+@pytest.mark.usefixtures("finish_wandb")
+def test_a_disabled_run_takes_everything_and_writes_nothing(tmp_path: Path) -> None:
+    from pytorch_lightning.loggers import WandbLogger
+
+    attached = [WandbLogger(mode="disabled", save_dir=tmp_path)]
+    history = History.open(tmp_path / "gw")
+    history.append(example_record(10, groups=example_groups(np.ones(4), (1,), "weak")))
+    assert gw_loggers.log_config(attached, CONFIG) == []
+    problems = gw_loggers.log_record(attached, history[0], history)
+    assert problems == ["Not logged, because they are not finite: gw/groups/roughness."]
+    assert gw_loggers.log_summary(attached, history) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["gw"]
+
+
+# TensorBoard and CSV
+
+
+def test_every_number_in_tensorboard_is_that_of_the_history(logged: Logged) -> None:
+    events = EventAccumulator(
+        str(logged.folder / "tensorboard"), size_guidance={"scalars": 0, "images": 0, "tensors": 0}
+    )
+    events.Reload()
+    found: dict[int, dict[str, float]] = {step: {} for step in STEPS}
+    for key in events.Tags()["scalars"]:
+        for event in events.Scalars(key):
+            found[event.step][key] = event.value
+    for record in logged.history:
+        expected = {key: float(np.float32(value)) for key, value in expected_scalars(record).items()}
+        assert found[record.step] == pytest.approx(expected, rel=1e-7)
+    for key in ("gw/similarity", "gw/timeline"):
+        images = events.Images(key)
+        assert [image.step for image in images] == list(STEPS)
+        assert all(image.encoded_image_string.startswith(b"\x89PNG") for image in images)
+    texts = {
+        key: events.Tensors(f"gw/{key}/text_summary") for key in ("sentence", "events", "final/sentence", "config")
+    }
+    assert [text.step for text in texts["sentence"]] == list(STEPS)
+    assert [text.step for text in texts["events"]] == list(STEPS[1:])
+    assert texts["final/sentence"][0].tensor_proto.string_val[0].decode() == describe(logged.history)
+    assert '"hash": "0f3a"' in texts["config"][0].tensor_proto.string_val[0].decode()
+
+
+def test_every_number_in_csv_is_that_of_the_history(logged: Logged) -> None:
+    with (logged.folder / "csv" / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(STEPS)
+    for row, record in zip(rows, logged.history, strict=True):
+        numbers = {key: float(value) for key, value in row.items() if value and key != "step"}
+        assert numbers == pytest.approx(expected_scalars(record), rel=1e-15, abs=0)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_csv_is_on_disk_after_every_record(package: str, tmp_path: Path) -> None:
+    logger = importlib.import_module(f"{package}.loggers").CSVLogger(tmp_path, name="", version="")
+    gw_loggers.log_record([logger], example_record(10), [])
+    assert "gw/groups/count" in (tmp_path / "metrics.csv").read_text()
+
+
+# Other loggers, and loggers that fail
+
+
+class Recorder:
+    """A logger that offers Lightning's `log_metrics` and nothing else."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int | None, dict[str, float]]] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.rows.append((step, dict(metrics)))
+
+
+class MLflowLike(Recorder):
+    """As much of Lightning's MLFlowLogger as tells it apart; MLflow itself is no dependency of the tests."""
+
+    class experiment:
+        def log_batch(self) -> None: ...
+
+
+class Failing(Recorder):
+    @property
+    def experiment(self) -> Any:
+        raise ConnectionError("the server does not answer")
+
+
+def test_any_logger_gets_the_scalars() -> None:
+    logger, record = Recorder(), example_record(10)
+    gw_loggers.log_record([logger], record, [])
+    assert logger.rows == [(10, pytest.approx(expected_scalars(record), rel=1e-15))]
+
+
+def test_no_logger_is_no_problem() -> None:
+    history = History(example_history_records(degenerate=0))
+    assert gw_loggers.log_config([], CONFIG) == []
+    assert gw_loggers.log_record([], history[-1], history) == []
+    assert gw_loggers.log_summary([], history) == []
+
+
+def test_a_logger_that_fails_is_named_and_the_others_go_on() -> None:
+    first, last, record = Recorder(), Recorder(), example_record(10, growth=np.ones(4))
+    problems = gw_loggers.log_record([first, Failing(), last], record, [])
+    assert first.rows == last.rows != []
+    assert problems[-1] == ("Failing did not take the record of step 10 (ConnectionError: the server does not answer).")
+    assert "Failing" in gw_loggers.log_config([Failing()], CONFIG)[0]
+    assert "Failing" in gw_loggers.log_summary([Failing()], History([record]))[0]
+
+
+def test_a_config_that_json_cannot_hold_is_named() -> None:
+    (problem,) = gw_loggers.log_config([Recorder()], {"probe": object()})
+    assert "config['probe'] is a object" in problem
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_lightnings_stand_in_loggers_cost_nothing(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dummy = importlib.import_module(f"{package}.loggers.logger").DummyLogger()
+    monkeypatch.setattr("lightning_gw.loggers._to_rgb", lambda _: pytest.fail("a picture was drawn for nobody"))
+    history = History(example_history_records())
+    gw_loggers.log_record([dummy], history[-1], history)
+    assert gw_loggers.log_summary([dummy], history) == []
+
+
+def test_mlflow_keys_hold_only_what_mlflow_allows() -> None:
+    logger, record = MLflowLike(), example_record(10, layers=("body[0]", "body(0)", "naïve", "head"))
+    problems = gw_loggers.log_record([logger], record, [])
+    ((_, row),) = logger.rows
+    assert row["gw/adjacent/body_0_"] == pytest.approx(record.groups.adjacent[0])
+    assert row["gw/adjacent/na_ve"] == pytest.approx(record.groups.adjacent[2])
+    assert [problem for problem in problems if "gw/adjacent/body(0)" in problem]
+
+
+def test_a_picture_that_cannot_be_drawn_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    def broken(_: object) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("lightning_gw.figures.draw_matrix", broken)
+    logger = TensorBoardLogger(tmp_path, name="", version="")
+    problems = gw_loggers.log_record([logger], example_record(10), [])
+    logger.finalize("success")
+    assert "gw/similarity was not drawn: no font" in problems
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert events.Tags()["images"] == ["gw/timeline"]
+    assert events.Scalars("gw/groups/count")[0].value == 3
+
+
+def test_a_geometry_without_similarities_logs_distances_and_says_so() -> None:
+    record = example_record(10)
+    record = replace(record, gw=replace(record.gw, geometry="euclidean", variation=None))
+    logger = Recorder()
+    problems = gw_loggers.log_record([logger], record, [])
+    ((_, row),) = logger.rows
+    assert "gw/paired/similarity" not in row
+    assert row["gw/adjacent/embedding"] == record.groups.adjacent[0]
+    assert any("geometry 'euclidean' has none" in problem for problem in problems)
+
+
+@pytest.mark.usefixtures("finish_wandb")
+def test_a_history_in_memory_says_that_there_is_no_artifact(tmp_path: Path) -> None:
+    from pytorch_lightning.loggers import WandbLogger
+
+    (problem,) = gw_loggers.log_summary([WandbLogger(mode="disabled", save_dir=tmp_path)], History([example_record(0)]))
+    assert "no artifact" in problem
