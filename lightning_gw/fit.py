@@ -6,8 +6,8 @@ import re
 from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from jsonargparse import Namespace
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -43,8 +43,8 @@ def check(arguments: Sequence[str]) -> None:
 class SaveRunConfig(SaveConfigCallback):
     """Saves the merged config into the run folder where there is one, else where Lightning would."""
 
-    def __init__(self, *args: Any, run_dir: str | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, overwrite=True, save_to_log_dir=run_dir is None, **kwargs)
+    def __init__(self, parser: LightningArgumentParser, config: Namespace, run_dir: str | None = None) -> None:
+        super().__init__(parser, config, overwrite=True, save_to_log_dir=run_dir is None)
         self.run_dir = run_dir
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -84,7 +84,7 @@ class FitCLI(LightningCLI):
         """Add ``--run_dir``."""
         parser.add_argument(
             "--run_dir",
-            type=str | None,  # type: ignore[arg-type]
+            type=str | None,
             default=None,
             help="Folder for everything this run leaves behind: config.yaml, checkpoints/, gw/ and the logs of loggers "
             "without a folder of their own.",

@@ -1,0 +1,118 @@
+"""The callback with which a run tells the comparison it belongs to how far it is."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lightning_gw.callback import GWSimilarity
+from lightning_gw.compare.local import PARENT_VARIABLE
+from lightning_gw.record import Record
+
+
+class RunProgress(Callback):
+    """Writes how far training is into a small JSON file, at most twice a second, whole or not at all.
+
+    The file holds ``step``, ``steps`` (planned, or None), ``accuracy``, ``metrics`` (names of all that was logged),
+    ``looks``, ``groups`` and ``seconds``. It reads what the trainer already has and changes nothing.
+
+    A run that belongs to a comparison ends at once when the comparison's process is gone, so that the same command can
+    go on from the last checkpoint without two processes writing to one folder.
+
+    Args:
+        file: Where to write.
+        accuracy: Name of the logged metric to report, or None.
+        every: Seconds between writes.
+    """
+
+    def __init__(self, file: str, accuracy: str | None = None, every: float = 0.5) -> None:
+        self.file = Path(file)
+        self.accuracy = accuracy
+        self.every = every
+        self._parent = int(os.environ.get(PARENT_VARIABLE, "0"))
+        self._process = os.getpid()  # processes that a strategy such as DDP adds have other parents, rightly
+        self._started = time.monotonic()
+        self._written = -math.inf
+        self._value: float | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note the time at which the run was ready to train."""
+        self._started = time.monotonic()
+        self._leave_if_orphaned()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the first step."""
+        self._write(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report, when it is time to."""
+        self._leave_if_orphaned()
+        self._write_if_due(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Stop here too: a validation may be long."""
+        self._leave_if_orphaned()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the metric where it is fresh."""
+        self._write_if_due(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the end, after all other callbacks' last looks."""
+        self._write(trainer)
+
+    def _write_if_due(self, trainer: Trainer) -> None:
+        if time.monotonic() - self._written >= self.every:
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        if self.accuracy in trainer.callback_metrics:
+            self._value = float(trainer.callback_metrics[self.accuracy])
+        history = _history(trainer)
+        content = {
+            "step": trainer.global_step,
+            "steps": _planned_steps(trainer),
+            "accuracy": self._value if self._value is not None and math.isfinite(self._value) else None,
+            "metrics": sorted(trainer.callback_metrics),
+            "looks": len(history),
+            "groups": history[-1].summary() if len(history) else None,
+            "seconds": round(time.monotonic() - self._started, 2),
+        }
+        # Renamed into place, so a reader never sees half of it; not flushed to the disk, since losing it costs nothing.
+        aside = self.file.with_name(f".{self.file.name}.tmp")
+        aside.write_text(json.dumps(content), encoding="utf-8")
+        aside.replace(self.file)
+        self._written = time.monotonic()
+
+    def _leave_if_orphaned(self) -> None:
+        if self._parent and os.getpid() == self._process and os.getppid() != self._parent:
+            print("The comparison this run belongs to is gone; the run stops here and can go on later.", flush=True)
+            sys.stderr.flush()
+            # Not an exception: that would let other callbacks take this step for the end of training.
+            os._exit(3)
+
+
+def _history(trainer: Trainer) -> Sequence[Record]:
+    """What the run's GWSimilarity has found so far."""
+    callbacks: Sequence[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((c.history for c in callbacks if isinstance(c, GWSimilarity) and c.history is not None), ())
+
+
+def _planned_steps(trainer: Trainer) -> int | None:
+    """Optimizer steps of the whole run, or None where that is not known."""
+    if trainer.max_steps > 0:
+        return trainer.max_steps
+    total = trainer.estimated_stepping_batches
+    return int(total) if math.isfinite(total) else None

@@ -1,0 +1,218 @@
+"""The folder of a comparison on disk: whose it is, who is at work in it, what is finished, where a run can go on.
+
+``plan.json`` holds what every run was made from, so that a folder made by another config is recognised.
+``comparison.json`` is what the page reads. ``finished.json`` in a run's folder says that the run ended well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lightning_gw.compare.plan import Plan, PlannedRun
+from lightning_gw.disk import write_whole
+from lightning_gw.errors import UsageError
+
+COMPARISON_SCHEMA = 1
+_PLAN_FILE = "plan.json"
+_LOCK_FILE = ".lock"
+_FINISHED_FILE = "finished.json"
+#: Most lines of difference worth printing between two configs.
+_LINES_SHOWN = 12
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    write_whole(file, json.dumps(content, indent=2, allow_nan=False).encode() + b"\n")
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """A JSON file's mapping, or None where there is no such file or it is damaged."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def claim(plan: Plan) -> None:
+    """Make sure that `plan.out` is this plan's folder, or become its owner where it is new.
+
+    New runs may join a folder; what is there must have been made from the same configs.
+
+    Raises:
+        UsageError: If the folder holds something else; the message shows the difference and offers another folder.
+    """
+    wanted = {run.path: json.loads(json.dumps(run.identity(), default=str)) for run in plan.runs}
+    file = plan.out / _PLAN_FILE
+    if not file.exists():
+        if plan.out.exists() and (not plan.out.is_dir() or any(p.name != _LOCK_FILE for p in plan.out.iterdir())):
+            raise UsageError(
+                f"{plan.out} is not empty and holds no comparison. Give another folder: --out {free_folder(plan.out)}"
+            )
+    else:
+        held = read_json(file)
+        if held is None:
+            raise UsageError(f"{file} is damaged. Give another folder: --out {free_folder(plan.out)}")
+        difference = list(_difference(held["runs"], wanted))
+        if difference:
+            shown = difference[:_LINES_SHOWN]
+            if len(difference) > len(shown):
+                shown.append(f"… and {len(difference) - len(shown)} more")
+            raise UsageError(
+                f"{plan.out} was made by another config. There → now:\n  "
+                + "\n  ".join(shown)
+                + f"\nTo keep it and start anew, give another folder: --out {free_folder(plan.out)}"
+            )
+    write_json(file, {"schema": COMPARISON_SCHEMA, "title": plan.title, "runs": wanted})
+
+
+def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two sets of runs, each change named once however many seeds share it."""
+    told: set[str] = set()
+    for path, old in held.items():
+        if path not in wanted:
+            yield f"{path}: in the folder, no longer in the config"
+            continue
+        before, after = _flat(old), _flat(wanted[path])
+        for key in [*before, *(key for key in after if key not in before)]:
+            if before.get(key) != after.get(key):
+                file, _, option = key.partition("|")
+                change = f"{option}: {before.get(key, 'not set')} → {after.get(key, 'not set')}"
+                # The experiment's own config differs in the same way for every strategy.
+                line = f"{file}: {change}" if file.startswith("1. ") else f"{path.split('/')[0]}, {file}: {change}"
+                line = line.replace("1. ", "", 1).replace("2. ", "", 1)
+                if line not in told:
+                    told.add(line)
+                    yield line
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, str]:
+    flat: dict[str, str] = {"task|task": str(identity["task"])}
+
+    def walk(node: Any, prefix: str) -> None:
+        if isinstance(node, Mapping) and node:
+            for key, value in node.items():
+                walk(value, f"{prefix}.{key}" if not prefix.endswith("|") else f"{prefix}{key}")
+        elif isinstance(node, list) and node:
+            for index, value in enumerate(node):
+                walk(value, f"{prefix}[{index}]")
+        else:
+            flat[prefix] = json.dumps(node)
+
+    for file, content in identity["configs"].items():
+        walk(content, f"{file}|")
+    walk(identity["overrides"], "overrides|")
+    flat.pop("overrides|", None)
+    return flat
+
+
+def free_folder(folder: Path) -> Path:
+    """The first of ``folder-2``, ``folder-3``, ... that does not exist."""
+    number = 2
+    while (candidate := folder.with_name(f"{folder.name}-{number}")).exists():
+        number += 1
+    return candidate
+
+
+def lock(folder: Path, patience: float = 30.0) -> BinaryIO | None:
+    """Keep other comparisons out of a folder until the returned file is closed, here and in all children.
+
+    Runs hold the lock too. When a comparison is killed, its runs notice within a batch and stop; the same command
+    started at once waits for them here rather than train into the same folders.
+
+    Returns:
+        The open lock file, to be handed to child processes; None where the system has no such locks (Windows).
+
+    Raises:
+        UsageError: If another comparison still works there after `patience` seconds.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / _LOCK_FILE).open("a+b")
+    deadline, told = time.monotonic() + patience, False
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError:
+            if time.monotonic() > deadline:
+                file.close()
+                raise UsageError(
+                    f"Another comparison is at work in {folder}. Wait for it, or give another folder: "
+                    f"--out {free_folder(folder)}"
+                ) from None
+            if not told:
+                print(f"Waiting for the runs that are still at work in {folder} ...", flush=True)
+                told = True
+            time.sleep(0.2)
+    os.set_inheritable(file.fileno(), True)
+    return file
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run ended well."""
+    return read_json(folder / _FINISHED_FILE) is not None
+
+
+def finished_seconds(folder: Path) -> float | None:
+    """How long a finished run took, all attempts together; None for one that is not finished."""
+    content = read_json(folder / _FINISHED_FILE)
+    return None if content is None else float(content["seconds"])
+
+
+def mark_finished(folder: Path, seconds: float) -> None:
+    """Say that a run ended well after `seconds`."""
+    write_json(folder / _FINISHED_FILE, {"seconds": round(seconds, 2), "at": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint in a run's folder; a checkpoint cut short by a crash is passed over."""
+    checkpoints = sorted(folder.rglob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    # torch.save writes a zip archive, whose directory comes last: a part of one is no zip.
+    return next((file for file in checkpoints if zipfile.is_zipfile(file)), None)
+
+
+def write_comparison(
+    plan: Plan, states: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = (), file: Path | None = None
+) -> None:
+    """Write ``comparison.json``.
+
+    Args:
+        plan: The plan.
+        states: Run path to its ``status``, ``error`` and ``seconds``.
+        notes: What a reader of the whole comparison must know, in sentences.
+        file: Where to, in place of ``comparison.json`` in the plan's folder.
+    """
+    write_json(
+        file or plan.out / "comparison.json",
+        {
+            "schema": COMPARISON_SCHEMA,
+            "title": plan.title,
+            "notes": list(notes),
+            "runs": [_entry(run) | dict(states[run.path]) for run in plan.runs],
+        },
+    )
+
+
+def _entry(run: PlannedRun) -> dict[str, Any]:
+    return {
+        "strategy": run.strategy,
+        "task": run.task,
+        "seed": run.seed,
+        "path": run.path,
+        "status": "waiting",
+        "error": None,
+        "question": run.question,
+        "planted": None if run.planted is None else list(run.planted),
+        "accuracy": run.accuracy,
+        "seconds": None,
+    }

@@ -1,0 +1,114 @@
+"""What a comparison found, one line per run, read back from what the runs left on disk."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lightning_gw.compare.plan import Plan, PlannedRun
+from lightning_gw.compare.progress import RunState
+from lightning_gw.history import History, load_history
+from lightning_gw.record import Record
+
+_TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def summary_line(run: PlannedRun, state: RunState, history: History | None) -> str:
+    """A run's end: accuracy, and its groups or, where there are none, where its layers moved apart most.
+
+    Args:
+        run: The run as planned.
+        state: How it stands.
+        history: What it recorded, or None where there is nothing to read.
+    """
+    if state.status == "failed":
+        return f"failed: {state.error}"
+    if state.status != "finished":
+        return state.status
+    return f"{_accuracy(run, state)}   {_groups(history)}"
+
+
+def history_of(plan: Plan, run: PlannedRun) -> History | None:
+    """A run's history, or None where it left none."""
+    try:
+        return load_history(plan.out / run.path)
+    except FileNotFoundError:
+        return None
+
+
+def probe_notes(plan: Plan, histories: Sequence[History | None]) -> list[str]:
+    """Whether all runs of a task were looked at through the same probe inputs; a sentence for each task where not.
+
+    Args:
+        plan: The plan.
+        histories: One per run of the plan, in its order.
+    """
+    probes: dict[str, dict[str, list[str]]] = {}
+    for run, history in zip(plan.runs, histories, strict=True):
+        for found in sorted({str(record.probe.get("hash")) for record in history or ()}):
+            probes.setdefault(run.task, {}).setdefault(found, []).append(run.path)
+    return [
+        f"The runs of task {task!r} were looked at through {len(found)} different probes, so their matrices are not "
+        "of the same inputs: " + "; ".join(f"{probe[:8]}: {', '.join(paths)}" for probe, paths in found.items()) + "."
+        for task, found in probes.items()
+        if len(found) > 1
+    ]
+
+
+def log_tail(file: Path, lines: int = 12) -> list[str]:
+    """The last lines of a log that say something: no empty ones, and not what W&B adds when it closes."""
+    if not file.exists():
+        return []
+    with file.open("rb") as stream:
+        stream.seek(0, 2)
+        stream.seek(max(0, stream.tell() - 65536))
+        text = stream.read().decode(errors="replace")
+    plain = [_TERMINAL_CODES.sub("", line).rstrip() for line in text.splitlines()]
+    return [line for line in plain if line and not line.startswith("wandb:")][-lines:]
+
+
+def failure(code: int, log: Path) -> str:
+    """Why a run failed, in one line: what it said last, or which signal ended it."""
+    if code < 0:
+        hint = ", often for want of memory" if code == -9 else ""
+        return f"ended by signal {-code}{hint}"
+    tail = log_tail(log, 40)
+    # A traceback ends in an unindented "SomeError: message"; a usage error is a line of our own.
+    for line in reversed(tail):
+        head = line.split(":")[0]
+        if line.startswith("lightning-gw: ") or (head[-5:] in ("Error", "ption") and " " not in head):
+            return line.removeprefix("lightning-gw: ")
+    return tail[-1] if tail else f"exit code {code}"
+
+
+def _accuracy(run: PlannedRun, state: RunState) -> str:
+    if run.accuracy is None:
+        return ""
+    name = run.accuracy.rsplit("/", 1)[-1]
+    if state.accuracy is not None and math.isfinite(state.accuracy):
+        return f"{name} {state.accuracy:.3f}"
+    near = difflib.get_close_matches(run.accuracy, state.metrics, n=3)
+    logged = ", ".join(near or state.metrics) or "nothing"
+    return f"{name} unknown ({run.accuracy} was never logged; {'near names' if near else 'logged'}: {logged})"
+
+
+def _groups(history: History | None) -> str:
+    if not history:
+        return "no layers were looked at (no GWSimilarity among the callbacks of its config)"
+    last = history[-1]
+    if last.groups.strength == "none":
+        return f"no groups{_largest_growth(last)}"
+    return last.summary()
+
+
+def _largest_growth(record: Record) -> str:
+    growth = np.asarray(record.growth, dtype=float)
+    if not np.isfinite(growth).any():
+        return ""
+    widest = int(np.nanargmax(np.where(np.isfinite(growth), growth, np.nan)))
+    return f"; layers {widest + 1} and {widest + 2} moved apart most (×{growth[widest]:.2f})"
