@@ -76,9 +76,10 @@ def find_groups(
     """Contiguous groups of layers, their number not given.
 
     Among all ways to cut the depth into blocks, the one is proposed that maximises the modularity
-    ``Σ_b 1/|b| Σ_{i<j in b} (mean(D^γ) − D^γ_ij)`` with ``D`` the squared distances (``2 (1 − similarity)``), found exactly by dynamic programming. Since every matrix has such a
-    best cut, also one of pure drift, proposed boundaries whose adjacent distance does not stand out from those inside
-    groups are taken back one by one, the least contrasted first; what remains is as strong as its weakest boundary.
+    ``Σ_b 1/|b| Σ_{i<j in b} (mean(D^γ) − D^γ_ij)`` with ``D`` the squared distances (``2 (1 − similarity)``), found
+    exactly by dynamic programming. Since every matrix has such a best cut, also one of pure drift, proposed boundaries
+    whose adjacent distance does not stand out from those inside groups are taken back one by one, the least contrasted
+    first; what remains is as strong as its weakest boundary.
 
     Args:
         matrix: A `GWMatrix`, whose `distance` is read, or a symmetric ``(L, L)`` array of distances. A layer whose

@@ -141,7 +141,7 @@ def make_spaces(representations: Mapping[str, Tensor], geometry: str | Geometry)
     for name, x in representations.items():
         reason = find_defect(x)
         if reason is None:
-            matrix, variation = _make_space(to_float64(x), geometry)
+            matrix, variation = make_space(to_float64(x), geometry)
             if matrix is None:
                 reason = "all its inputs are equally far apart, so centred distances have no scale"
             else:
@@ -161,28 +161,42 @@ def make_spaces(representations: Mapping[str, Tensor], geometry: str | Geometry)
     )
 
 
-def _make_space(x: Tensor, geometry: Geometry) -> tuple[Tensor | None, Tensor]:
+def make_space(x: Tensor, geometry: Geometry, weights: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
+    """Metric-measure space of one layer.
+
+    Args:
+        x: ``(n, d)`` float64.
+        geometry: How it is made.
+        weights: ``(n,)`` float64 weights adding up to 1; uniform if left out. Means, centring and scale are weighted.
+
+    Returns:
+        The ``(n, n)`` matrix, or None where all inputs are equally far apart and a centred geometry has no scale; and
+        the coefficient of variation of the distances.
+    """
     matrix = geometry.distance(x)
     matrix = (matrix + matrix.T) / 2
     n = len(matrix)
+    if weights is None:
+        weights = torch.full((n,), 1.0 / n, dtype=matrix.dtype, device=matrix.device)
+    mass = weights[:, None] * weights[None, :]
     off_diagonal = ~torch.eye(n, dtype=torch.bool, device=matrix.device)
-    mean = matrix.sum() / (n * n)
-    centred = torch.where(off_diagonal, matrix - matrix[off_diagonal].mean(), torch.zeros_like(matrix))
-    variation = centred.square().mean().sqrt() / mean
+    off_mass = torch.where(off_diagonal, mass, 0.0)
+    mean = (mass * matrix).sum()
+    centred = torch.where(off_diagonal, matrix - (off_mass * matrix).sum() / off_mass.sum(), 0.0)
+    variation = (mass * centred.square()).sum().sqrt() / mean
     if geometry.centring == "offdiagonal":
         matrix = centred
     elif geometry.centring == "double":
-        rows = matrix.mean(dim=0)
-        matrix = matrix - rows[:, None] - rows[None, :] + rows.mean()
-    largest = matrix.abs().max()
+        rows = matrix @ weights
+        matrix = matrix - rows[:, None] - rows[None, :] + rows @ weights
     if geometry.scale == "mean":
-        matrix = matrix / mean
-    elif geometry.scale == "rms":
-        rms = matrix.square().mean().sqrt()
+        return matrix / mean, variation
+    if geometry.scale == "rms":
+        rms = (mass * matrix.square()).sum().sqrt()
         # Equidistant inputs leave nothing but rounding after the mean is taken off.
-        if rms <= 1e-7 * mean.abs() or largest == 0:
+        if rms <= 1e-7 * mean.abs() or rms == 0:
             return None, variation
-        matrix = matrix / rms
+        return matrix / rms, variation
     return matrix, variation
 
 

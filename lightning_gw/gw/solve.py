@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -94,9 +95,7 @@ class PairSolver:
             composed = self._compositions(best)
             best, converged = self._each_chunk(self._better_of, torch.stack([best, composed], dim=1))
         for turn in range(self.plan.anneals):
-            best, converged = self._each_chunk(
-                lambda a, b, f, s, turn=turn: self._anneal(a, b, f, s, turn), best[:, None]
-            )
+            best, converged = self._each_chunk(partial(self._anneal, turn=turn), best[:, None])
         return best, converged
 
     def polish(self, warm: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,141 @@
+"""Groups: planted ones are found, drift has none, and bad matrices are refused by name."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from lightning_gw.groups import find_groups, roughness
+
+
+def blocks(
+    lengths: tuple[int, ...], within: float = 0.2, between: float = 1.0, noise: float = 0.0
+) -> NDArray[np.float64]:
+    """Distances of layers that sit in blocks."""
+    label = np.repeat(np.arange(len(lengths)), lengths)
+    distances = np.where(label[:, None] == label[None, :], within, between)
+    jitter = np.random.default_rng(0).normal(0, noise, distances.shape)
+    distances = np.abs(distances + np.triu(jitter, 1) + np.triu(jitter, 1).T)
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def drift(count: int) -> NDArray[np.float64]:
+    """Distances of layers that move on by equal steps, as on a line that slowly bends."""
+    depth = np.arange(count)
+    return np.asarray(np.sqrt(np.abs(depth[:, None] - depth[None, :])) / np.sqrt(count))
+
+
+@pytest.mark.parametrize(
+    "lengths", [(2, 4, 3), (4, 3, 2), (1, 5), (5, 1, 3), (3, 2, 4, 6), (2, 3, 5, 2, 7, 4), tuple(range(2, 14))]
+)
+def test_planted_blocks_are_found(lengths: tuple[int, ...]) -> None:
+    groups = find_groups(blocks(lengths, noise=0.02))
+    assert groups.boundaries == tuple((np.cumsum(lengths)[:-1] - 1).tolist())
+    assert groups.strength == "strong"
+    assert groups.labels == tuple(np.repeat(np.arange(len(lengths)), lengths).tolist())
+    assert groups.count == len(lengths)
+    assert groups.contrast > 3
+
+
+@pytest.mark.parametrize("count", [3, 4, 9, 24, 200])
+def test_smooth_drift_has_no_groups_although_a_best_cut_exists(count: int) -> None:
+    groups = find_groups(drift(count))
+    assert groups.strength == "none"
+    assert groups.boundaries == ()
+    assert groups.labels == (0,) * count
+    if count > 3:
+        assert groups.proposed
+
+
+def test_a_false_split_is_taken_back_and_the_true_ones_stay() -> None:
+    position = np.cumsum([0, 1, 6, 1, 1, 1, 1, 1, 1, 1, 6, 1])
+    groups = find_groups(np.abs(position[:, None] - position[None, :]) / 10.0, gamma=0.5)
+    assert set(groups.boundaries) == {1, 9}
+    assert groups.strength == "strong"
+
+
+def test_the_cut_is_the_best_of_all_cuts() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        points = generator.normal(size=(7, 2)).cumsum(axis=0)
+        distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        costs = distances**4
+        mean = costs[np.triu_indices(7, 1)].mean()
+
+        def modularity(cuts: tuple[int, ...], costs: NDArray[np.float64] = costs, mean: float = mean) -> float:
+            edges = [0, *[cut + 1 for cut in cuts], 7]
+            return sum(
+                sum(mean - costs[i, j] for i, j in itertools.combinations(range(a, b), 2)) / (b - a)
+                for a, b in itertools.pairwise(edges)
+            )
+
+        every = [cuts for size in range(7) for cuts in itertools.combinations(range(6), size)]
+        assert find_groups(distances).proposed == max(every, key=modularity)
+
+
+def test_scale_does_not_matter() -> None:
+    distances = blocks((2, 4, 3), noise=0.05)
+    one, other = find_groups(distances), find_groups(1e-3 * distances)
+    assert one.boundaries == other.boundaries
+    assert one.contrast == pytest.approx(other.contrast)
+    assert one.roughness == pytest.approx(other.roughness)
+
+
+def test_a_degenerate_layer_is_left_out_and_the_rest_stands() -> None:
+    whole = find_groups(blocks((2, 4, 3)))
+    with_hole = np.insert(np.insert(blocks((2, 4, 3)), 3, np.nan, axis=0), 3, np.nan, axis=1)
+    groups = find_groups(with_hole)
+    assert groups.labels == (0, 0, 1, -1, 1, 1, 1, 2, 2, 2)
+    assert groups.boundaries == (1, 6)
+    assert np.isnan(groups.adjacent[2:4]).all()
+    assert groups.strength == whole.strength
+    assert groups.members() == ((0, 1), (2, 4, 5, 6), (7, 8, 9))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_layers_cannot_stand_out(count: int) -> None:
+    groups = find_groups(1.0 - np.eye(count))
+    assert groups.strength == "none"
+    assert groups.labels == (0,) * count
+    assert len(groups.adjacent) == count - 1
+
+
+def test_all_distances_equal_has_no_groups_and_always_the_same_answer() -> None:
+    first = find_groups(1.0 - np.eye(8))
+    assert first.strength == "none"
+    assert all(find_groups(1.0 - np.eye(8)).proposed == first.proposed for _ in range(3))
+
+
+def test_groups_of_identical_layers_are_strong() -> None:
+    assert find_groups(blocks((3, 3, 2), within=0.0)).boundaries == (2, 5)
+
+
+def test_roughness_sees_jumps_and_not_slow_change() -> None:
+    depth = np.arange(12)
+    assert roughness(np.exp(0.02 * depth**2 - 0.1 * depth)) == pytest.approx(0, abs=1e-9)
+    jump = np.ones(12)
+    jump[5] = np.e
+    # The residuals of a unit impulse about a quadratic: its own leverage is what the fit explains.
+    design = np.vander(depth, 3)
+    residual = (jump > 1) - design @ np.linalg.lstsq(design, (jump > 1).astype(float), rcond=None)[0]
+    assert roughness(jump) == pytest.approx(residual.std())
+    assert np.isnan(roughness([1, 2, np.nan, 3]))
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        (np.zeros((3, 4)), r"square .* got shape \(3, 4\)"),
+        (np.array([[0, 1], [2, 0]]), r"entry \(0, 1\) is 1, but \(1, 0\) is 2"),
+        (np.array([[0, -1], [-1, 0]]), "negative"),
+        (np.array([[0, np.inf], [np.inf, 0]]), "infinite"),
+        (np.array([[0, np.nan, 1], [np.nan, 0, 1], [1, 1, 0]]), r"\(0, 1\) is NaN"),
+    ],
+)
+def test_bad_matrices_are_refused(matrix: NDArray[np.float64], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_groups(matrix)
