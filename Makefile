@@ -1,0 +1,48 @@
+# Everything a newcomer needs: `make demo` and `make test`. Each sets up what it needs, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint wheel clean help
+
+help:
+	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
+	@echo "make test    run the test suite (about 8 minutes)"
+	@echo "make lint    ruff and mypy"
+	@echo "make wheel   build the package into dist/"
+	@echo "make clean   remove the environment and everything built; runs/ stays"
+
+demo: $(VENV)/installed-tasks
+	@$(BIN)/lightning-gw compare configs/compare/demo.yaml
+
+test: $(VENV)/installed-dev
+	@$(BIN)/pytest -m "not slow"
+
+lint: $(VENV)/installed-dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+wheel: $(VENV)/installed-dev
+	@$(BIN)/python -m build --wheel
+
+clean:
+	rm -rf $(VENV) dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# The stamps hold the installation back until the packages asked for change.
+$(VENV)/installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "Installing lightning-gw and what its experiments need (once, about two minutes) ..."
+	@$(INSTALL) --editable '.[tasks]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed-tasks
+	@echo "Installing what the tests need (once) ..."
+	@$(INSTALL) --editable '.[tasks,dev]'
+	@touch $@
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "lightning-gw needs Python 3.11 or newer, this is " + sys.version'
+	@echo "Creating a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
