@@ -1,0 +1,75 @@
+"""The shipped configs: each can be read, and each strategy reaches what it is shown for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("transformers", reason="the language task needs the extra `tasks`")
+
+from lightning_gw.fit import FitCLI, check
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+ALGEBRA = ("stage_supervised", "stage_end", "greedy", "end_to_end")
+LANGUAGE = ("full", "freeze_lower", "train_lower")
+
+
+def config_options(task: str, strategy: str) -> list[str]:
+    return ["-c", str(CONFIGS / f"{task}.yaml"), "-c", str(CONFIGS / "strategies" / f"{strategy}.yaml")]
+
+
+@pytest.mark.parametrize(
+    ("task", "strategy"),
+    [*(("algebra", name) for name in ALGEBRA), *(("language", name) for name in LANGUAGE)],
+)
+def test_config_can_be_read(task, strategy):
+    check(config_options(task, strategy))
+
+
+def train(task: str, strategy: str, seed: int, folder: Path, *more: str) -> FitCLI:
+    options = [f"--seed_everything={seed}", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    return FitCLI.run([*config_options(task, strategy), *options, f"--run_dir={folder}", *more])
+
+
+@pytest.fixture
+def run_dir(tmp_path) -> Iterator[Path]:
+    """A folder that is emptied afterwards: checkpoints of the encoder take 270 MB each."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+def test_strategy_is_added_to_the_callbacks_of_the_base(tmp_path):
+    short = ("--trainer.max_steps=4", "--trainer.val_check_interval=4")
+    cli = train("algebra", "greedy", 0, tmp_path, *short)
+    names = [type(callback).__name__ for callback in cli.trainer.callbacks]
+    assert {"GWSimilarity", "ModelCheckpoint", "Greedy"} <= set(names)
+    assert cli.trainer.global_step == 4
+    assert cli.model.supervision == {1: 0, 5: 1, 8: 2}  # the last phase was reached
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("strategy", "targets"),
+    [
+        ("stage_supervised", {1: 0.99, 2: 0.99, 3: 0.99}),
+        ("stage_end", {1: 0.99, 2: 0.99, 3: 0.99}),
+        ("greedy", {1: 0.93, 2: 0.93, 3: 0.93}),
+        ("end_to_end", {3: 0.99}),
+    ],
+)
+def test_algebra_is_learnt(strategy, targets, seed, run_dir):
+    metrics = train("algebra", strategy, seed, run_dir).trainer.callback_metrics
+    reached = {stage: float(metrics[f"val/accuracy_stage{stage}"]) for stage in targets}
+    assert all(reached[stage] >= target for stage, target in targets.items()), reached
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("strategy", LANGUAGE)
+def test_tweets_are_told_apart_better_than_by_the_majority(strategy, seed, run_dir):
+    metrics = train("language", strategy, seed, run_dir).trainer.callback_metrics
+    assert metrics["val/accuracy"] >= metrics["val/majority"] + 0.04
