@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from lightning_gw.record import Record
 from lightning_gw.rundir import continue_history, run_folder
 from lightning_gw.schedule import Schedule
 from lightning_gw.sentences import describe
+from lightning_gw.trainer_facts import scalar_metrics, total_steps, was_interrupted, why_no_checkpoints
 from lightning_gw.undisturbed import isolated_randomness, plain_tensors
 
 
@@ -31,8 +31,9 @@ class GWSimilarity(Callback):
     At every look, fixed probe inputs go through the network in evaluation mode; the layers' representations are
     compared by Gromov-Wasserstein distance; neighbouring layers that are alike form groups, and groups keep their
     identity from look to look. What is found goes to ``<run folder>/gw`` on disk, to every logger of the Trainer, and
-    as one line to the terminal. Training is not disturbed: weights, optimizer and random states stay what they would have been, to the
-    last bit. There is always a look at the start and at the end of ``fit``, and never two at one step.
+    as one line to the terminal. Training is not disturbed: weights, optimizer and random states stay what they would
+    have been, to the last bit. There is always a look at the start and at the end of ``fit``, and never two at one
+    step.
 
     The state is part of every checkpoint. Resumed training takes up the same groups and history; where the run folder
     is a new one, as loggers with versions make it, the records up to the checkpoint are copied there. To keep one
@@ -109,7 +110,6 @@ class GWSimilarity(Callback):
         self.prefix = prefix if name is None else f"{prefix}{name}/"
         self.verbose = verbose
         self.on_error = on_error
-        self._when = when
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
         self._analysis = Analysis(geometry, effort, warm_start, seed)
@@ -152,7 +152,7 @@ class GWSimilarity(Callback):
             self._note_metrics(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self._schedule.at_checkpoints and self._watching and not _interrupted(trainer):
+        if self._schedule.at_checkpoints and self._watching and not was_interrupted(trainer):
             self._look(trainer, pl_module)
             # Lightning asked for the state before this hook; the checkpoint is to hold what was just found.
             checkpoint["callbacks"][self.state_key] = self.state_dict()
@@ -194,7 +194,7 @@ class GWSimilarity(Callback):
             self._last_step = None
             self._metrics = {}
             self._analysis.reset()
-        self._schedule.plan(_total_steps(trainer))
+        self._schedule.plan(lambda: total_steps(trainer))
         self._before = trainer.global_step
         self._announce_blind_schedule(trainer)
         with isolated_randomness(self.seed), plain_tensors():
@@ -202,12 +202,12 @@ class GWSimilarity(Callback):
             for warning in self._observer.prepare(trainer, module, known, self._analysis.layers):
                 self._warn(warning)
         self._open_history(trainer, loaded)
-        if trainer.is_global_zero:
-            self._log_config(trainer)
         self._watching = True
         # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
         if self._last_step is None:
             self._look(trainer, module, first=True)
+        if trainer.is_global_zero:
+            self._log_config(trainer)
 
     def _look(self, trainer: Trainer, module: LightningModule, first: bool = False) -> None:
         """Look at the network now, unless that was done at this step; on every process alike."""
@@ -229,8 +229,8 @@ class GWSimilarity(Callback):
 
     def _observe(self, trainer: Trainer, module: LightningModule) -> Record:
         started = time.perf_counter()
-        activations = self._observer.observe(trainer, module, self._analysis.layers)
-        self._metrics |= _scalars(trainer.callback_metrics)
+        activations = self._observer.observe(trainer, module)
+        self._metrics |= scalar_metrics(trainer)
         return self._analysis.look(
             activations.representations,
             step=trainer.global_step,
@@ -253,7 +253,7 @@ class GWSimilarity(Callback):
             module.print(f"{self.prefix.rstrip('/')} step {record.step}: {record.summary()}  ({record.seconds:.1f} s)")
 
     def _note_metrics(self, trainer: Trainer) -> None:
-        metrics = _scalars(trainer.callback_metrics)
+        metrics = scalar_metrics(trainer)
         self._metrics |= metrics
         history = self._history
         if history is None or not metrics:
@@ -313,17 +313,10 @@ class GWSimilarity(Callback):
 
     def _announce_blind_schedule(self, trainer: Trainer) -> None:
         """Say once when there will be no checkpoints to look at."""
-        if self._when != "checkpoint" or self._schedule.every is not None:
+        if not self._schedule.at_checkpoints or self._schedule.every is not None:
             return
-        savers = list(trainer.checkpoint_callbacks)
-        reason = ""
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            reason = "fast_dev_run saves none"
-        elif not savers:
-            reason = "this Trainer has no ModelCheckpoint"
-        elif all(getattr(saver, "save_weights_only", False) for saver in savers):
-            reason = "with save_weights_only=True callbacks are not told of them"
-        if reason:
+        reason = why_no_checkpoints(trainer)
+        if reason is not None:
             self._warn(
                 f"GWSimilarity looks whenever a checkpoint is saved, but {reason}; so it will look only at the start "
                 "and at the end. Pass when='log' or every_n_steps=... to look in between."
@@ -349,18 +342,3 @@ class GWSimilarity(Callback):
         if reason not in self._warned:
             self._warned.add(reason)
             rank_zero_warn(message)
-
-
-def _interrupted(trainer: Trainer) -> bool:
-    return str(trainer.state.status).rsplit(".", 1)[-1].lower() == "interrupted"
-
-
-def _total_steps(trainer: Trainer) -> float:
-    total = trainer.estimated_stepping_batches
-    return math.inf if total < 0 else float(total)
-
-
-def _scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The metrics that are single numbers."""
-    single = {name: value for name, value in metrics.items() if getattr(value, "numel", lambda: 1)() == 1}
-    return {name: float(value) for name, value in single.items()}

@@ -150,13 +150,16 @@ def _blocks(named: dict[str, nn.Module]) -> list[str]:
             candidates.append((outermost, size))
     if not candidates:
         return []
-    most = max(size for _, size in candidates)
+
+    def rank(candidate: tuple[list[str], int]) -> tuple[int, int]:
+        # Classes of equal size are nested in one another: shorter names lie further out.
+        return candidate[1], -min(name.count(".") for name in candidate[0])
+
+    best, most = max(candidates, key=rank)
     # Two towers or two stages are not what a person calls the layers, where something in them repeats more often.
-    often = [c for c in candidates if len(c[0]) >= 4 and c[1] >= most / 2]
-    twice = max(len(names) for names, size in candidates if size == most) < 3
-    pool = often if twice and often else candidates
-    # Equal sizes are nested in one another: shorter names lie further out.
-    best, _ = max(pool, key=lambda c: (c[1], -min(name.count(".") for name in c[0])))
+    often = [candidate for candidate in candidates if len(candidate[0]) >= 4 and candidate[1] >= most / 2]
+    if len(best) == 2 and often:
+        best, _ = max(often, key=rank)
     return best
 
 

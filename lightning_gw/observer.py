@@ -86,6 +86,13 @@ class Observer:
             )
         known = known_hash or self.probe_hash if known_layers else None
         self._modules = choose_layers(module) if self._asked is None else match_layers(module, self._asked)
+        before = {name.split("#")[0] for name in known_layers}
+        if not before <= set(self._modules) or (before and self._asked is not None and before != set(self._modules)):
+            raise ValueError(
+                f"The history began with the layers {', '.join(known_layers)}, but now they would be "
+                f"{', '.join(self._modules)}. A history follows one set of layers: use the same layers=..., or start a "
+                "new history without the checkpoint's state."
+            )
         source, data = find_data(trainer, self._data)
         self._probe = draw_probe(
             data,
@@ -105,20 +112,19 @@ class Observer:
         self.notes = tuple(warnings)
         return warnings
 
-    def observe(self, trainer: Trainer, module: LightningModule, known_layers: Sequence[str]) -> Activations:
+    def observe(self, trainer: Trainer, module: LightningModule) -> Activations:
         """Run the probe through the network, which afterwards is what it was before.
 
         Args:
             trainer: The Trainer, which moves batches and sets the precision.
             module: The network.
-            known_layers: Layers of the looks before, which fix what is looked at; empty at the first.
 
         Raises:
             ValueError: If a layer is silent or its output has no row per input.
         """
         assert self._probe is not None
         with undisturbed(module, trainer):
-            return capture(
+            activations = capture(
                 module,
                 self._modules,
                 self._probe.batches,
@@ -126,6 +132,13 @@ class Observer:
                 self._pooling,
                 optional=self._asked is None,
             )
+        if len(activations.representations) < 2:
+            raise ValueError(
+                f"At least 2 layers are needed to compare, but only {len(activations.representations)} put something "
+                f"out ({', '.join(activations.representations) or 'none'}). {' '.join(activations.notes)} Name layers "
+                "with GWSimilarity(layers=[...])."
+            )
+        return activations
 
     def _runner(self, trainer: Trainer, module: LightningModule) -> Callable[[Any], Any]:
         precision = trainer.precision_plugin

@@ -1,0 +1,280 @@
+"""Batches find their way into forward, and what the layers put out is kept by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytorch_lightning
+import torch
+from callback_nets import Block, plain_net
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from lightning_gw.activations import capture
+from lightning_gw.forward import call_forward
+from lightning_gw.undisturbed import undisturbed
+
+X, Y = torch.randn(4, 8), torch.tensor([0, 1, 2, 0])
+
+
+class Recorder(nn.Module):
+    """Keeps what its forward was called with; `signature` is put in front of it by the tests."""
+
+    seen: Any = None
+
+
+def with_forward(function: Any) -> Recorder:
+    return type("Recorder", (Recorder,), {"forward": function})()
+
+
+def one(self: Recorder, x: Tensor) -> None:
+    self.seen = {"x": x}
+
+
+def two(self: Recorder, x: Tensor, y: Tensor) -> None:
+    self.seen = {"x": x, "y": y}
+
+
+def optional(self: Recorder, x: Tensor, mask: Tensor | None = None) -> None:
+    self.seen = {"x": x, "mask": mask}
+
+
+def whole(self: Recorder, batch: Any) -> None:
+    self.seen = batch
+
+
+def keywords(self: Recorder, **inputs: Any) -> None:
+    self.seen = inputs
+
+
+@pytest.mark.parametrize(
+    ("forward", "batch", "expected"),
+    [
+        (one, X, {"x": X}),
+        (one, (X, Y), {"x": X}),
+        (one, [X, Y], {"x": X}),
+        (one, [X], {"x": X}),
+        (one, {"x": X, "y": Y}, {"x": X}),
+        (one, {"inputs": X}, {"x": {"inputs": X}}),
+        (one, ({"x": X, "mask": X}, Y), {"x": X}),
+        (two, (X, Y, Y), {"x": X, "y": Y}),
+        (two, {"y": Y, "x": X, "z": Y}, {"x": X, "y": Y}),
+        (optional, (X, Y), {"x": X, "mask": None}),
+        (optional, {"x": X, "mask": Y, "labels": Y}, {"x": X, "mask": Y}),
+        (whole, (X, Y), (X, Y)),
+        (whole, {"x": X}, {"x": X}),
+        (keywords, {"x": X, "y": Y}, {"x": X, "y": Y}),
+    ],
+)
+def test_forward_gets_what_batch_and_signature_suggest(forward: Any, batch: Any, expected: Any) -> None:
+    module = with_forward(forward)
+    call_forward(module, batch)
+    assert module.seen.keys() == expected.keys() if isinstance(expected, dict) else len(module.seen) == len(expected)
+    pairs = zip(module.seen.values(), expected.values()) if isinstance(expected, dict) else zip(module.seen, expected)
+    assert all(a is b or a.keys() == b.keys() for a, b in pairs)
+
+
+def test_huggingface_batches_pass_by_keyword() -> None:
+    transformers = pytest.importorskip("transformers")
+    module = with_forward(
+        lambda self, input_ids, attention_mask=None: setattr(self, "seen", (input_ids, attention_mask))
+    )
+    call_forward(module, transformers.BatchEncoding({"input_ids": X, "attention_mask": Y, "labels": Y}))
+    assert module.seen[0] is X
+    assert module.seen[1] is Y
+
+
+def test_own_ways_come_first() -> None:
+    module = with_forward(one)
+    assert call_forward(module, X, lambda module, batch: "argument") == "argument"
+    module.probe_step = lambda batch: "method"
+    assert call_forward(module, X) == "method"
+    assert module.seen is None
+
+
+@pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
+def test_a_missing_forward_asks_for_a_probe_step(package: str) -> None:
+    module = pytest.importorskip(package).LightningModule()
+    with pytest.raises(NotImplementedError, match=r"LightningModule defines no forward.*probe_step\(self, batch\)"):
+        call_forward(module, X)
+
+
+def test_a_batch_that_does_not_fit_is_explained() -> None:
+    with pytest.raises(TypeError, match=r"requires 2 arguments \(x, y\), but the batch has 1 elements"):
+        call_forward(with_forward(two), [X])
+    with pytest.raises(TypeError, match=r"requires y, which the batch.*keys x, z"):
+        call_forward(with_forward(two), {"x": X, "z": Y})
+
+
+def look(module: nn.Module, layers: list[str], batches: list[Any], **options: Any) -> Any:
+    with undisturbed(module):
+        return capture(module, layers, batches, lambda batch: call_forward(module, batch), **options)
+
+
+def test_representations_are_what_the_layers_put_out() -> None:
+    net = plain_net()
+    kept = look(net, ["1", "6"], [X[:3], X[3:]]).representations
+    torch.testing.assert_close(kept["1"], net[:2](X))
+    torch.testing.assert_close(kept["6"], net(X))
+    assert not kept["1"].requires_grad
+
+
+class Wrap(nn.Module):
+    def __init__(self, how: Any) -> None:
+        super().__init__()
+        self.how = how
+        self.inner = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.how(self.inner(x))
+
+
+class Outer(nn.Module):
+    def __init__(self, how: Any) -> None:
+        super().__init__()
+        self.wrap = Wrap(how)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.wrap(x)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda h: (h, "cache"),
+        lambda h: (None, (h, h + 1)),
+        lambda h: {"loss": h.sum(), "logits": h},
+        lambda h: {"other": h + 1, "last_hidden_state": h},
+    ],
+    ids=["tuple", "nested tuple", "mapping", "last_hidden_state"],
+)
+def test_outputs_of_every_kind(how: Any) -> None:
+    module = Outer(how)
+    torch.testing.assert_close(look(module, ["wrap"], [X]).representations["wrap"], module.wrap.inner(X))
+
+
+def test_modeloutput_counts_by_its_last_hidden_state() -> None:
+    outputs = pytest.importorskip("transformers.modeling_outputs")
+    module = Outer(lambda h: outputs.BaseModelOutput(last_hidden_state=h[:, None, :], hidden_states=(h + 1,)))
+    torch.testing.assert_close(look(module, ["wrap"], [X]).representations["wrap"], module.wrap.inner(X))
+
+
+def test_a_shared_module_appears_once_per_call() -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = Block(8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.cell(self.cell(self.cell(x)))
+
+    module = Loop()
+    kept = look(module, ["cell"], [X]).representations
+    assert list(kept) == ["cell", "cell#2", "cell#3"]
+    torch.testing.assert_close(kept["cell#2"], module.cell(module.cell(X)))
+
+
+def test_silent_layers_are_errors_when_asked_for_and_notes_otherwise() -> None:
+    net = nn.ModuleDict({"a": nn.Linear(8, 4), "b": nn.Linear(4, 4), "idle": nn.Linear(4, 4)})
+    net.forward = lambda x: net["b"](net["a"](x))
+    with pytest.raises(ValueError, match="'idle' was never called.*Called were: a, b"):
+        look(net, ["a", "b", "idle"], [X])
+    found = look(net, ["a", "b", "idle"], [X], optional=True)
+    assert list(found.representations) == ["a", "b"]
+    assert "never calls them: idle" in found.notes[0]
+
+
+def test_layers_without_a_row_per_input_name_both_shapes() -> None:
+    module = Outer(lambda h: h.mean(0, keepdim=True))
+    with pytest.raises(
+        ValueError, match=r"'wrap' put out shape \(1, 5\); expected one row per probe input, \(4, \.\.\.\)"
+    ):
+        look(module, ["wrap"], [X])
+    assert "(1, 5)" in look(module, ["wrap", "wrap.inner"], [X], optional=True).notes[0]
+
+
+def test_hooks_are_gone_after_an_error() -> None:
+    module = Outer(lambda h: h[:2])
+    with pytest.raises(ValueError, match="wrap"):
+        look(module, ["wrap", "wrap.inner"], [X])
+    assert not any(child._forward_hooks for child in module.modules())
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_padding_and_batch_order_of_pytorchs_transformer(batch_first: bool) -> None:
+    """With a padding mask, its fast path hands hooks nested tensors; padding must not count either way."""
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=batch_first)
+            self.encoder = nn.TransformerEncoder(layer, 2)
+
+        def forward(self, x: Tensor, padding_mask: Tensor) -> Tensor:
+            h = self.encoder(x if batch_first else x.transpose(0, 1), src_key_padding_mask=padding_mask)
+            return h if batch_first else h.transpose(0, 1)
+
+    module = Encoder().eval()
+    x = torch.randn(3, 5, 8)
+    padding = torch.tensor([[0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 0, 0, 0, 1]]).bool()
+    kept = look(module, ["encoder.layers.0", "encoder.layers.1"], [{"x": x, "padding_mask": padding}]).representations
+    for row, length in enumerate((3, 2, 4)):
+        alone = module(x[row : row + 1, :length], padding[row : row + 1, :length])
+        torch.testing.assert_close(kept["encoder.layers.1"][row], alone[0].mean(0))
+
+
+def test_packed_sequences_are_padded_and_masked() -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(8, 6, batch_first=True)
+
+        def forward(self, x: Tensor, lengths: Tensor) -> Any:
+            return self.lstm(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+
+    module = Recurrent()
+    x, lengths = torch.randn(3, 5, 8), torch.tensor([2, 5, 3])
+    kept = look(module, ["lstm"], [{"x": x, "lengths": lengths}]).representations["lstm"]
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(kept[row], module.lstm(x[row : row + 1, :length])[0][0].mean(0))
+
+
+def test_one_dimensional_convolutions_keep_their_channels() -> None:
+    net = nn.Sequential(nn.Conv1d(2, 6, 3), nn.ReLU())
+    x = torch.randn(4, 2, 9)
+    torch.testing.assert_close(look(net, ["0"], [x]).representations["0"], net[0](x).mean(2))
+
+
+def test_a_mask_that_does_not_fit_is_said() -> None:
+    module = Outer(lambda h: h[:, None, :].repeat(1, 3, 1))
+    module.probe_step = lambda batch: module(batch["x"])
+    found = look(module, ["wrap"], [{"x": X, "attention_mask": torch.ones(4, 6, dtype=torch.long)}])
+    assert "6 positions and the output 3" in found.notes[0]
+
+
+def test_unequal_widths_over_batches_name_the_layer() -> None:
+    module = Outer(lambda h: h)
+    module.wrap.inner = nn.Identity()
+    with pytest.raises(ValueError, match="'wrap' gave 3 and 4 values per input"):
+        look(module, ["wrap"], [torch.randn(2, 3), torch.randn(2, 4)], pooling="flatten")
+
+
+def test_compiled_modules_still_fire() -> None:
+    net = plain_net()
+    compiled = torch.compile(net, backend="eager")
+    compiled(X)  # warm: hooks added now would silently not fire
+    torch.testing.assert_close(look(compiled, ["1", "6"], [X]).representations["1"], net[:2](X))
+
+
+def test_lightning_modules_probe_through_their_forward(tmp_path: Any) -> None:
+    class Silent(pytorch_lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = plain_net()
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.log("seen", x.sum())  # would raise outside a Trainer's loops
+            return self.net(x)
+
+    assert list(look(Silent(), ["net.1", "net.3"], [(X, Y)]).representations) == ["net.1", "net.3"]

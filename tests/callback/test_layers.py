@@ -1,0 +1,112 @@
+"""Which modules count as layers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from callback_nets import Block, ResNet
+from torch import nn
+
+from lightning_gw.layers import choose_layers, match_layers, named_layers
+
+
+def residual_mlp() -> nn.Module:
+    net = nn.Module()
+    net.embed = nn.Embedding(11, 12)
+    net.blocks = nn.ModuleList(Block() for _ in range(9))
+    net.heads = nn.ModuleList(nn.Sequential(nn.LayerNorm(12), nn.Linear(12, 11)) for _ in range(9))
+    return net
+
+
+def bert() -> nn.Module:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=30, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32
+    )
+    return transformers.BertModel(config)
+
+
+def towers() -> nn.Module:
+    def tower() -> nn.Module:
+        one = Tower()
+        one.blocks = nn.ModuleList(Block() for _ in range(3))
+        return one
+
+    class Tower(nn.Module):
+        pass
+
+    net = nn.Module()
+    net.left, net.right = tower(), tower()
+    return net
+
+
+@pytest.mark.parametrize(
+    ("net", "expected"),
+    [
+        pytest.param(residual_mlp(), ["embed", *(f"blocks.{k}" for k in range(9))], id="residual MLP"),
+        pytest.param(ResNet(), ["layer1.0", "layer1.1", "layer2.0", "layer2.1"], id="ResNet"),
+        pytest.param(
+            nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32), 3, enable_nested_tensor=False),
+            ["layers.0", "layers.1", "layers.2"],
+            id="TransformerEncoder",
+        ),
+        pytest.param(
+            nn.Sequential(
+                nn.Linear(4, 4), nn.ReLU(), nn.Dropout(), nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)
+            ),
+            ["2", "5", "6"],
+            id="Sequential",
+        ),
+        pytest.param(
+            nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Sequential(nn.Linear(4, 4), nn.Tanh())),
+            ["0.1", "1.1"],
+            id="nested Sequential",
+        ),
+        pytest.param(
+            nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), nn.ReLU(), nn.Linear(4, 4)),
+            ["1", "2"],
+            id="spectral norm",
+        ),
+        pytest.param(towers(), [f"{side}.blocks.{k}" for side in ("left", "right") for k in range(3)], id="two towers"),
+    ],
+)
+def test_chooses_what_a_person_would(net: nn.Module, expected: list[str]) -> None:
+    assert list(choose_layers(net)) == expected
+
+
+def test_bert_gives_embeddings_and_layers() -> None:
+    assert choose_layers(bert()) == ("embeddings", "encoder.layer.0", "encoder.layer.1", "encoder.layer.2")
+
+
+def test_a_shared_activation_does_not_stand_for_the_layers_it_follows() -> None:
+    relu = nn.ReLU()
+    net = nn.Sequential(nn.Linear(4, 4), relu, nn.Linear(4, 4), relu)
+    assert choose_layers(net) == ("0", "2")
+
+
+def test_one_layer_is_not_enough() -> None:
+    with pytest.raises(ValueError, match=r"at least 2 are needed.*layers=\[\.\.\.\]"):
+        choose_layers(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+
+
+def test_names_and_globs_come_in_the_order_of_the_network() -> None:
+    net = residual_mlp()
+    assert match_layers(net, ["blocks.7", "embed", "blocks.1"]) == ("embed", "blocks.1", "blocks.7")
+    assert match_layers(net, "blocks.*") == tuple(f"blocks.{k}" for k in range(9))
+    assert match_layers(net, "blocks.[0-2]") == ("blocks.0", "blocks.1", "blocks.2")
+    assert match_layers(net, "**.mlp.3") == tuple(f"blocks.{k}.mlp.3" for k in range(9))
+
+
+def test_unknown_names_are_errors_with_near_names() -> None:
+    with pytest.raises(ValueError, match=r"'block\.3' names no module.*blocks\.3"):
+        match_layers(residual_mlp(), ["blocks.1", "block.3"])
+    with pytest.raises(ValueError, match=r"'blocks' is a ModuleList.*'blocks\.\*'"):
+        match_layers(residual_mlp(), "blocks")
+
+
+def test_compiled_modules_keep_their_natural_names() -> None:
+    net = residual_mlp()
+    natural = list(named_layers(net))
+    net.blocks[1] = torch.compile(net.blocks[1], backend="eager")
+    assert list(named_layers(net)) == natural
+    assert list(named_layers(torch.compile(net, backend="eager"))) == natural
