@@ -155,14 +155,13 @@ def planted_sentence(groups: Groups, planted: Sequence[int]) -> str:
     near = [k for k in planted if k not in hits and {k - 1, k + 1} & set(groups.boundaries)]
     reached = {k + shift for k in near for shift in (-1, 1)} | set(hits)
     extra = [k for k in groups.boundaries if k not in reached]
-    parts = ["all found" if len(hits) == len(planted) else f"{number_word(len(hits))} of {len(planted)} found"]
+    share = "all" if len(hits) == len(planted) else f"{number_word(len(hits)) if hits else 'none'} of {len(planted)}"
+    parts = [f"{share} found"]
     if near:
         parts.append(f"{number_word(len(near))} off by one layer")
     if extra:
-        parts.append(
-            f"{plural(len(extra), 'boundary').replace('boundarys', 'boundaries')} "
-            f"that {'was' if len(extra) == 1 else 'were'} not planted (after {listed([str(k + 1) for k in extra])})"
-        )
+        beyond = "one beyond them" if len(extra) == 1 else f"{number_word(len(extra))} beyond them"
+        parts.append(f"{beyond} (after {listed([str(k + 1) for k in extra])})")
     return f"{where}: {', '.join(parts)}."
 
 
@@ -175,15 +174,33 @@ def headline(histories: Sequence[Sequence[Record]]) -> str:
     words = {"strong": "strong groups stand in {}", "weak": "weak ones, which may be drift, in {}"}
     if not counted["strong"]:
         words["weak"] = "weak groups, which may be drift, stand in {}"
-    parts = [words[kind].format(number_word(counted[kind])) for kind in words if counted[kind]]
+    found = [words[kind].format(number_word(counted[kind])) for kind in words if counted[kind]]
     drifting = number_word(counted["none"])
-    if not parts:
-        return f"At the end of training no run shows groups: in all {drifting}, the layers drift smoothly."
-    total = "of the one run" if len(ends) == 1 else f"of {number_word(len(ends))} runs"
-    parts[0] += f" {total}"
+    if not found:
+        which = (
+            "the one run shows no groups" if len(ends) == 1 else f"none of {number_word(len(ends))} runs shows groups"
+        )
+        return f"At the end of training {which}: the layers drift smoothly."
+    found[0] += f" of {plural(len(ends), 'run')}"
     if counted["none"]:
-        parts.append(f"in {drifting} the layers drift smoothly")
-    return f"At the end of training, {listed(parts)}."
+        found.append(f"in {drifting} the layers drift smoothly")
+    return f"At the end of training {'; '.join(found)}."
+
+
+def growth_across(histories: Sequence[Sequence[Record]]) -> str:
+    """Between which layers the distance grew most since the first look, over the seeds of a strategy."""
+    widest: dict[int, list[float]] = {}
+    for history in histories:
+        growth = np.asarray(history[-1].growth, dtype=float) if len(history) > 1 else np.empty(0)
+        if np.isfinite(growth).any() and np.nanmax(growth) >= NOTABLE_GROWTH:
+            widest.setdefault(int(np.nanargmax(growth)), []).append(float(np.nanmax(growth)))
+    if not widest:
+        return ""
+    parts = []
+    for gap, factors in sorted(widest.items(), key=lambda item: -len(item[1])):
+        share = f" in {len(factors)} of {len(histories)} runs" if len(histories) > 1 else ""
+        parts.append(f"between layers {gap + 1} and {gap + 2}{share} ({np.mean(factors):.2g}×)")
+    return f"Grew most {'; '.join(parts)}."
 
 
 def describe_comparison(histories: Mapping[str, Sequence[Sequence[Record]]]) -> list[str]:

@@ -126,10 +126,12 @@ class StepAxis:
     def ticks(self, steps: Sequence[int], most: int = 12) -> tuple[NDArray[np.float64], list[str]]:
         """Positions and labels of looks along the axis, thinned until no two of at most `most` crowd each other."""
         at = self.position(steps)
-        room = (at[-1] - at[0]) / most if at.size > 1 else 0.0
-        kept: list[int] = []
-        for index in reversed(range(at.size)):  # from the end, so that the last look is always named
-            if not kept or at[kept[-1]] - at[index] >= room:
+        if at.size < 2:
+            return at, [f"{step}" for step in steps]
+        room = (at[-1] - at[0]) / most
+        kept = [at.size - 1]  # the first and the last look are always named
+        for index in range(at.size - 2, 0, -1):
+            if at[kept[-1]] - at[index] >= room and at[index] - at[0] >= room:
                 kept.append(index)
-        kept.reverse()
+        kept = [0, *reversed(kept)]
         return at[kept], [f"{steps[index]}" for index in kept]

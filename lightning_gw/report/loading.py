@@ -1,0 +1,116 @@
+"""What a page is made from: the runs under a folder, read from disk alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_gw.history import History, load_history
+
+COMPARISON_FILE = "comparison.json"
+#: Version of comparison.json that this module reads.
+COMPARISON_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ReportRun:
+    """One run as the page shows it.
+
+    Attributes:
+        key: Names the run in the page's address; its folder relative to the comparison.
+        strategy: Training strategy, or the run's name where it stands alone.
+        task: What was trained.
+        seed: Seed of the run; None for a run on its own.
+        status: ``finished``, ``failed``, ``running`` or ``waiting``.
+        error: What went wrong, where something did.
+        question: What this strategy is there to answer.
+        planted: Boundaries the experiment built in on purpose (0-based, "after layer k"), or None.
+        accuracy: Name of the metric to show, or None for the run's own choice.
+        history: What was recorded; empty where nothing was, or nothing could be read.
+    """
+
+    key: str
+    strategy: str
+    task: str
+    seed: int | None
+    status: str
+    error: str | None
+    question: str
+    planted: tuple[int, ...] | None
+    accuracy: str | None
+    history: History
+
+    @property
+    def name(self) -> str:
+        """How the page calls this run."""
+        return self.strategy if self.seed is None else f"{self.strategy}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class ReportSource:
+    """Everything one page shows: its title, its runs, and whether they are a comparison."""
+
+    title: str
+    runs: tuple[ReportRun, ...]
+    is_comparison: bool
+
+
+def load_source(path: Path) -> ReportSource:
+    """Read a comparison folder or a run folder.
+
+    A run of a comparison that left no readable history stays on the page, with the reason.
+
+    Raises:
+        FileNotFoundError: If the folder holds neither a comparison nor a history.
+        ValueError: If comparison.json is damaged or of a newer version.
+    """
+    file = path / COMPARISON_FILE
+    if file.is_file():
+        return _load_comparison(file)
+    try:
+        history = load_history(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path} holds neither {COMPARISON_FILE} (the folder of a comparison) nor a history "
+            "(the folder of a run, with gw/history.jsonl in it)."
+        ) from error
+    name = path.resolve().name
+    run = ReportRun(name, name, "", None, "finished", None, "", None, None, history)
+    return ReportSource(name, (run,), is_comparison=False)
+
+
+def _load_comparison(file: Path) -> ReportSource:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        schema = content["schema"]
+        if schema != COMPARISON_SCHEMA:
+            raise ValueError(f"it has schema {schema!r}, and this version reads {COMPARISON_SCHEMA}")
+        runs = tuple(_load_run(file.parent, entry) for entry in content["runs"])
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{file} cannot be read: {what}. Run the comparison again to write it anew.") from error
+    return ReportSource(str(content.get("title") or file.parent.resolve().name), runs, is_comparison=True)
+
+
+def _load_run(folder: Path, entry: dict[str, Any]) -> ReportRun:
+    status, error = entry["status"], entry.get("error")
+    try:
+        history = load_history(folder / entry["path"])
+    except (OSError, ValueError) as problem:
+        # What was never started, or failed early, has no history to miss.
+        history = History(problems=() if status in ("failed", "waiting") else (str(problem),))
+    planted = entry.get("planted")
+    return ReportRun(
+        key=str(entry["path"]),
+        strategy=str(entry["strategy"]),
+        task=str(entry.get("task") or ""),
+        seed=entry.get("seed"),
+        status=status,
+        error=error,
+        question=str(entry.get("question") or ""),
+        planted=None if planted is None else tuple(int(boundary) for boundary in planted),
+        accuracy=entry.get("accuracy"),
+        history=history,
+    )

@@ -1,0 +1,212 @@
+"""The data of the charts, as compact JSON: what a look holds, where things lie on the axes, and what they say in words.
+
+All arithmetic and all wording happen here; the page's script only places what it is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+from numpy.typing import NDArray
+
+from lightning_gw.figures.metrics import Series, accuracy_names, loss_names, metric_series
+from lightning_gw.figures.style import (
+    COLORMAP,
+    OKABE_ITO,
+    StepAxis,
+    group_colour,
+    group_identities,
+    runs_of_layers,
+    short_names,
+    viewable,
+)
+from lightning_gw.record import Record
+from lightning_gw.report.loading import ReportRun
+from lightning_gw.sentences import (
+    contrast_sentence,
+    describe,
+    describe_record,
+    p_value_phrase,
+    paired_name,
+    planted_sentence,
+    stability_phrase,
+)
+
+_MEASURES = {"paired_dcor": "squared distance correlation", "paired_cka": "linear CKA"}
+
+
+def page_payload(runs: Sequence[ReportRun]) -> dict[str, Any]:
+    """Everything the page's script draws.
+
+    Runs of one task share their step axis, so that their timelines can be compared at a glance; the growth scale is
+    shared by the whole page, like the similarity scale.
+    """
+    shown = [run for run in runs if run.history]
+    axes = {run.task: _axis([other for other in shown if other.task == run.task]) for run in shown}
+    return {
+        "magnitudes": [to_hex(colormaps[COLORMAP](step / 16)) for step in range(17)],
+        "palette": list(OKABE_ITO),
+        "growthLimit": _growth_limit(shown),
+        "axes": {task: layout for task, (_, layout) in axes.items()},
+        "runs": [_run(run, axes[run.task][0]) for run in shown],
+    }
+
+
+def compact(values: Iterable[float]) -> list[float | None]:
+    """Numbers to 5 significant digits, more than any chart shows; what is not finite becomes null."""
+    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in map(float, values)]
+
+
+def _axis(runs: Sequence[ReportRun]) -> tuple[StepAxis, dict[str, Any]]:
+    steps = sorted({record.step for run in runs for record in run.history})
+    scale = StepAxis.of(steps)
+    edges = np.concatenate([scale.edges([record.step for record in run.history]) for run in runs])
+    layout = {
+        "range": compact([edges.min(), edges.max()]),
+        "logarithmic": scale.unit is not None,
+        "few": _ticks(scale, steps, 4),
+    }
+    return scale, layout
+
+
+def _ticks(scale: StepAxis, steps: Sequence[int], most: int) -> dict[str, Any]:
+    at, texts = scale.ticks(steps, most)
+    return {"at": compact(at), "text": texts}
+
+
+def _growth_limit(runs: Sequence[ReportRun]) -> float:
+    """Largest |log₂ growth| on the page, at least one doubling, so that noise is not blown up to full colour."""
+    growth = [record.growth for run in runs for record in run.history]
+    logs = np.abs(np.log2(np.concatenate([g[np.isfinite(g) & (g > 0)] for g in growth] or [np.ones(1)])))
+    return float(max(1.0, math.ceil(logs.max(initial=0.0) * 2) / 2))
+
+
+def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
+    history = run.history
+    steps = [record.step for record in history]
+    series = metric_series(history)
+    edges = scale.edges(steps)
+    adjacent = np.concatenate([record.groups.adjacent for record in history])
+    first, last = history[0], history[-1]
+    return {
+        "key": run.key,
+        "name": run.name,
+        "task": run.task,
+        "status": run.status,
+        "answer": describe(history),
+        "planted": None if run.planted is None else list(run.planted),
+        "plantedSentence": "" if run.planted is None else planted_sentence(last.groups, run.planted),
+        "layers": list(last.layers),
+        "labels": list(short_names(last.layers)),
+        "paired": paired_name(last.gw),
+        "measures": {key: _MEASURES.get(key, key) for key in last.measures},
+        "firstStep": first.step,
+        "ticks": _ticks(scale, steps, 12),
+        "fewTicks": _ticks(scale, steps, 5),
+        "edges": compact(edges),
+        "adjacentTop": float(np.nanmax(adjacent, initial=0.0)) or 1.0,
+        "accuracy": _metrics(series, accuracy_names(series, run.accuracy), scale),
+        "loss": _metrics(series, loss_names(series), scale),
+        "looks": [_look(record, at) for record, at in zip(history, scale.position(steps), strict=True)],
+        "events": [
+            {
+                "look": index,
+                "step": event.step,
+                "text": event.sentence(),
+                "colour": group_colour(event.group),
+            }
+            for index, record in enumerate(history)
+            for event in record.events
+        ],
+    }
+
+
+def _metrics(series: Series, names: Sequence[str], scale: StepAxis) -> list[dict[str, Any]]:
+    found = []
+    for name in names:
+        steps, values = zip(*series[name], strict=True)
+        found.append({"name": name, "step": list(steps), "x": compact(scale.position(steps)), "y": compact(values)})
+    return found
+
+
+def _look(record: Record, at: float) -> dict[str, Any]:
+    gw, groups = viewable(record.gw), record.groups
+    identities = group_identities(record)
+    return {
+        "step": record.step,
+        "x": float(f"{at:.6g}"),
+        "strength": groups.strength,
+        "summary": record.summary().replace("  ", ", "),
+        # [first layer, last layer, identity or null for a degenerate layer, palette index]
+        "strips": [
+            [first, last, identities[group] if group >= 0 else None, _palette_index(identities, group)]
+            for group, first, last in runs_of_layers(groups)
+        ],
+        "boundaries": list(groups.boundaries),
+        "moves": [
+            [event.boundary_from, event.boundary_to] for event in record.events if event.kind == "boundary_moved"
+        ],
+        "pairedBoundaries": list(record.groups_paired.boundaries),
+        "gw": _upper(gw.similarity),
+        "bound": _upper(gw.similarity_bound),
+        "paired": _upper(gw.identity_similarity),
+        "measures": {name: _upper(values) for name, values in record.measures.items()},
+        "degenerate": [record.layers.index(name) for name in gw.degenerate],
+        "adjacent": compact(groups.adjacent),
+        "growth": compact(record.growth),
+        "sentence": describe_record(record),
+        "facts": _facts(record),
+    }
+
+
+def _palette_index(identities: Sequence[int], group: int) -> int | None:
+    return identities[group] % len(OKABE_ITO) if group >= 0 else None
+
+
+def _upper(matrix: NDArray[np.float64]) -> list[float | None]:
+    """The values above the diagonal, row by row: a symmetric matrix in half the room."""
+    return compact(np.asarray(matrix)[np.triu_indices(len(matrix), 1)])
+
+
+def _facts(record: Record) -> list[list[str]]:
+    """The evidence behind one look, as ``[term, what it says]``."""
+    gw, groups = viewable(record.gw), record.groups
+    pairs = np.triu_indices(len(record.layers), 1)
+    facts = [["Strength", f"{groups.strength.capitalize()}. {contrast_sentence(groups)}"]]
+    paired = record.groups_paired
+    paired_words = "no groups" if paired.strength == "none" else f"{paired.ranges()}, {paired.strength}"
+    facts.append(["Paired view", f"{paired_words} (groups of {paired_name(gw)}, from the same activations)"])
+    facts.append(
+        ["Significance", f"{p_value_phrase(groups)}; {stability_phrase(groups)}".replace("no p", "No p", 1) + "."]
+    )
+    if math.isfinite(groups.roughness):
+        facts.append(
+            ["Roughness", f"{groups.roughness:.3g}, the spread of log adjacent distance about a smooth curve in depth"]
+        )
+    found, bound = (values[pairs][np.isfinite(values[pairs])] for values in (gw.similarity, gw.similarity_bound))
+    gain = (gw.similarity - gw.identity_similarity)[pairs]
+    if found.size:
+        open_pairs = int((~gw.converged[pairs]).sum())
+        ended = "every search ended in a local optimum" if not open_pairs else f"{open_pairs} searches hit their limit"
+        facts.append(
+            [
+                "Certainty",
+                f"GW similarity found by search {found.mean():.3f} on average, "
+                f"certified not above {bound.mean():.3f}; {ended}.",
+            ]
+        )
+        facts.append(
+            ["Matching gain", f"free matching sees {np.nanmean(gain):.3f} more similarity than pairing, on average"]
+        )
+    probe = record.probe
+    known = [f"{key} {probe[key]}" for key in ("size", "source", "pooling", "hash") if key in probe]
+    facts.append(["Probe", ", ".join(known) or "not described in the record"])
+    facts.append(["Geometry", gw.geometry if gw is record.gw else f"{record.gw.geometry}, shown as {gw.geometry}"])
+    facts.append(["Cost", f"{record.seconds:.2g} s of training time"])
+    facts += [["Note", note] for note in record.notes]
+    return facts

@@ -1,0 +1,169 @@
+// The timeline: groups (or growth) by step and layer, with accuracy and loss on the same axis below.
+
+// Lines need more contrast with the page than areas do, hence the page's own accent first.
+function lineColour(i, colours) {
+  return [colours.accent, "#D55E00", "#009E73", "#CC79A7"][i % 4];
+}
+
+function groupBars(run, colours, hover) {
+  const bars = { x: [], width: [], base: [], y: [], hovertext: [] };
+  const pattern = { shape: [], bgcolor: [], fgcolor: [] };
+  run.looks.forEach((look, i) => {
+    for (const [first, last, identity, index] of look.strips) {
+      bars.x.push(run.edges[i]);
+      bars.width.push(run.edges[i + 1] - run.edges[i]);
+      bars.base.push(first - 0.5);
+      bars.y.push(last - first + 1);
+      const standing = identity !== null && look.strength !== "none";
+      const own = standing ? DATA.palette[index] : identity === null ? colours.paper : colours.none;
+      const weak = standing && look.strength === "weak";
+      pattern.shape.push(weak ? "/" : identity === null ? "x" : "");
+      pattern.bgcolor.push(weak ? mixed(own, colours.paper, 0.55) : own);
+      pattern.fgcolor.push(identity === null ? colours.none : colours.paper);
+      const span = first === last ? `layer ${first + 1}` : `layers ${first + 1}–${last + 1}`;
+      const what = identity === null ? "could not be measured" : standing ? `one group, ${look.strength}` : "no groups";
+      bars.hovertext.push(`<b>step ${look.step}</b><br>${span}: ${what}`);
+    }
+  });
+  return {
+    type: "bar", ...bars, offset: 0, hoverinfo: hover ? "text" : "skip",
+    marker: { color: pattern.bgcolor, line: { width: 0 }, pattern: { ...pattern, size: 7, solidity: 0.22, fillmode: "overlay" } },
+  };
+}
+
+function growthMap(run, colours, hover) {
+  const gaps = run.layers.length - 1;
+  const at = (gap, look) => look.growth[gap];
+  const rows = Array.from({ length: gaps }, (_, gap) => gap);
+  return {
+    type: "heatmap", x: run.edges, y: Array.from({ length: gaps + 1 }, (_, i) => i),
+    z: rows.map((gap) => run.looks.map((look) => (at(gap, look) > 0 ? Math.log2(at(gap, look)) : null))),
+    zmin: -DATA.growthLimit, zmax: DATA.growthLimit, colorscale: growthColours(colours), showscale: false,
+    hoverinfo: hover ? "text" : "skip", hoverongaps: false,
+    text: rows.map((gap) => run.looks.map((look) =>
+      `<b>step ${look.step}</b><br>layer ${gap + 1} → ${gap + 2}: ${number(at(gap, look))} times its first distance`)),
+  };
+}
+
+function boundaryLines(run, colours, thick) {
+  const x = [], y = [];
+  run.looks.forEach((look, i) => {
+    for (const k of look.boundaries) {
+      x.push(run.edges[i], run.edges[i + 1], null);
+      y.push(k + 0.5, k + 0.5, null);
+    }
+    for (const [from, to] of look.moves) {
+      x.push(run.edges[i], run.edges[i], null);
+      y.push(from + 0.5, to + 0.5, null);
+    }
+  });
+  const line = (color, width) => ({ type: "scatter", mode: "lines", x, y, line: { color, width }, hoverinfo: "skip" });
+  // A halo in the page's own colour keeps the line visible on every group's colour.
+  return [line(colours.paper, thick + 2), line(colours.ink, thick)];
+}
+
+function plantedMarks(run, colours, size) {
+  if (!run.planted) return [];
+  const edge = run.edges[run.edges.length - 1];
+  return [{
+    type: "scatter", mode: "markers", x: run.planted.map(() => edge), y: run.planted.map((k) => k + 0.5), cliponaxis: false,
+    marker: { symbol: "triangle-left", size, color: colours.ink, standoff: -size / 2 },
+    hoverinfo: "text", hovertext: run.planted.map((k) => `planted after layer ${k + 1}, on purpose`),
+  }];
+}
+
+function strips(run, colours, colouring, thick, hover) {
+  return [
+    colouring === "growth" ? growthMap(run, colours, hover) : groupBars(run, colours, hover),
+    ...boundaryLines(run, colours, thick), ...plantedMarks(run, colours, hover ? 11 : 8),
+  ];
+}
+
+function drawSmall(element, run, colouring) {
+  const colours = theme(), shared = DATA.axes[run.task], depth = run.layers.length;
+  const layers = [0, depth - 1];
+  Plotly.react(element, strips(run, colours, colouring, 1.8, false), {
+    ...baseLayout(element, colours),
+    font: { ...baseLayout(element, colours).font, size: 12 },
+    margin: { l: 22, r: 10, t: 4, b: 22 },
+    xaxis: axis(colours, { range: shared.range, tickvals: shared.few.at, ticktext: shared.few.text, tickangle: 0 }),
+    yaxis: axis(colours, { range: [depth - 0.5, -0.5], tickvals: layers, ticktext: layers.map((i) => i + 1) }),
+  }, { ...CONFIG, staticPlot: true });
+}
+
+function drawRowAccuracy(element, keys) {
+  const colours = theme(), runs = keys.map((key) => RUNS.get(key)).filter((run) => run && run.accuracy.length);
+  if (!runs.length) return;
+  const shared = DATA.axes[runs[0].task];
+  const traces = runs.map((run, i) => {
+    const series = run.accuracy[0];
+    return { type: "scatter", mode: "lines", x: series.x, y: series.y, line: { color: lineColour(i, colours), width: 2 } };
+  });
+  element.previousElementSibling.textContent = runs[0].accuracy[0].name;
+  Plotly.react(element, traces, {
+    ...baseLayout(element, colours),
+    font: { ...baseLayout(element, colours).font, size: 12 },
+    margin: { l: 24, r: 8, t: 4, b: 22 },
+    xaxis: axis(colours, { range: shared.range, tickvals: shared.few.at, ticktext: shared.few.text, tickangle: 0 }),
+    yaxis: axis(colours, { range: [-0.02, 1.03], tickvals: [0, 0.5, 1], ticktext: ["0", ".5", "1"], showgrid: true, gridcolor: colours.grid }),
+  }, { ...CONFIG, staticPlot: true });
+}
+
+function cursor(run, index, colours) {
+  const x = run.looks[index].x;
+  const line = (color, width) => ({ type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, line: { color, width } });
+  return [line(colours.paper, 5), line(colours.accent, 2.5)];
+}
+
+function metricTraces(list, which, colours) {
+  return list.map((series, i) => ({
+    type: "scatter", mode: series.x.length > 40 ? "lines" : "lines+markers", x: series.x, y: series.y, yaxis: `y${which}`,
+    line: { color: lineColour(i, colours), width: 2, dash: ["solid", "dash", "dot", "dashdot"][i % 4] }, marker: { size: 5 },
+    name: escaped(series.name), showlegend: true, legend: `legend${which}`, hoverinfo: "text",
+    hovertext: series.y.map((y, k) => `<b>step ${series.step[k]}</b><br>${escaped(series.name)} ${number(y, 3)}`),
+  }));
+}
+
+function drawTimeline(element, run, index, colouring) {
+  const colours = theme(), narrow = element.clientWidth < 560, depth = run.layers.length;
+  const panels = [["accuracy", run.accuracy], ["loss", run.loss]].filter(([, list]) => list.length);
+  const strip = Math.min(520, Math.max(230, 30 * depth)), panel = 118, space = 34;
+  const inner = strip + panels.length * (panel + space), height = inner + 60;
+  element.style.height = `${height}px`;
+  const shown = thinned(depth, strip / 19), ticks = narrow ? run.fewTicks : run.ticks;
+  const spacing = DATA.axes[run.task].logarithmic ? "logarithmic" : "linear";
+  const layout = {
+    ...baseLayout(element, colours, height),
+    margin: { l: narrow ? 34 : 120, r: 16, t: 6, b: 54 },
+    barmode: "overlay", showlegend: true, shapes: cursor(run, index, colours),
+    xaxis: axis(colours, {
+      range: DATA.axes[run.task].range, tickvals: ticks.at, ticktext: ticks.text, tickangle: 0, anchor: panels.length ? `y${panels.length + 1}` : "y",
+      title: axisTitle(`training step (${spacing}; looks are marked)`, colours),
+    }),
+    yaxis: axis(colours, {
+      range: [depth - 0.5, -0.5], domain: [1 - strip / inner, 1], tickvals: shown,
+      ticktext: shown.map((i) => (narrow ? `${i + 1}` : escaped(run.labels[i]))),
+    }),
+  };
+  const traces = strips(run, colours, colouring, 2.6, true).map((trace) => ({ ...trace, showlegend: false }));
+  traces.push({
+    type: "scatter", mode: "markers", x: run.looks.map((look) => look.x), y: run.looks.map(() => depth - 0.5), cliponaxis: false,
+    marker: { symbol: "line-ns-open", size: 9, color: colours.ink, line: { width: 1.4, color: colours.ink } },
+    hoverinfo: "text", hovertext: run.looks.map((look) => `look at step ${look.step}`), showlegend: false,
+  });
+  panels.forEach(([label, list], i) => {
+    const top = 1 - (strip + i * (panel + space) + space) / inner;
+    layout[`yaxis${i + 2}`] = axis(colours, {
+      domain: [Math.max(0, top - panel / inner), top], showgrid: true, gridcolor: colours.grid, nticks: 4,
+      range: label === "accuracy" ? [-0.03, 1.05] : undefined, rangemode: "tozero",
+      title: narrow ? undefined : axisTitle(label, colours),
+    });
+    layout[`legend${i + 2}`] = { orientation: "h", x: 0, y: top, xanchor: "left", yanchor: "bottom", font: { size: 13, color: colours.ink }, bgcolor: "rgba(0,0,0,0)" };
+    traces.push(...metricTraces(list, i + 2, colours));
+  });
+  Plotly.react(element, traces, layout, CONFIG);
+}
+
+function moveCursor(element, run, index) {
+  Plotly.relayout(element, { shapes: cursor(run, index, theme()) });
+}
