@@ -21,8 +21,9 @@ from lightning_gw.record import Record
 class RunProgress(Callback):
     """Writes how far training is into a small JSON file, at most twice a second, whole or not at all.
 
-    The file holds ``step``, ``steps`` (planned, or None), ``accuracy``, ``metrics`` (names of all that was logged),
-    ``looks``, ``groups`` and ``seconds``. It reads what the trainer already has and changes nothing.
+    The file holds ``step``, ``steps`` (planned, or None), ``pace`` (seconds per step since this process began to train,
+    or None), ``accuracy``, ``metrics`` (names of all that was logged), ``looks``, ``groups`` and ``seconds`` (over all
+    attempts). It reads what the trainer already has and changes nothing.
 
     A run that belongs to a comparison ends at once when the comparison's process is gone, so that the same command can
     go on from the last checkpoint without two processes writing to one folder.
@@ -40,16 +41,22 @@ class RunProgress(Callback):
         self._parent = int(os.environ.get(PARENT_VARIABLE, "0"))
         self._process = os.getpid()  # processes that a strategy such as DDP adds have other parents, rightly
         self._started = time.monotonic()
+        self._started_training = self._started
+        self._earlier = 0.0  # seconds of earlier attempts
+        self._first_step = 0
         self._written = -math.inf
         self._value: float | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note the time at which the run was ready to train."""
-        self._started = time.monotonic()
+        """Note when the run was ready to train, and how long its earlier attempts took."""
         self._leave_if_orphaned()
+        self._started = time.monotonic()
+        if trainer.ckpt_path and self.file.exists():
+            self._earlier = float(json.loads(self.file.read_text(encoding="utf-8"))["seconds"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the first step."""
+        self._started_training, self._first_step = time.monotonic(), trainer.global_step
         self._write(trainer)
 
     def on_train_batch_end(
@@ -81,20 +88,22 @@ class RunProgress(Callback):
         if self.accuracy in trainer.callback_metrics:
             self._value = float(trainer.callback_metrics[self.accuracy])
         history = _history(trainer)
+        now, done = time.monotonic(), trainer.global_step - self._first_step
         content = {
             "step": trainer.global_step,
             "steps": _planned_steps(trainer),
+            "pace": (now - self._started_training) / done if done > 0 else None,
             "accuracy": self._value if self._value is not None and math.isfinite(self._value) else None,
             "metrics": sorted(trainer.callback_metrics),
             "looks": len(history),
             "groups": history[-1].summary() if len(history) else None,
-            "seconds": round(time.monotonic() - self._started, 2),
+            "seconds": round(self._earlier + now - self._started, 2),
         }
         # Renamed into place, so a reader never sees half of it; not flushed to the disk, since losing it costs nothing.
         aside = self.file.with_name(f".{self.file.name}.tmp")
         aside.write_text(json.dumps(content), encoding="utf-8")
         aside.replace(self.file)
-        self._written = time.monotonic()
+        self._written = now
 
     def _leave_if_orphaned(self) -> None:
         if self._parent and os.getpid() == self._process and os.getppid() != self._parent:

@@ -19,6 +19,7 @@ _MARKS = {"waiting": "·", "running": "▸", "finished": "✓", "failed": "✗"}
 _ORDER = {"running": 0, "failed": 1, "waiting": 2, "finished": 3}
 #: Columns from which there is room for a bar.
 _WIDE = 100
+_BAR = 16
 
 
 @dataclass
@@ -32,6 +33,7 @@ class RunState:
         status: Where it is.
         step: Optimizer steps done.
         steps: Optimizer steps planned, or None where unknown.
+        pace: Seconds a step takes, or None where unknown.
         accuracy: Last value of the metric shown, or None.
         looks: Looks at the layers so far.
         groups: The groups of the last look in words, or None before the first.
@@ -46,6 +48,7 @@ class RunState:
     status: Status = "waiting"
     step: int = 0
     steps: int | None = None
+    pace: float | None = None
     accuracy: float | None = None
     looks: int = 0
     groups: str | None = None
@@ -57,6 +60,7 @@ class RunState:
         """Take over what the run wrote about itself."""
         self.step = int(report["step"])
         self.steps = report["steps"]
+        self.pace = report["pace"]
         self.accuracy = report["accuracy"]
         self.looks = int(report["looks"])
         self.groups = report["groups"]
@@ -66,8 +70,8 @@ class RunState:
         """How long the whole run will have taken, judged by its own pace; None before there is any."""
         if self.status == "finished":
             return self.seconds
-        if self.status == "running" and self.steps and self.step:
-            return max(self.seconds, self.seconds * self.steps / self.step)
+        if self.status == "running" and self.steps and self.pace is not None:
+            return self.seconds + self.pace * max(0, self.steps - self.step)
         return None
 
 
@@ -146,15 +150,19 @@ class TableView:
         if len(shown) > room:
             kept = sorted(shown, key=lambda state: _ORDER[state.status])[: room - 1]
             shown = [state for state in states if state in kept]
-        table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-        table.add_column("")
-        table.add_column("run", no_wrap=True, overflow="ellipsis", max_width=width // 3)
+        # Numbers keep their width whatever the terminal's; names and groups share what is left.
+        steps = max(4, *(len(_steps(state)) for state in states))
+        times = max(5, *(len(clock(state.seconds)) for state in states))
+        names = min(width // 3, max(len(state.name) for state in states))
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim", expand=True)
+        table.add_column("", width=1)
+        table.add_column("run", width=names, no_wrap=True, overflow="ellipsis")
         if width >= _WIDE:
-            table.add_column("", width=16)
-        table.add_column("step", justify="right", no_wrap=True)
-        table.add_column("accuracy", justify="right", no_wrap=True)
+            table.add_column("", width=_BAR)
+        table.add_column("step", justify="right", width=steps, no_wrap=True)
+        table.add_column("accuracy", justify="right", width=8, no_wrap=True)
         table.add_column("groups", no_wrap=True, overflow="ellipsis", ratio=1)
-        table.add_column("time", justify="right", no_wrap=True)
+        table.add_column("time", justify="right", width=times, no_wrap=True)
         for state in shown:
             table.add_row(*self._cells(state, width))
         parts: list[RenderableType] = [Text(self._heading(states), style="bold", no_wrap=True), table]
@@ -185,7 +193,7 @@ class TableView:
             groups = state.groups or ("not looked at yet" if state.status == "running" else "not looked at")
         bar: list[RenderableType] = []
         if width >= _WIDE:
-            bar.append(ProgressBar(total=state.steps, completed=state.step, width=16) if state.steps else Text(""))
+            bar.append(ProgressBar(total=state.steps, completed=state.step, width=_BAR) if state.steps else Text(""))
         return [
             Text(_MARKS[state.status], style=style),
             Text(state.name, style=style),
