@@ -17,6 +17,8 @@ class Greedy(BaseFinetuning):
 
     The phases share the step budget equally, and each has its own learning rate warm-up and decay; the first trains
     the stem too. Stages already learnt stay in the loss as constants, so that their held-out accuracy is reported.
+
+    On several processes it needs ``trainer.strategy: ddp_find_unused_parameters_true``: what trains changes underway.
     """
 
     def __init__(self) -> None:
