@@ -18,7 +18,7 @@ from lightning_gw.observer import Observer
 from lightning_gw.pooling import Pooling, check_pooling
 from lightning_gw.probe import Balance
 from lightning_gw.record import Record
-from lightning_gw.rundir import continue_history, run_folder
+from lightning_gw.rundir import continue_history, metric_values, run_folder
 from lightning_gw.schedule import Schedule
 from lightning_gw.sentences import describe
 from lightning_gw.trainer_facts import scalar_metrics, total_steps, was_interrupted, why_no_checkpoints
@@ -288,6 +288,10 @@ class GWSimilarity(Callback):
                 )
                 for warning in warnings:
                     self._warn(warning)
+                # A checkpoint saved just before a validation does not know what that found; the folder does.
+                for row in self._history.metrics:
+                    if self._last_step is not None and row["step"] >= self._last_step:
+                        self._metrics |= metric_values(row)
             except Exception as error:
                 problem = str(error)
         problem = trainer.strategy.broadcast(problem)

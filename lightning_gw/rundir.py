@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def run_folder(trainer: Any, save_dir: str | Path | None, name: str | None) -> P
     if not trainer.loggers:
         return Path(trainer.default_root_dir) / gw
     logger = trainer.loggers[0]
+    with suppress(Exception):  # W&B has no version before its experiment exists; whether it starts is not our concern
+        _ = logger.experiment
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
     return Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version / gw
 
@@ -64,7 +67,7 @@ def continue_history(
     between = [row for row in history.metrics if looked < row["step"] <= resumed]
     history.rewind(looked)
     for row in between:
-        history.append_metrics(row["step"], row["epoch"], _values(row))
+        history.append_metrics(row["step"], row["epoch"], metric_values(row))
     if not len(history):
         warnings += _copy(history, folder, origin, looked, resumed)
     return history, warnings
@@ -84,9 +87,10 @@ def _copy(history: History, folder: Path | None, origin: str | None, looked: int
             history.append(record)
     for row in before.metrics:
         if row["step"] <= resumed:
-            history.append_metrics(row["step"], row["epoch"], _values(row))
+            history.append_metrics(row["step"], row["epoch"], metric_values(row))
     return list(before.problems)
 
 
-def _values(row: dict[str, Any]) -> dict[str, Any]:
+def metric_values(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of metrics without its step and epoch."""
     return {name: value for name, value in row.items() if name not in ("step", "epoch")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lightning_gw.errors import near_names, sentence
 
@@ -60,15 +60,17 @@ class Schedule:
         self.every = every_n_steps
         self._steps: tuple[int, ...] = () if isinstance(when, str) else tuple(sorted(set(when)))
 
-    def plan(self, total: float) -> None:
-        """Learn how long training will be.
+    def plan(self, total_steps: Callable[[], float]) -> None:
+        """Learn how long training will be, where that matters.
 
         Args:
-            total: Number of optimizer steps; −1 or infinite where nobody knows, and looks then come at doubling steps.
+            total_steps: Gives the number of optimizer steps; infinite where nobody knows, and then looks come at
+                doubling steps.
         """
         if not self._log:
             return
-        if math.isfinite(total) and total > 0:
+        total = total_steps()
+        if math.isfinite(total):
             self._steps = log_spaced_steps(int(total), self._looks)
         else:
             self._steps = tuple(2**k for k in range(63))

@@ -70,19 +70,18 @@ def keywords(self: Recorder, **inputs: Any) -> None:
 def test_forward_gets_what_batch_and_signature_suggest(forward: Any, batch: Any, expected: Any) -> None:
     module = with_forward(forward)
     call_forward(module, batch)
-    assert module.seen.keys() == expected.keys() if isinstance(expected, dict) else len(module.seen) == len(expected)
-    pairs = zip(module.seen.values(), expected.values()) if isinstance(expected, dict) else zip(module.seen, expected)
-    assert all(a is b or a.keys() == b.keys() for a, b in pairs)
+    if not isinstance(expected, dict):
+        module.seen, expected = dict(enumerate(module.seen)), dict(enumerate(expected))
+    assert module.seen.keys() == expected.keys()
+    assert all(seen is expected[key] or seen.keys() == expected[key].keys() for key, seen in module.seen.items())
 
 
 def test_huggingface_batches_pass_by_keyword() -> None:
     transformers = pytest.importorskip("transformers")
-    module = with_forward(
-        lambda self, input_ids, attention_mask=None: setattr(self, "seen", (input_ids, attention_mask))
-    )
-    call_forward(module, transformers.BatchEncoding({"input_ids": X, "attention_mask": Y, "labels": Y}))
-    assert module.seen[0] is X
-    assert module.seen[1] is Y
+    module = with_forward(optional)
+    call_forward(module, transformers.BatchEncoding({"x": X, "mask": Y, "labels": Y}))
+    assert module.seen["x"] is X
+    assert module.seen["mask"] is Y
 
 
 def test_own_ways_come_first() -> None:
@@ -178,7 +177,7 @@ def test_a_shared_module_appears_once_per_call() -> None:
 def test_silent_layers_are_errors_when_asked_for_and_notes_otherwise() -> None:
     net = nn.ModuleDict({"a": nn.Linear(8, 4), "b": nn.Linear(4, 4), "idle": nn.Linear(4, 4)})
     net.forward = lambda x: net["b"](net["a"](x))
-    with pytest.raises(ValueError, match="'idle' was never called.*Called were: a, b"):
+    with pytest.raises(ValueError, match=r"'idle' was never called.*Called were: a, b"):
         look(net, ["a", "b", "idle"], [X])
     found = look(net, ["a", "b", "idle"], [X], optional=True)
     assert list(found.representations) == ["a", "b"]
@@ -187,9 +186,7 @@ def test_silent_layers_are_errors_when_asked_for_and_notes_otherwise() -> None:
 
 def test_layers_without_a_row_per_input_name_both_shapes() -> None:
     module = Outer(lambda h: h.mean(0, keepdim=True))
-    with pytest.raises(
-        ValueError, match=r"'wrap' put out shape \(1, 5\); expected one row per probe input, \(4, \.\.\.\)"
-    ):
+    with pytest.raises(ValueError, match=r"'wrap' put out shape \(1, 5\); expected one row per .*\(4, \.\.\.\)"):
         look(module, ["wrap"], [X])
     assert "(1, 5)" in look(module, ["wrap", "wrap.inner"], [X], optional=True).notes[0]
 

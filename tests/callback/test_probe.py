@@ -123,7 +123,7 @@ def test_rare_and_missing_classes_are_named() -> None:
     assert "Some classes are rare: classes have 1 to 11" in draw(DataLoader(items), size=12, balance=1).notes[0]
     many = [(torch.randn(2), k) for k in range(40)]
     assert "cannot hold all of the 40 classes" in draw(DataLoader(many), size=12, balance=1).notes[0]
-    with pytest.raises(ProbeError, match="balance='colour' finds no label.*keys input_ids, label"):
+    with pytest.raises(ProbeError, match=r"balance='colour' finds no label.*keys input_ids, label"):
         draw(DataLoader(Text(), collate_fn=Text.collate), size=8, balance="colour")
 
 
