@@ -10,22 +10,23 @@ class UsageError(Exception):
     """A command, config or folder cannot be used as given; the message says which, why, and what to do."""
 
 
-def near_names(word: str, known: Iterable[str], count: int = 4) -> str:
+def near_names(word: str, known: Iterable[str], count: int = 4, dotted: bool = True) -> str:
     """A half-sentence that offers the known names nearest to `word`.
 
     Args:
         word: What the user wrote.
         known: Names that would have been right.
         count: Most names to offer.
+        dotted: Whether a dot sets off parts, of which the last alone may be what was misspelt.
 
     Returns:
         ``"Near names: a, b."``, or all names where there are at most six and none is near, or ``""``.
     """
     names = sorted(set(known))
     # Dotted keys that share a long prefix all look alike, so the last parts are compared as well.
-    by_tail = {name.rsplit(".", 1)[-1]: name for name in names}
-    tails = difflib.get_close_matches(word.rsplit(".", 1)[-1], by_tail, n=count, cutoff=0.7)
-    near = [by_tail[tail] for tail in tails] + difflib.get_close_matches(word, names, n=count, cutoff=0.7)
+    by_tail = {name.rsplit(".", 1)[-1]: name for name in names} if dotted else {}
+    tails = difflib.get_close_matches(word.rsplit(".", 1)[-1], by_tail, n=count, cutoff=0.6)
+    near = [by_tail[tail] for tail in tails] + difflib.get_close_matches(word, names, n=count, cutoff=0.6)
     if near:
         return f"Near names: {', '.join(list(dict.fromkeys(near))[:count])}."
     if 0 < len(names) <= 6:

@@ -29,7 +29,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """
     if not file.is_file():
         beside = [other.name for other in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
-        raise UsageError(sentence(f"Config file {file} does not exist.", near_names(file.name, beside)))
+        raise UsageError(sentence(f"Config file {file} does not exist.", near_names(file.name, beside, dotted=False)))
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -38,4 +38,4 @@ def compare(
     """
     plan = read_plan(Path(config), None if out is None else Path(out))
     comparison = Comparison(plan, workers, wandb)
-    return comparison.show_plan() if dry_run else comparison.run(f"lightning-gw compare {config}")
+    return comparison.show_plan() if dry_run else comparison.run()

@@ -40,36 +40,51 @@ def read_json(file: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def claim(plan: Plan) -> None:
-    """Make sure that `plan.out` is this plan's folder, or become its owner where it is new.
+def check_owner(plan: Plan) -> None:
+    """Make sure that `plan.out` is new or this plan's folder.
 
-    New runs may join a folder; what is there must have been made from the same configs.
+    New runs may join, and runs that left neither a result nor a checkpoint may change: they start over anyway. All
+    others must have been made from the same configs.
 
     Raises:
         UsageError: If the folder holds something else; the message shows the difference and offers another folder.
     """
-    wanted = {run.path: json.loads(json.dumps(run.identity(), default=str)) for run in plan.runs}
+    other = f"--out {free_folder(plan.out)}"
+    if plan.out.exists() and not plan.out.is_dir():
+        raise UsageError(f"{plan.out} is a file, where a folder is needed. Give another one: {other}")
     file = plan.out / _PLAN_FILE
     if not file.exists():
-        if plan.out.exists() and (not plan.out.is_dir() or any(p.name != _LOCK_FILE for p in plan.out.iterdir())):
-            raise UsageError(
-                f"{plan.out} is not empty and holds no comparison. Give another folder: --out {free_folder(plan.out)}"
-            )
-    else:
-        held = read_json(file)
-        if held is None:
-            raise UsageError(f"{file} is damaged. Give another folder: --out {free_folder(plan.out)}")
-        difference = list(_difference(held["runs"], wanted))
-        if difference:
-            shown = difference[:_LINES_SHOWN]
-            if len(difference) > len(shown):
-                shown.append(f"… and {len(difference) - len(shown)} more")
-            raise UsageError(
-                f"{plan.out} was made by another config. There → now:\n  "
-                + "\n  ".join(shown)
-                + f"\nTo keep it and start anew, give another folder: --out {free_folder(plan.out)}"
-            )
-    write_json(file, {"schema": COMPARISON_SCHEMA, "title": plan.title, "runs": wanted})
+        if plan.out.exists() and any(found.name != _LOCK_FILE for found in plan.out.iterdir()):
+            raise UsageError(f"{plan.out} is not empty and holds no comparison. Give another folder: {other}")
+        return
+    held = read_json(file)
+    if held is None or not isinstance(held.get("runs"), dict):
+        raise UsageError(f"{file} is damaged, so it cannot be told what is in {plan.out}. Give another folder: {other}")
+    kept = {path: run for path, run in held["runs"].items() if _leaves_something(plan.out / path)}
+    difference = list(_difference(kept, _identities(plan)))
+    if difference:
+        shown = difference[:_LINES_SHOWN]
+        if len(difference) > len(shown):
+            shown.append(f"… and {len(difference) - len(shown)} more")
+        lines = "\n  ".join(shown)
+        raise UsageError(
+            f"{plan.out} was made by another config. There → now:\n  {lines}\n"
+            f"To keep it and start anew, give another folder: {other}"
+        )
+
+
+def claim(plan: Plan) -> None:
+    """Write down in `plan.out` what its runs are made from; `check_owner` comes first."""
+    write_json(plan.out / _PLAN_FILE, {"schema": COMPARISON_SCHEMA, "title": plan.title, "runs": _identities(plan)})
+
+
+def _identities(plan: Plan) -> dict[str, Any]:
+    """What each run is made from, as it comes back from JSON."""
+    return {run.path: json.loads(json.dumps(run.identity(), default=str)) for run in plan.runs}
+
+
+def _leaves_something(run: Path) -> bool:
+    return is_finished(run) or last_checkpoint(run) is not None
 
 
 def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
@@ -130,14 +145,17 @@ def lock(folder: Path, patience: float = 30.0) -> BinaryIO | None:
         The open lock file, to be handed to child processes; None where the system has no such locks (Windows).
 
     Raises:
-        UsageError: If another comparison still works there after `patience` seconds.
+        UsageError: If the folder cannot be written, or another comparison still works there after `patience` seconds.
     """
     try:
         import fcntl
     except ImportError:
         return None
-    folder.mkdir(parents=True, exist_ok=True)
-    file = (folder / _LOCK_FILE).open("a+b")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / _LOCK_FILE).open("a+b")
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be written: {error.strerror}. Give another folder with --out.") from error
     deadline, told = time.monotonic() + patience, False
     while True:
         try:
@@ -176,7 +194,9 @@ def mark_finished(folder: Path, seconds: float) -> None:
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint in a run's folder; a checkpoint cut short by a crash is passed over."""
-    checkpoints = sorted(folder.rglob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    # A link whose target is gone (`save_last: link`, killed between the two) does not exist.
+    found = [file for file in folder.rglob("*.ckpt") if file.exists()]
+    checkpoints = sorted(found, key=lambda file: file.stat().st_mtime_ns, reverse=True)
     # torch.save writes a zip archive, whose directory comes last: a part of one is no zip.
     return next((file for file in checkpoints if zipfile.is_zipfile(file)), None)
 

@@ -52,8 +52,10 @@ class Comparison:
 
     def show_plan(self) -> int:
         """Check and print the plan: every run, whether it is new, goes on or is finished, and its command."""
+        folder.check_owner(self.plan)
         self._check()
-        self._say(f"{self.plan.title}: {len(self.plan.runs)} runs, {self.workers} at a time, into {self.plan.out}")
+        count = "1 run" if len(self.plan.runs) == 1 else f"{len(self.plan.runs)} runs"
+        self._say(f"{self.plan.title}: {count}, {self.workers} at a time, into {self.plan.out}")
         for run in self.plan.runs:
             place = self.plan.out / run.path
             checkpoint = folder.last_checkpoint(place)
@@ -66,11 +68,8 @@ class Comparison:
             self._say(f"  lightning-gw fit {shlex.join(fit_arguments(self.plan, run, None))}")
         return 0
 
-    def run(self, command: str) -> int:
+    def run(self) -> int:
         """Run everything that is not finished yet, then write the page.
-
-        Args:
-            command: What the user typed, to be named after an interruption.
 
         Returns:
             0 when all runs ended well, 1 when some failed, 130 when interrupted.
@@ -78,21 +77,26 @@ class Comparison:
         Raises:
             UsageError: If a run's config or the folder cannot be used; nothing has been started then.
         """
+        folder.check_owner(self.plan)  # before anything is written there, and again once nobody else can
         lock = folder.lock(self.plan.out)
         executor = LocalExecutor(thread_variables(self.plan), lock)
         before = signal.signal(signal.SIGTERM, _interrupt)
         try:
-            folder.claim(self.plan)
+            folder.check_owner(self.plan)
             self._take_what_is_finished()
             if any(state.status == "waiting" for state in self.states.values()):
-                self._say(f"{self.plan.title}: checking the configs of {len(self.plan.runs)} runs ...")
+                self._say("Checking the configs ...")
                 self._check()
+            folder.claim(self.plan)
+            self._save()
             self._begun = time.monotonic()
             with make_view(self.plan.title, self.workers, lambda: time.monotonic() - self._begun) as view:
                 self._work(executor, view)
         except KeyboardInterrupt:
             self._say("\nInterrupted: stopping the runs. The same command goes on from here.")
             executor.stop()
+            for state in self.states.values():
+                state.status = "waiting" if state.status == "running" else state.status
             self._save()
             return 130
         finally:
@@ -111,7 +115,6 @@ class Comparison:
             seconds = folder.finished_seconds(place)
             if seconds is not None:
                 state.status, state.seconds = "finished", seconds
-        self._save()
 
     def _check(self) -> None:
         """Parse the options of every strategy that has something to run, so that no mistake surfaces late."""

@@ -1,0 +1,203 @@
+"""The command line: quick help, errors in sentences, and `fit` on a module of one's own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lightning_gw.cli import main
+from lightning_gw.history import load_history
+
+_CODE = """
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Net(LightningModule):
+    def __init__(self, width: int = 5, lr: float = 0.1) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, width), nn.Linear(width, width), nn.Linear(width, 2))
+        self.lr = lr
+
+    def forward(self, x):
+        return self.layers(x)
+
+    def training_step(self, batch, index):
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), self.lr)
+
+
+class Data(LightningDataModule):
+    def train_dataloader(self):
+        x = torch.randn(16, 3)
+        return DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), batch_size=4)
+"""
+
+BASE = {
+    "model": {"class_path": "my_net.Net"},
+    "data": {"class_path": "my_net.Data"},
+    "trainer": {
+        "accelerator": "cpu",
+        "max_steps": 4,
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "callbacks": [
+            {"class_path": "lightning_gw.GWSimilarity", "init_args": {"layers": ["layers.*"], "probe_size": 8}},
+            {"class_path": "ModelCheckpoint", "init_args": {"save_last": True}},
+        ],
+    },
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a module of one's own and its config, in which the command is given."""
+    (tmp_path / "my_net.py").write_text(_CODE)
+    (tmp_path / "base.yaml").write_text(yaml.safe_dump(BASE))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "my_net", raising=False)
+    # fit seeds through the environment; the change must not outlive the test.
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")
+    monkeypatch.setenv("PL_SEED_WORKERS", "0")
+    return tmp_path
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What a command that cannot be used prints."""
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("lightning-gw: ")
+    return output.err
+
+
+def test_help_and_its_subcommands_load_nothing_heavy() -> None:
+    heavy = "torch", "pytorch_lightning", "numpy", "wandb", "matplotlib", "plotly", "jsonargparse", "rich"
+    code = f"""
+import sys
+from lightning_gw.cli import main
+for words in (["--help"], ["compare", "--help"], ["report", "--help"], ["--version"]):
+    try:
+        main(words)
+    except SystemExit as done:
+        assert done.code == 0, done.code
+loaded = set({heavy!r}) & set(sys.modules)
+assert not loaded, loaded
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert all(f"\n    {command} " in done.stdout for command in ("fit", "compare", "report"))
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "lightning_gw", "--version"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith("lightning-gw ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((), "required"),
+        (("comapre", "x.yaml"), "choose from 'fit', 'compare', 'report'"),
+        (("compare", "x.yaml", "--wrokers", "2"), "Near names: --workers"),
+        (("compare", "x.yaml", "--wandb", "of"), "choose from 'offline', 'online', 'disabled'"),
+        (("compare", "x.yaml", "--workers", "two"), "invalid int value"),
+        (("compare", "bast.yaml"), "bast.yaml does not exist. Near names: base.yaml."),
+        (("report", "nowhere"), "nowhere does not exist"),
+        (("report", "."), "history"),
+    ],
+)
+def test_a_wrong_command_is_answered_in_a_sentence(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], expected: str
+) -> None:
+    assert expected in complaint(capsys, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("trainer: {max_stpes: 3}", "extra.yaml: 'trainer.max_stpes' is no option"),
+        ("trainer: {max_stpes: 3}", "Near names: trainer.max_steps"),
+        ("modle: {class_path: my_net.Net}", "Near names: model."),
+        (
+            "model: {init_args: {widht: 3}}",
+            "extra.yaml: model: 'widht' is no parameter of my_net.Net. Near names: width.",
+        ),
+        ("model: {widht: 3, class_path: my_net.Net}", "'widht' cannot stand beside class_path my_net.Net"),
+        ("model: {class_path: my_net.Ned}", "my_net has no class 'Ned'. Near names: Net"),
+        ("model: {class_path: my_nett.Net}", "no module named 'my_nett'. Near names: my_net."),
+        (
+            "trainer: {callbacks+: [{class_path: lightning_gw.GWSimilarity, init_args: {layer: [a]}}]}",
+            "'layer' is no parameter of lightning_gw.GWSimilarity. Near names: layers",
+        ),
+        ("trainer: {max_steps: many}", "extra.yaml: trainer.max_steps: Expected a <class 'int'>. Got value: many"),
+        ("model: {init_args: {width: wide}}", "extra.yaml: model: my_net.Net: "),
+        ("trainer: [", "extra.yaml is no valid YAML"),
+    ],
+)
+def test_a_wrong_config_is_answered_with_its_file_and_near_names(
+    here: Path, capsys: pytest.CaptureFixture[str], config: str, expected: str
+) -> None:
+    (here / "extra.yaml").write_text(config)
+    assert expected in complaint(capsys, "fit", "-c", "base.yaml", "--config=extra.yaml")
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("--trainer.max_stpes=3", "The command line: 'trainer.max_stpes' is no option"),
+        ("--model.widht=3", "'widht' is no parameter of my_net.Net. Near names: width."),
+        ("--model.init_args.widht=3", "Near names: width."),
+        ("--sead_everything=3", "Near names: seed_everything."),
+        ("--config=bass.yaml", "Config file bass.yaml does not exist. Near names: base.yaml."),
+    ],
+)
+def test_a_wrong_option_is_answered_with_near_names(
+    here: Path, capsys: pytest.CaptureFixture[str], option: str, expected: str
+) -> None:
+    assert expected in complaint(capsys, "fit", "-c", "base.yaml", option)
+
+
+def test_fit_trains_a_module_of_ones_own_into_one_folder(here: Path) -> None:
+    arguments = ["fit", "-c", "base.yaml", "--run_dir=kept", "--seed_everything=3", "--model.width=7"]
+    assert main([*arguments, "--trainer.callbacks+=LearningRateMonitor", "--trainer.logger=CSVLogger",
+                 "--trainer.logger.save_dir=logs"]) == 0  # fmt: skip
+    assert [record.step for record in load_history(here / "kept")] == [0, 4]
+    assert (here / "kept/checkpoints/last.ckpt").is_file()
+    saved = yaml.safe_load((here / "kept/config.yaml").read_text())
+    assert saved["model"]["init_args"]["width"] == 7
+    assert saved["seed_everything"] == 3
+    assert len(saved["trainer"]["callbacks"]) == 3
+
+    # The saved config alone repeats the run, elsewhere when told so.
+    saved_again = ["fit", "-c", "kept/config.yaml", "--run_dir=again"]
+    placed = saved["trainer"]["callbacks"]
+    placed[0]["init_args"]["save_dir"] = placed[1]["init_args"]["dirpath"] = None
+    (here / "kept/config.yaml").write_text(yaml.safe_dump(saved))
+    assert main(saved_again) == 0
+    first, second = load_history(here / "kept"), load_history(here / "again")
+    assert (first[-1].gw.distortion == second[-1].gw.distortion).all()
+
+
+def test_a_place_given_by_hand_wins_over_run_dir(here: Path) -> None:
+    callbacks = [{"class_path": "lightning_gw.GWSimilarity", "init_args": {"save_dir": "mine", "probe_size": 8}}]
+    (here / "mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
+    assert main(["fit", "-c", "base.yaml", "-c", "mine.yaml", "--run_dir=kept"]) == 0
+    assert len(load_history(here / "mine")) == 2
+    assert not (here / "kept/gw").exists()
+
+
+def test_an_error_while_training_keeps_its_traceback(here: Path) -> None:
+    with pytest.raises(ValueError, match="no_such_layer"):
+        main(["fit", "-c", "base.yaml", "--trainer.callbacks=lightning_gw.GWSimilarity",
+              "--trainer.callbacks.layers=no_such_layer"])  # fmt: skip

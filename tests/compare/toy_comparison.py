@@ -1,0 +1,127 @@
+"""A comparison of a few seconds for tests: a small residual-free network on fixed data, and strategies for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+_CODE = '''
+import time
+
+import torch
+from pytorch_lightning import Callback, LightningDataModule, LightningModule
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Toy(LightningModule):
+    def __init__(self, lr: float = 0.05, blocks: int = 4) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*[nn.Sequential(nn.Linear(6, 6), nn.Tanh()) for _ in range(blocks)])
+        self.head = nn.Linear(6, 2)
+        self.lr = lr
+
+    def forward(self, x):
+        return self.head(self.blocks(x))
+
+    def training_step(self, batch, index):
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch, index):
+        self.log("val/accuracy", (self(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), self.lr)
+
+
+class ToyData(LightningDataModule):
+    """Four batches an epoch in a fixed order, so that a run resumed at an epoch's end sees the same batches."""
+
+    def loader(self, seed, size, batch_size):
+        x = torch.randn(size, 6, generator=torch.Generator().manual_seed(seed))
+        return DataLoader(TensorDataset(x, (x[:, 0] * x[:, 1] > 0).long()), batch_size=batch_size)
+
+    def train_dataloader(self):
+        return self.loader(1, 32, 8)
+
+    def val_dataloader(self):
+        return self.loader(2, 64, 64)
+
+
+class Slow(Callback):
+    def __init__(self, seconds: float = 0.25) -> None:
+        self.seconds = seconds
+
+    def on_train_batch_end(self, *args):
+        time.sleep(self.seconds)
+
+
+class Broken(Callback):
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_step == 5:
+            raise RuntimeError("the toy broke on purpose")
+'''
+
+BASE: dict[str, Any] = {
+    "model": {"class_path": "toy_net.Toy"},
+    "data": {"class_path": "toy_net.ToyData"},
+    "trainer": {
+        "accelerator": "cpu",
+        "max_steps": 24,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 4,
+        "enable_model_summary": False,
+        "callbacks": [
+            {
+                "class_path": "lightning_gw.GWSimilarity",
+                "init_args": {"layers": ["blocks.?"], "probe_size": 12, "when": [4, 12], "effort": "fast"},
+            },
+            {"class_path": "ModelCheckpoint", "init_args": {"every_n_train_steps": 4, "save_last": True}},
+        ],
+    },
+}
+
+
+def write_toy(folder: Path, strategies: list[Any], **experiment: Any) -> Path:
+    """Write module, base config, strategies and comparison; returns the comparison's file."""
+    (folder / "toy_net.py").write_text(_CODE)
+    (folder / "toy.yaml").write_text(yaml.safe_dump(BASE))
+    (folder / "strategies").mkdir(exist_ok=True)
+    (folder / "strategies/fast.yaml").write_text(
+        "# What happens when the steps\n# are large?\nmodel: {init_args: {lr: 0.1}}\n"
+    )
+    (folder / "strategies/slow.yaml").write_text("trainer: {callbacks+: [{class_path: toy_net.Slow}]}\n")
+    (folder / "strategies/broken.yaml").write_text("trainer: {callbacks+: [{class_path: toy_net.Broken}]}\n")
+    content = {"task": "toy", "config": "toy.yaml", "accuracy": "val/accuracy", "strategies": strategies, "seeds": [0]}
+    file = folder / "compare.yaml"
+    file.write_text(yaml.safe_dump({"title": "Toys", "out": "out", "experiments": [content | experiment]}))
+    return file
+
+
+def command(*arguments: str) -> list[str]:
+    """``lightning-gw`` with these arguments, as a process of its own."""
+    return [sys.executable, "-m", "lightning_gw", *arguments]
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the command in a folder."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    return subprocess.Popen(
+        command(*arguments), cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def run(folder: Path, *arguments: str, timeout: float = 200) -> tuple[int, str]:
+    """Run the command in a folder; returns its exit code and all it printed."""
+    process = start(folder, *arguments)
+    try:
+        output, _ = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return process.returncode, output
