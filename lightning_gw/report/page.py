@@ -149,6 +149,8 @@ def _missing(runs: Sequence[ReportRun]) -> list[tuple[str, str]]:
     for run in runs:
         for text in _missing_from(run):
             found.setdefault(text, []).append(run.name)
+    if len(runs) == 1:
+        return [("This run", text) for text in found]
     recorded = sum(bool(run.history) for run in runs)
     return [
         ("Every recorded run" if len(names) == recorded > 1 else "; ".join(names), text)

@@ -43,15 +43,14 @@ _MEASURES = {"paired_dcor": "squared distance correlation", "paired_cka": "linea
 def page_payload(runs: Sequence[ReportRun]) -> dict[str, Any]:
     """Everything the page's script draws.
 
-    Runs of one task share their step axis, so that their timelines can be compared at a glance; the growth scale is
-    shared by the whole page, like the similarity scale.
+    Runs of one task share their step axis and their growth scale, so that their timelines can be compared at a glance.
+    The similarity scale is the same everywhere.
     """
     shown = [run for run in runs if run.history]
     axes = {run.task: _axis([other for other in shown if other.task == run.task]) for run in shown}
     return {
         "magnitudes": [to_hex(colormaps[COLORMAP](step / 16)) for step in range(17)],
         "palette": list(OKABE_ITO),
-        "growthLimit": _growth_limit(shown),
         "axes": {task: layout for task, (_, layout) in axes.items()},
         "runs": [_run(run, axes[run.task][0]) for run in shown],
     }
@@ -68,6 +67,7 @@ def _axis(runs: Sequence[ReportRun]) -> tuple[StepAxis, dict[str, Any]]:
     edges = np.concatenate([scale.edges([record.step for record in run.history]) for run in runs])
     layout = {
         "range": compact([edges.min(), edges.max()]),
+        "growthLimit": _growth_limit(runs),
         "logarithmic": scale.unit is not None,
         "few": _ticks(scale, steps, 4),
     }
@@ -80,7 +80,7 @@ def _ticks(scale: StepAxis, steps: Sequence[int], most: int) -> dict[str, Any]:
 
 
 def _growth_limit(runs: Sequence[ReportRun]) -> float:
-    """Largest |log₂ growth| on the page, at least one doubling, so that noise is not blown up to full colour."""
+    """Largest |log₂ growth| of a task, at least one doubling, so that noise is not blown up to full colour."""
     growth = [record.growth for run in runs for record in run.history]
     logs = np.abs(np.log2(np.concatenate([g[np.isfinite(g) & (g > 0)] for g in growth] or [np.ones(1)])))
     return float(max(1.0, math.ceil(logs.max(initial=0.0) * 2) / 2))

@@ -62,7 +62,7 @@ def make_run(
     for look, (step, strength, boundaries, identities) in enumerate(story):
         progress = look / max(1, len(story) - 1)
         steps_between = drift * (1 + 0.15 * generator.standard_normal(layers - 1) * progress).clip(0.5)
-        steps_between[layers // 2] *= 1 + 0.8 * progress  # something always grows, groups or not
+        steps_between[(layers - 1) // 2] *= 1 + 0.8 * progress  # something always grows, groups or not
         for boundary in boundaries:
             steps_between[boundary] = {"weak": 0.42, "strong": 0.75}[strength] * (1 + 0.1 * generator.random())
         distance = _distances(steps_between)

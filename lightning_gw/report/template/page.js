@@ -75,6 +75,7 @@ function showRun(run) {
     events.push(none);
   }
   byId("events").replaceChildren(...events);
+  for (const scale of document.querySelectorAll("#run-view [data-scale=growth]")) labelGrowth(scale, run.task);
   byId("paired-head").textContent = `paired (${run.paired})`;
   for (const key of document.querySelectorAll("[data-planted-key]")) key.hidden = !DATA.runs.some((other) => other.planted);
 }
@@ -111,6 +112,9 @@ function show({ run, look }) {
 }
 
 function drawSmalls() {
+  for (const scale of document.querySelectorAll("#side-by-side [data-scale=growth]")) {
+    if (DATA.axes[scale.dataset.task]) labelGrowth(scale, scale.dataset.task);
+  }
   for (const element of document.querySelectorAll("[data-small]")) drawSmall(element, RUNS.get(element.dataset.small), state.colouring);
   for (const element of document.querySelectorAll("[data-row-accuracy]")) drawRowAccuracy(element, JSON.parse(element.dataset.rowAccuracy));
 }

@@ -71,8 +71,10 @@ function paintScales(colours) {
   for (const scale of document.querySelectorAll("[data-scale=growth] i")) {
     scale.style.background = gradient(growthColours(colours).map((stop) => stop[1]));
   }
-  const top = 2 ** DATA.growthLimit;
-  for (const label of document.querySelectorAll("[data-growth]")) {
-    label.textContent = label.dataset.growth === "high" ? `${top.toPrecision(2)} ×` : `${(1 / top).toPrecision(2)} ×`;
-  }
+}
+
+function labelGrowth(scale, task) {
+  const top = 2 ** DATA.axes[task].growthLimit;
+  scale.querySelector("[data-end=low]").textContent = `${(1 / top).toPrecision(2)}×`;
+  scale.querySelector("[data-end=high]").textContent = `${top.toPrecision(2)}×`;
 }

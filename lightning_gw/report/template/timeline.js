@@ -32,20 +32,20 @@ function groupBars(run, colours, hover) {
 }
 
 function growthMap(run, colours, hover) {
-  const gaps = run.layers.length - 1;
+  const gaps = run.layers.length - 1, limit = DATA.axes[run.task].growthLimit;
   const at = (gap, look) => look.growth[gap];
   const rows = Array.from({ length: gaps }, (_, gap) => gap);
   return {
     type: "heatmap", x: run.edges, y: Array.from({ length: gaps + 1 }, (_, i) => i),
     z: rows.map((gap) => run.looks.map((look) => (at(gap, look) > 0 ? Math.log2(at(gap, look)) : null))),
-    zmin: -DATA.growthLimit, zmax: DATA.growthLimit, colorscale: growthColours(colours), showscale: false,
+    zmin: -limit, zmax: limit, colorscale: growthColours(colours), showscale: false,
     hoverinfo: hover ? "text" : "skip", hoverongaps: false,
     text: rows.map((gap) => run.looks.map((look) =>
       `<b>step ${look.step}</b><br>layer ${gap + 1} → ${gap + 2}: ${number(at(gap, look))} times its first distance`)),
   };
 }
 
-function boundaryLines(run, colours, thick) {
+function boundaryLines(run, colours, thick, halo) {
   const x = [], y = [];
   run.looks.forEach((look, i) => {
     for (const k of look.boundaries) {
@@ -59,7 +59,7 @@ function boundaryLines(run, colours, thick) {
   });
   const line = (color, width) => ({ type: "scatter", mode: "lines", x, y, line: { color, width }, hoverinfo: "skip" });
   // A halo in the page's own colour keeps the line visible on every group's colour.
-  return [line(colours.paper, thick + 2), line(colours.ink, thick)];
+  return halo ? [line(colours.paper, thick + 2), line(colours.ink, thick)] : [line(colours.ink, thick / 2)];
 }
 
 function plantedMarks(run, colours, size) {
@@ -73,9 +73,10 @@ function plantedMarks(run, colours, size) {
 }
 
 function strips(run, colours, colouring, thick, hover) {
+  const growth = colouring === "growth"; // what grew is often the boundary itself, so there the line stays thin
   return [
-    colouring === "growth" ? growthMap(run, colours, hover) : groupBars(run, colours, hover),
-    ...boundaryLines(run, colours, thick), ...plantedMarks(run, colours, hover ? 11 : 8),
+    growth ? growthMap(run, colours, hover) : groupBars(run, colours, hover),
+    ...boundaryLines(run, colours, thick, !growth), ...plantedMarks(run, colours, hover ? 11 : 8),
   ];
 }
 

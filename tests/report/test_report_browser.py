@@ -1,0 +1,200 @@
+"""The page in a real browser, with the network off: it draws, it is steered by keyboard, and it keeps its address."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+from conftest import HOSTILE_STRATEGY
+
+from lightning_gw.report import write_report
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; Debian's package is called chromium"),
+]
+
+MATRIX = "document.getElementById('matrix').data[0].z"
+PROFILE = "document.getElementById('profile').data.find((line) => line.marker?.size === 7).y"
+CURSOR = "document.getElementById('timeline').layout.shapes.at(-1).x0"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def eventually(page, expression: str, expected: object) -> None:
+    """Wait for a value; Playwright's own wait evaluates text inside the page, which the page's policy forbids."""
+    for _ in range(50):
+        if (found := page.evaluate(expression)) == expected:
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError(f"{expression} stayed {found!r}, expected {expected!r}")
+
+
+class View:
+    """A page opened from disk, with everything it complained of and everything it asked the network for."""
+
+    def __init__(self, browser, url: str, **options):
+        self.context = browser.new_context(offline=True, **options)
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.open(url)
+
+    def open(self, url: str) -> None:
+        self.page.goto("about:blank")  # so that a change of the fragment alone is a real reload
+        self.page.goto(url)
+        self.page.wait_for_selector("html[data-drawn]", state="attached")
+
+    def look(self) -> tuple:
+        """What the linked pictures show now: matrix, profile, cursor, and the sentence."""
+        values = [self.page.evaluate(f"JSON.stringify({what})") for what in (MATRIX, PROFILE, CURSOR)]
+        return (*values, self.page.inner_text("#now"))
+
+
+@pytest.fixture(scope="module")
+def address(comparison):
+    return write_report(comparison).resolve().as_uri()
+
+
+@pytest.fixture(scope="module")
+def opened(browser, address):
+    view = View(browser, address, viewport={"width": 1280, "height": 900})
+    yield view
+    view.context.close()
+
+
+@pytest.fixture
+def view(opened, address):
+    """The page as it is when opened, at the end of the first run; and after the test, that nothing went wrong."""
+    opened.page.evaluate("location.hash = '#run=joint%2Fseed-0'")
+    eventually(opened.page, "state.run.key + state.look", "joint/seed-07")
+    yield opened
+    assert opened.complaints == []
+    assert {url.split("#")[0] for url in opened.requests} <= {"about:blank", address}
+
+
+def test_the_slider_moves_every_picture_by_keyboard(view):
+    end = view.look()
+    assert "three groups" in end[3]
+    view.page.focus("#look")
+    view.page.keyboard.press("Home")
+    start = view.look()
+    assert all(a != b for a, b in zip(start, end, strict=True))
+    assert "No groups: at step 0" in start[3]
+    assert "step=0" in view.page.url
+    view.page.keyboard.press("ArrowRight")
+    assert "step=10" in view.page.url
+    assert view.page.inner_text("#where") == "step 10 · look 2 of 8"
+    # The arrow keys work from anywhere on the page, not on the slider alone.
+    view.page.evaluate("document.activeElement.blur()")
+    view.page.keyboard.press("ArrowRight")
+    assert "step=20" in view.page.url
+
+
+def test_an_event_leads_to_its_look(view):
+    view.page.click("#events button:has-text('moved')")
+    assert "step=120" in view.page.url
+    assert "At step 120" in view.look()[3]
+    assert view.page.get_attribute("#events button:has-text('moved')", "aria-current") == "step"
+
+
+def test_another_run_is_picked_from_the_small_multiples_and_from_the_list(view):
+    joint = view.look()
+    view.page.click("a.cell[data-run='end_to_end/seed-0']")
+    sync_api.expect(view.page.locator("#run")).to_have_value("end_to_end/seed-0")
+    assert view.look()[:2] != joint[:2]
+    assert "No groups" in view.page.inner_text("#run-answer")
+    assert view.page.get_attribute("a.cell[data-run='end_to_end/seed-0']", "aria-current") == "true"
+    view.page.select_option("#run", "hostile")
+    sync_api.expect(view.page.locator("#run-title")).to_contain_text(HOSTILE_STRATEGY)
+    view.page.select_option("#run", "full/seed-0")
+    sync_api.expect(view.page.locator("#run-title")).to_contain_text("full")
+    assert view.page.evaluate("window.taken") is None
+
+
+def test_the_address_is_honoured_on_load(view, address):
+    view.open(f"{address}#run=joint%2Fseed-1&step=80")
+    assert view.page.input_value("#run") == "joint/seed-1"
+    assert view.page.inner_text("#where") == "step 80 · look 5 of 8"
+    view.open(f"{address}#run=gone&step=80")
+    assert "does not hold" in view.page.inner_text("#notice")
+
+
+def test_growth_can_be_shown_in_every_timeline(view):
+    kinds = "[...document.querySelectorAll('[data-small], #timeline')].map((e) => e.data[0].type)"
+    assert set(view.page.evaluate(kinds)) == {"bar"}
+    view.page.check("[name=colouring-above][value=growth]")
+    assert set(view.page.evaluate(kinds)) == {"heatmap"}
+    assert view.page.is_checked("[name=colouring-below][value=growth]")
+
+
+def test_the_tooltip_gives_value_bound_and_paired_value(view):
+    area = view.page.locator("#matrix .nsewdrag").first
+    box = area.bounding_box()
+    area.hover(position={"x": box["width"] * 0.9, "y": box["height"] * 0.1}, force=True)
+    tip = view.page.wait_for_selector("#matrix .hoverlayer text").text_content()
+    assert re.search(r"GW similarity at least 0\.\d+", tip)
+    assert re.search(r"certified at most 0\.\d+", tip)
+    assert re.search(r"paired \(RSA\) 0\.\d+", tip)
+
+
+def test_planted_boundaries_are_marked_as_such(view):
+    marks = view.page.evaluate(
+        "document.getElementById('timeline').data.find((t) => t.marker?.symbol === 'triangle-left')"
+    )
+    assert marks["y"] == [1.5, 5.5]
+    assert "on purpose" in marks["hovertext"][0]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_in_either_scheme(browser, address, scheme):
+    view = View(browser, address, viewport={"width": 400, "height": 800}, color_scheme=scheme)
+    assert view.page.evaluate("document.documentElement.scrollWidth") <= 400
+    ink, paper = view.page.evaluate(
+        "[document.getElementById('matrix').layout.font.color, getComputedStyle(document.body).backgroundColor]"
+    )
+    bright = sum(int(ink[i : i + 2], 16) for i in (1, 3, 5)) / 3, sum(map(int, re.findall(r"\d+", paper)[:3])) / 3
+    assert (bright[0] < 60 and bright[1] > 200) if scheme == "light" else (bright[0] > 200 and bright[1] < 60)
+    small = view.page.evaluate(
+        """[...document.querySelectorAll('body *:not(script, style)')]
+        .filter((e) => e.textContent.trim() && !e.children.length && parseFloat(getComputedStyle(e).fontSize) < 12)
+        .map((e) => e.outerHTML)"""
+    )
+    assert small == []
+    view.context.close()
+    assert view.complaints == []
+
+
+def test_a_browser_that_cannot_unpack_says_so(browser, address):
+    context = browser.new_context(offline=True)
+    context.add_init_script("delete window.DecompressionStream")
+    page = context.new_page()
+    page.goto(address)
+    page.wait_for_selector("#failure:not([hidden])")
+    assert "DecompressionStream" in page.inner_text("#failure")
+    assert "The words hold without them." in page.inner_text("#failure")
+    context.close()
+
+
+def test_on_paper_it_is_light_and_within_the_sheet(browser, address):
+    view = View(browser, address, viewport={"width": 1280, "height": 900}, color_scheme="dark")
+    view.page.set_viewport_size({"width": 720, "height": 1000})
+    view.page.emulate_media(media="print")
+    eventually(view.page, "document.getElementById('matrix').layout.font.color", "#1b1f24")
+    assert view.page.evaluate("document.documentElement.scrollWidth") <= 720
+    assert not view.page.is_visible("#look")
+    view.context.close()
+    assert view.complaints == []

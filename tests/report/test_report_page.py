@@ -1,0 +1,188 @@
+"""The page as a file: complete, self-contained, escaped, and honest about what is not there."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from conftest import HOSTILE_LAYER, HOSTILE_STRATEGY, entry, save, write_comparison
+from synthetic_runs import make_large_run, make_run
+
+from lightning_gw.history import load_history
+from lightning_gw.report import write_report
+from lightning_gw.report.page import json_for_html
+from lightning_gw.sentences import describe
+
+
+class Parsed(HTMLParser):
+    """What a browser would make of a page: its elements, its scripts by id, and its text."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict]] = []
+        self.scripts: dict[str, str] = {}
+        self.text = ""
+        self._inside: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._inside = dict(attrs).get("id", "code") if tag == "script" else "style" if tag == "style" else None
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self._inside = None
+
+    def handle_data(self, data):
+        if self._inside is None:
+            self.text += data
+        else:
+            self.scripts[self._inside] = self.scripts.get(self._inside, "") + data
+
+    @property
+    def data(self) -> dict:
+        return json.loads(self.scripts["data"])
+
+
+@pytest.fixture(scope="module")
+def page(comparison):
+    return Parsed(write_report(comparison).read_text(encoding="utf-8"))
+
+
+def test_the_answer_comes_first_for_a_comparison(page):
+    answer = page.text.index("strong groups stand in two of six runs")
+    assert answer < page.text.index("Strategies side by side")
+    for strategy in ("joint", "greedy", "end_to_end", "assembled", "full"):
+        assert strategy in page.text
+    assert "Every planted boundary found in 2 of 2 runs." in page.text
+    assert "none of 2 found" in page.text
+
+
+def test_the_answer_comes_first_for_a_run(run_folder):
+    page = Parsed(write_report(run_folder).read_text(encoding="utf-8"))
+    answer = describe(load_history(run_folder))
+    assert page.text.index(answer) < page.text.index("How alike the layers are")
+    assert "Strategies side by side" not in page.text
+    assert len(page.data["runs"]) == 1
+
+
+def test_names_are_escaped_everywhere(page):
+    tags = [tag for tag, _ in page.elements]
+    assert tags.count("script") == 3  # data, library, code: no name became a fourth
+    assert "img" not in tags
+    assert not any(attribute.startswith("on") for _, attributes in page.elements for attribute in attributes)
+    assert HOSTILE_STRATEGY in page.text
+    (run,) = (run for run in page.data["runs"] if run["key"] == "full/seed-0")
+    assert run["layers"][-1] == HOSTILE_LAYER
+
+
+def test_json_cannot_end_its_element():
+    hostile = {"</script>": "<!-- & \u2028 -->"}
+    text = json_for_html(hostile)
+    assert not set("<>&\u2028") & set(text)
+    assert json.loads(text) == hostile
+    with pytest.raises(ValueError, match="JSON"):
+        json_for_html(float("nan"))
+
+
+def test_nothing_is_fetched(page):
+    for tag, attributes in page.elements:
+        assert "src" not in attributes, tag
+        assert tag not in ("link", "iframe", "object", "embed")
+        assert attributes.get("href", "#").startswith("#")
+    (policy,) = (a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_packed_library_is_plotly_with_its_licence(page):
+    library = gzip.decompress(base64.b64decode(page.scripts["library"])).decode()
+    assert library.startswith("/**\n* plotly.js")
+    assert "MIT license" in library[:300]
+
+
+def test_what_is_missing_is_named(page):
+    missing = page.text[page.text.index("What is missing\n") :]
+    assert "This run failed. ValueError: width 96 expected, 64 given" in missing
+    assert "Layer model.blocks.3 could not be measured at some looks: constant: all inputs at one point" in missing
+    assert "No p-value was computed" in missing
+    assert "Stability under other probe inputs was not measured." in missing
+    assert "Every recorded run" in missing
+
+
+def test_what_gw_cannot_see_is_said(page):
+    for limit in ("Blind to relabelling", "Contrast proves nothing", "Memorising makes groups", "readout collapse"):
+        assert limit in page.text
+
+
+def test_the_data_are_the_records_to_five_digits(page, comparison):
+    history = load_history(comparison / "greedy/seed-0")
+    (run,) = (run for run in page.data["runs"] if run["key"] == "greedy/seed-0")
+    assert [look["step"] for look in run["looks"]] == [record.step for record in history]
+    upper = np.triu_indices(9, 1)
+    for look, record in zip(run["looks"], history, strict=True):
+        for name, matrix in (
+            ("gw", record.gw.similarity),
+            ("bound", record.gw.similarity_bound),
+            ("paired", record.gw.identity_similarity),
+        ):
+            shown = np.array(look[name], dtype=float)
+            np.testing.assert_allclose(shown, matrix[upper], rtol=1e-4)  # NaN where a layer is degenerate
+        assert look["degenerate"] == [4]
+        assert look["boundaries"] == list(record.groups.boundaries)
+    assert [event["text"] for event in run["events"]] == [e.sentence() for r in history for e in r.events]
+
+
+def test_runs_of_one_task_share_their_axis(page):
+    assert set(page.data["axes"]) == {"algebra", "language"}
+    edges = [run["edges"] for run in page.data["runs"] if run["task"] == "algebra"]
+    assert page.data["axes"]["algebra"]["range"] == [min(e[0] for e in edges), max(e[-1] for e in edges)]
+
+
+def test_the_same_data_give_the_same_page(run_folder):
+    assert write_report(run_folder).read_bytes() == write_report(run_folder).read_bytes()
+
+
+def test_a_demo_page_is_small(comparison):
+    assert write_report(comparison).stat().st_size < 3e6
+
+
+def test_a_hundred_looks_at_fifty_layers_stay_under_fifteen_megabytes(tmp_path):
+    assert write_report(save(make_large_run(), tmp_path / "deep")).stat().st_size < 15e6
+
+
+def test_damaged_lines_leave_the_rest_and_are_named(tmp_path):
+    folder = save(make_run(), tmp_path / "hurt")
+    with (folder / "gw" / "history.jsonl").open("a") as file:
+        file.write("{ not json\n")
+    page = Parsed(write_report(folder).read_text(encoding="utf-8"))
+    assert len(page.data["runs"][0]["looks"]) == 8
+    assert "line 9" in page.text
+
+
+def test_runs_that_never_got_anywhere_do_not_stop_the_page(tmp_path):
+    entries = [entry("late", 0, status="waiting"), entry("lost", 0)]
+    page = Parsed(write_report(write_comparison(tmp_path / "none", entries)).read_text(encoding="utf-8"))
+    assert "Nothing was recorded yet" in page.text
+    assert "still waiting" in page.text
+    assert "left no look that could be read" in page.text
+    assert page.data["runs"] == []
+
+
+def test_a_folder_that_holds_nothing_is_refused_by_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"neither comparison\.json .* nor a history"):
+        write_report(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("{", "cannot be read"), ('{"schema": 9, "runs": []}', "schema 9"), ('{"schema": 1}', "'runs' is missing")],
+)
+def test_a_damaged_comparison_is_refused_with_the_reason(tmp_path, content, complaint):
+    (tmp_path / "comparison.json").write_text(content)
+    with pytest.raises(ValueError, match=complaint):
+        write_report(tmp_path)
