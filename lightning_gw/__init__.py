@@ -17,6 +17,7 @@ from lightning_gw.__about__ import __version__
 if TYPE_CHECKING:
     from lightning_gw.callback import GWSimilarity
     from lightning_gw.groups import Groups, find_groups
+    from lightning_gw.gw.general import gw_distance
     from lightning_gw.gw.matrix import gw_matrix
     from lightning_gw.gw.result import GWMatrix
     from lightning_gw.history import History, load_history

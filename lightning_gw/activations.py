@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -149,7 +150,7 @@ class _Collector:
     def result(self, layers: Sequence[str]) -> Activations:
         order = list(self._kept[0]) if self._kept else []
         in_all = [key for key in order if all(key in kept for kept in self._kept)]
-        called = {key.split("#")[0] for keys in (*self._kept, self._misshapen) for key in keys}
+        called = {key.split("#")[0] for key in (*chain.from_iterable(self._kept), *self._misshapen)}
         silent = [name for name in layers if name not in called]
         if silent and not self._optional:
             raise ValueError(

@@ -23,7 +23,7 @@ SMALLEST_PROBE = 4
 _BALANCE_SEARCH = 50
 
 #: Key into an item, or a function of it, that gives the class to balance over.
-Balance = int | str | Callable[[Any], Any]
+Balance = int | Callable[[Any], Any] | str
 
 
 class ProbeError(ValueError):
@@ -146,7 +146,7 @@ class _Draw:
         return [take_rows(batch, start, start + step) for start in range(0, rows, step)]
 
     def _from_loader(self, loader: DataLoader[Any]) -> list[Any]:
-        dataset = loader.dataset
+        dataset: Any = loader.dataset
         if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or _is_iterable_only(dataset):
             collate = loader.collate_fn if loader.batch_sampler is not None or loader.batch_size else None
             return self._from_stream(dataset, collate, loader.batch_size)

@@ -93,7 +93,7 @@ def undisturbed(module: nn.Module, trainer: Any = None) -> Iterator[None]:
 
 @contextmanager
 def plain_tensors() -> Iterator[None]:
-    """No gradients, yet no inference mode either, even inside Lightning's validation.
+    """No gradients, yet no inference mode either, even where the caller is in it.
 
     A tensor that a module caches under inference mode would break a later backward pass.
     """
@@ -155,8 +155,7 @@ _MISSING = object()
 
 
 def _is_plain(value: Any) -> bool:
-    lazy = isinstance(value, nn.parameter.UninitializedTensorMixin)
-    return isinstance(value, Tensor) and not value.is_meta and not lazy
+    return isinstance(value, Tensor) and not value.is_meta and not nn.parameter.is_lazy(value)
 
 
 def _refill(container: Any, before: Any) -> None:

@@ -194,7 +194,7 @@ def test_layers_without_a_row_per_input_name_both_shapes() -> None:
 def test_hooks_are_gone_after_an_error() -> None:
     module = Outer(lambda h: h[:2])
     with pytest.raises(ValueError, match="wrap"):
-        look(module, ["wrap", "wrap.inner"], [X])
+        capture(module, ["wrap", "wrap.inner"], [X], module)
     assert not any(child._forward_hooks for child in module.modules())
 
 
@@ -260,7 +260,8 @@ def test_unequal_widths_over_batches_name_the_layer() -> None:
 def test_compiled_modules_still_fire() -> None:
     net = plain_net()
     compiled = torch.compile(net, backend="eager")
-    compiled(X)  # warm: hooks added now would silently not fire
+    with torch.no_grad():
+        compiled.eval()(X)  # warm: hooks added now would silently not fire
     torch.testing.assert_close(look(compiled, ["1", "6"], [X]).representations["1"], net[:2](X))
 
 

@@ -196,11 +196,16 @@ def test_no_look_for_the_learning_rate_finder_nor_after_an_error(tmp_path: Path)
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.AdamW(self.parameters(), self.lr)
 
+    class SavesFirst(Callback):
+        def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+            trainer.save_checkpoint(tmp_path / "last-words.ckpt")
+
     finder = LearningRateFinder(num_training_steps=2, update_attr=True)
     saver = ModelCheckpoint(tmp_path, save_on_exception=True)
     callback = watcher(tmp_path)
     with pytest.raises(RuntimeError, match="fell over"):
-        trainer(tmp_path, finder, saver, callback).fit(Net2(), loader(128), loader(32))
+        trainer(tmp_path, finder, SavesFirst(), saver, callback).fit(Net2(), loader(128), loader(32))
+    assert (tmp_path / "last-words.ckpt").exists()
     assert steps(callback) == [0]
 
 

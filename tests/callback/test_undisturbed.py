@@ -14,8 +14,7 @@ import pytest
 import pytorch_lightning
 import torch
 import torchmetrics
-from callback_nets import CLASSES, Block, loader, plain_net, steps, trainer, watcher
-from pytorch_lightning.callbacks import ModelCheckpoint
+from callback_nets import CLASSES, Block, loader, steps, trainer, watcher
 from torch import Tensor, nn
 
 import lightning_gw.callback
@@ -198,29 +197,14 @@ def test_without_a_guard_the_comparison_fails(
     assert any(path.startswith(f"/{shows_in}") for path in differences(watched, alone))
 
 
-def test_a_look_inside_validation_leaves_no_inference_tensors(tmp_path: Path) -> None:
-    """ModelCheckpoint saves inside Lightning's inference mode; what a module caches then must serve a backward pass."""
-
-    class Net(module_of(pytorch_lightning)):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = plain_net()
-
-        def validation_step(self, batch: Any, batch_idx: int) -> None:
-            self.log("val_loss", torch.zeros(()))
-
-    flags: list[bool] = []
-
-    def probe_step(module: Any, batch: Any) -> None:
-        flags.append(torch.is_inference_mode_enabled() or torch.is_grad_enabled())
-        module(batch[0])
-
-    saver = ModelCheckpoint(tmp_path, monitor="val_loss", save_top_k=-1)
-    callback = watcher(tmp_path, probe_step=probe_step)
-    trainer(tmp_path, saver, callback).fit(Net(), loader(16, 8), loader(16, 8))
-    assert steps(callback) == [0, 2, 4]
-    assert flags
-    assert not any(flags)
+def test_what_a_module_caches_during_a_look_can_serve_a_backward_pass() -> None:
+    """Also when the look is asked for inside inference mode, whose tensors autograd refuses."""
+    net, kept = nn.Linear(2, 2), []
+    with torch.inference_mode(), undisturbed(net):
+        kept.append(net(torch.ones(1, 2)))
+        assert not torch.is_grad_enabled()
+    (net(torch.ones(1, 2)) * kept[0]).sum().backward()
+    assert net.weight.grad is not None
 
 
 def test_everything_is_put_back_after_an_error() -> None:
@@ -232,6 +216,7 @@ def test_everything_is_put_back_after_an_error() -> None:
     def look() -> None:
         with isolated_randomness(3), undisturbed(net):
             assert not any(child.training for child in net.modules())
+            assert not torch.backends.mha.get_fastpath_enabled()
             net(torch.randn(4, 8))
             raise KeyboardInterrupt
 
