@@ -84,6 +84,8 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
     groups, layers = record.groups, len(record.layers)
     when = f"{preposition} step {record.step}"
     support = "; ".join([_paired_view(record), p_value_phrase(groups), stability_phrase(groups)])
+    if not np.isfinite(groups.adjacent).any():
+        return f"{when} no two neighbouring layers could be compared, so whether there are groups cannot be said."
     if groups.strength == "none":
         return (
             f"No groups: {when[0].lower()}{when[1:]} the {plural(layers, 'layer')} drift smoothly, "
@@ -136,7 +138,10 @@ def growth_sentences(record: Record, start: int) -> list[str]:
 
 
 def degenerate_sentences(record: Record) -> list[str]:
-    """Which layers were left out of the matrix, and why."""
+    """Which layers were left out of the matrix, and why; their numbers alone where there are many."""
+    if len(record.gw.degenerate) > 3:
+        places = [str(record.layers.index(name) + 1) for name in record.gw.degenerate]
+        return [f"{plural(len(places), 'layer').capitalize()} were left out: {listed(places)}."]
     return [
         f"Layer {record.layers.index(name) + 1} ({name}) was left out: {reason.rstrip('.')}."
         for name, reason in record.gw.degenerate.items()
@@ -227,6 +232,8 @@ def _ending(runs: Sequence[Sequence[Record]]) -> str:
 
 def _paired_view(record: Record) -> str:
     ours, paired = record.groups, record.groups_paired
+    if not np.isfinite(paired.adjacent).any():
+        return "the paired view is missing"
     if paired.strength == "none":
         return "the paired view agrees" if ours.strength == "none" else "the paired view sees no groups"
     if ours.strength != "none" and ours.boundaries == paired.boundaries:

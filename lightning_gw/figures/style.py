@@ -63,9 +63,11 @@ def viewable(gw: GWMatrix) -> GWMatrix:
 def short_names(layers: Sequence[str], longest: int = 16) -> tuple[str, ...]:
     """Layer names as axis labels: numbered from 1, without the path that all of them share.
 
+    Names that are still too long lose the ending all share, then their left part.
+
     Args:
         layers: Full names, such as ``model.blocks.3``.
-        longest: Longest name that is kept whole; longer ones lose their left part, which says least.
+        longest: Longest name that is kept whole.
 
     Returns:
         Labels such as ``4 blocks.3``, one per layer.
@@ -76,9 +78,13 @@ def short_names(layers: Sequence[str], longest: int = 16) -> tuple[str, ...]:
         shared += 1
     if shared and all(re.fullmatch(r"\d+", ".".join(parts[shared:])) for parts in split):
         shared -= 1  # a bare number would be mistaken for the layer's place, which counts from 1
+    kept = [parts[shared:] for parts in split]
+    if any(len(".".join(parts)) > longest for parts in kept):
+        while len(kept) > 1 and all(len(parts) > 1 and parts[-1] == kept[0][-1] for parts in kept):
+            kept = [parts[:-1] for parts in kept]
     labels = []
-    for place, parts in enumerate(split, 1):
-        name = "".join(c if c.isprintable() else "�" for c in ".".join(parts[shared:]))
+    for place, parts in enumerate(kept, 1):
+        name = "".join(c if c.isprintable() else "�" for c in ".".join(parts))
         labels.append(f"{place} {name if len(name) <= longest else '…' + name[1 - longest :]}")
     return tuple(labels)
 

@@ -179,8 +179,10 @@ def _facts(record: Record) -> list[list[str]]:
     pairs = np.triu_indices(len(record.layers), 1)
     facts = [["Strength", f"{groups.strength.capitalize()}. {contrast_sentence(groups)}"]]
     paired = record.groups_paired
-    paired_words = "no groups" if paired.strength == "none" else f"{paired.ranges()}, {paired.strength}"
-    facts.append(["Paired view", f"{paired_words} (groups of {paired_name(gw)}, from the same activations)"])
+    words = "no groups" if paired.strength == "none" else f"{paired.ranges()}, {paired.strength}"
+    if not np.isfinite(paired.adjacent).any():
+        words = "not measured"
+    facts.append(["Paired view", f"{words} (groups of {paired_name(gw)}, from the same activations)"])
     facts.append(
         ["Significance", f"{p_value_phrase(groups)}; {stability_phrase(groups)}".replace("no p", "No p", 1) + "."]
     )

@@ -170,6 +170,7 @@ def test_names_are_shown_as_they_are():
         (("model.embed", "model.blocks.0"), ("1 embed", "2 blocks.0")),
         (("only.one",), ("1 only.one",)),
         (("a.b", "a.b.c"), ("1 b", "2 b.c")),
+        (("deep.stage0.attention.dense", "deep.stage1.attention.dense"), ("1 stage0", "2 stage1")),
         (("x", "x.encoder.layer.attention.11"), ("1 x", "2 …er.attention.11")),
     ],
 )

@@ -76,6 +76,16 @@ def test_a_left_out_layer_is_named_with_its_reason():
     )
 
 
+def test_a_look_that_measured_nothing_claims_nothing():
+    record = make_run(DRIFT)[-1]
+    nothing = replace(record.groups, labels=(-1,) * 9, adjacent=np.full(8, np.nan))
+    constant = replace(record.gw, degenerate={name: "constant" for name in record.layers})
+    text = describe([replace(record, gw=constant, groups=nothing, groups_paired=nothing, growth=np.full(8, np.nan))])
+    assert "cannot be said" in text
+    assert "drift" not in text
+    assert "Nine layers were left out: 1, 2, 3, 4, 5, 6, 7, 8 and 9." in text
+
+
 def test_growth_is_not_made_up():
     records = make_run(DRIFT)
     still = [replace(record, growth=np.ones(8)) for record in records]

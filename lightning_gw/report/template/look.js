@@ -38,7 +38,7 @@ function drawMatrix(element, run, index, below) {
     xgap: depth > 30 ? 0 : 1, ygap: depth > 30 ? 0 : 1,
   }], {
     ...baseLayout(element, colours),
-    margin: narrow ? { l: 28, r: 8, t: 8, b: 40 } : { l: 112, r: 8, t: 8, b: 92 },
+    margin: narrow ? { l: 28, r: 8, t: 8, b: 40 } : { l: labelRoom(run), r: 8, t: 8, b: 12 + 0.82 * labelRoom(run) },
     shapes: [
       // What no value covers stays grey: it carries no evidence.
       { type: "rect", layer: "below", x0: -0.5, x1: depth - 0.5, y0: -0.5, y1: depth - 0.5, fillcolor: colours.none, line: { width: 0 } },

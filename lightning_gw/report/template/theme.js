@@ -56,6 +56,11 @@ function thinned(count, most) {
   return Array.from({ length: Math.ceil(count / every) }, (_, i) => i * every);
 }
 
+// Room for the longest layer name beside an axis, in pixels at the charts' text size.
+function labelRoom(run) {
+  return 16 + 7.6 * Math.max(...run.labels.map((label) => label.length));
+}
+
 function number(value, digits = 2) {
   return value === null || value === undefined ? "not measured" : value.toFixed(digits);
 }

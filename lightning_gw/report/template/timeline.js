@@ -5,30 +5,34 @@ function lineColour(i, colours) {
   return [colours.accent, "#D55E00", "#009E73", "#CC79A7"][i % 4];
 }
 
+// One trace for each fill, because Plotly takes hatching colours for a whole trace only.
 function groupBars(run, colours, hover) {
-  const bars = { x: [], width: [], base: [], y: [], hovertext: [] };
-  const pattern = { shape: [], bgcolor: [], fgcolor: [] };
+  const traces = new Map();
+  const traceOf = (fill, shape) => {
+    const key = fill + shape;
+    if (!traces.has(key)) {
+      traces.set(key, {
+        type: "bar", x: [], width: [], base: [], y: [], hovertext: [], offset: 0, hoverinfo: hover ? "text" : "skip",
+        marker: { color: fill, line: { width: 0 }, pattern: { shape, bgcolor: fill, fgcolor: colours.paper, size: 7, solidity: 0.22, fgopacity: 0.6 } },
+      });
+    }
+    return traces.get(key);
+  };
   run.looks.forEach((look, i) => {
     for (const [first, last, identity, index] of look.strips) {
-      bars.x.push(run.edges[i]);
-      bars.width.push(run.edges[i + 1] - run.edges[i]);
-      bars.base.push(first - 0.5);
-      bars.y.push(last - first + 1);
-      const standing = identity !== null && look.strength !== "none";
-      const own = standing ? DATA.palette[index] : identity === null ? colours.paper : colours.none;
-      const weak = standing && look.strength === "weak";
-      pattern.shape.push(weak ? "/" : identity === null ? "x" : "");
-      pattern.bgcolor.push(weak ? mixed(own, colours.paper, 0.55) : own);
-      pattern.fgcolor.push(identity === null ? colours.none : colours.paper);
+      const lost = identity === null, standing = !lost && look.strength !== "none", weak = standing && look.strength === "weak";
+      const own = standing ? DATA.palette[index] : colours.none;
+      const trace = traceOf(weak || lost ? mixed(own, colours.paper, 0.55) : own, weak ? "/" : lost ? "x" : "");
+      trace.x.push(run.edges[i]);
+      trace.width.push(run.edges[i + 1] - run.edges[i]);
+      trace.base.push(first - 0.5);
+      trace.y.push(last - first + 1);
       const span = first === last ? `layer ${first + 1}` : `layers ${first + 1}–${last + 1}`;
-      const what = identity === null ? "could not be measured" : standing ? `one group, ${look.strength}` : "no groups";
-      bars.hovertext.push(`<b>step ${look.step}</b><br>${span}: ${what}`);
+      const what = lost ? "could not be measured" : standing ? `one group, ${look.strength}` : "no groups";
+      trace.hovertext.push(`<b>step ${look.step}</b><br>${span}: ${what}`);
     }
   });
-  return {
-    type: "bar", ...bars, offset: 0, hoverinfo: hover ? "text" : "skip",
-    marker: { color: pattern.bgcolor, line: { width: 0 }, pattern: { ...pattern, size: 7, solidity: 0.22, fillmode: "overlay" } },
-  };
+  return [...traces.values()];
 }
 
 function growthMap(run, colours, hover) {
@@ -75,7 +79,7 @@ function plantedMarks(run, colours, size) {
 function strips(run, colours, colouring, thick, hover) {
   const growth = colouring === "growth"; // what grew is often the boundary itself, so there the line stays thin
   return [
-    growth ? growthMap(run, colours, hover) : groupBars(run, colours, hover),
+    ...(growth ? [growthMap(run, colours, hover)] : groupBars(run, colours, hover)),
     ...boundaryLines(run, colours, thick, !growth), ...plantedMarks(run, colours, hover ? 11 : 8),
   ];
 }
@@ -135,7 +139,7 @@ function drawTimeline(element, run, index, colouring) {
   const spacing = DATA.axes[run.task].logarithmic ? "logarithmic" : "linear";
   const layout = {
     ...baseLayout(element, colours, height),
-    margin: { l: narrow ? 34 : 120, r: 16, t: 6, b: 54 },
+    margin: { l: narrow ? 34 : Math.max(72, labelRoom(run)), r: 16, t: 6, b: 54 },
     barmode: "overlay", showlegend: true, shapes: cursor(run, index, colours),
     xaxis: axis(colours, {
       range: DATA.axes[run.task].range, tickvals: ticks.at, ticktext: ticks.text, tickangle: 0, anchor: panels.length ? `y${panels.length + 1}` : "y",
