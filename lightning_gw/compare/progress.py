@@ -178,7 +178,10 @@ class TableView:
         times = f"{clock(self._elapsed())} gone"
         if left is not None and done < len(states):
             times += f", about {clock(left)} left"
-        return f"{self._title}: {done} of {len(states)} runs done, {times}"
+        numbers = f": {done} of {len(states)} runs done, {times}"
+        room = self._console.width - len(numbers)
+        title = self._title if len(self._title) <= room else f"{self._title[: max(0, room - 1)]}…"
+        return f"{title}{numbers}"
 
     @staticmethod
     def _cells(state: RunState, width: int) -> list[RenderableType]:

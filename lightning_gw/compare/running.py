@@ -181,7 +181,7 @@ class Comparison:
     # -- after --------------------------------------------------------------------------------------------------------
 
     def _conclude(self) -> int:
-        from lightning_gw.compare.summary import history_of, log_tail, probe_notes, summary_line
+        from lightning_gw.compare.summary import history_of, log_tail, probe_notes, summary_lines
 
         histories = [history_of(self.plan, run) for run in self.plan.runs]
         notes = probe_notes(self.plan, histories)
@@ -193,10 +193,8 @@ class Comparison:
             for line in log_tail(log):
                 self._say(f"  {line}")
         self._say(f"\n{self.plan.title}, {clock(time.monotonic() - self._begun)}:")
-        width = max(len(state.name) for state in self.states.values())
-        for run, history in zip(self.plan.runs, histories, strict=True):
-            state = self.states[run.path]
-            self._say(f"  {state.name:<{width}}  {summary_line(run, state, history)}")
+        for line in summary_lines(self.plan, self.states, histories):
+            self._say(f"  {line}")
         for note in notes:
             self._say(f"Note: {note}")
         if any(histories):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,22 +15,30 @@ from lightning_gw.compare.progress import RunState
 from lightning_gw.history import History, load_history
 from lightning_gw.record import Record
 
+#: A metric's name and value take about this much; what is longer is an explanation.
+_NUMBER_WIDTH = 32
 _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def summary_line(run: PlannedRun, state: RunState, history: History | None) -> str:
-    """A run's end: accuracy, and its groups or, where there are none, where its layers moved apart most.
+def summary_lines(plan: Plan, states: Mapping[str, RunState], histories: Sequence[History | None]) -> list[str]:
+    """Each run's end: accuracy, and its groups or, where there are none, where its layers moved apart most.
 
     Args:
-        run: The run as planned.
-        state: How it stands.
-        history: What it recorded, or None where there is nothing to read.
+        plan: The plan.
+        states: Run path to how it stands.
+        histories: What each run of the plan recorded, in its order; None where there is nothing to read.
     """
-    if state.status == "failed":
-        return f"failed: {state.error}"
-    if state.status != "finished":
-        return state.status
-    return f"{_accuracy(run, state)}   {_groups(history)}"
+    rows = []
+    for run, history in zip(plan.runs, histories, strict=True):
+        state = states[run.path]
+        if state.status == "finished":
+            rows.append((state.name, _accuracy(run, state), _groups(history)))
+        else:
+            rows.append((state.name, f"failed: {state.error}" if state.status == "failed" else state.status, ""))
+    names = max(len(name) for name, _, _ in rows)
+    # Lines that say more than a number must not push the others' columns out.
+    numbers = max((len(number) for _, number, groups in rows if groups and len(number) <= _NUMBER_WIDTH), default=0)
+    return [f"{name:<{names}}  {number:<{numbers}}  {groups}".rstrip() for name, number, groups in rows]
 
 
 def history_of(plan: Plan, run: PlannedRun) -> History | None:

@@ -49,6 +49,17 @@ def test_groups_are_whole_at_80_columns() -> None:
     assert "1–2 | 3–6 | 7–9  strong" in drawn(80)[2]
 
 
+def test_a_long_title_gives_way_to_the_time_left() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    console.print(
+        TableView("How the way of training moves the groups of layers", 2, lambda: 65.0, console).render(STATES)
+    )
+    heading = console.file.getvalue().splitlines()[0]  # type: ignore[attr-defined]
+    assert len(heading.rstrip()) <= 80
+    assert heading.startswith("How the way")
+    assert heading.rstrip().endswith("left")
+
+
 def test_what_does_not_fit_a_low_terminal_is_counted() -> None:
     many = [RunState(f"{k}/seed-0", f"run {k}", "toy", "finished", seconds=1) for k in range(40)]
     many += [RunState("r/seed-0", "the running one", "toy", "running"), RunState("w/seed-0", "next", "toy")]
