@@ -174,11 +174,10 @@ def find_data(trainer: Trainer, given: Any) -> tuple[str, Any]:
         wanted = given is None or name.startswith(given[:3])
         if wanted and data is not None and not _empty(data):
             return name, data
-    raise ProbeError(
-        "There is no validation and no training data to draw the probe from"
-        if given is None
-        else f"probe={given!r}, but there is no such data" + ". Pass inputs with GWSimilarity(probe=batch or dataset)."
-    )
+    lacking = "There is no validation and no training data to draw the probe from"
+    if given is not None:
+        lacking = f"probe={given!r}, but there is no such data"
+    raise ProbeError(f"{lacking}. Pass inputs with GWSimilarity(probe=batch or dataset).")
 
 
 def _not_yet_loaded(trainer: Trainer) -> Any:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import lightning_gw as lgw
+from lightning_gw.observer import find_data
 
 
 @contextmanager
@@ -446,6 +448,10 @@ def test_no_data_at_all(tmp_path: Path) -> None:
         trainer(tmp_path, callback).fit(Net(), DataLoader(OwnLoop(), batch_size=8))
     with pytest.raises(ValueError, match=r"no such data.*probe=batch or dataset"):
         trainer(tmp_path, watcher(tmp_path, when=[2], probe="validation")).fit(Net(), loader())
+
+    nothing = SimpleNamespace(val_dataloaders=[], train_dataloader=None)
+    with pytest.raises(ValueError, match=r"no validation and no training data.*Pass inputs with GWSimilarity\(probe="):
+        find_data(nothing, None)
 
 
 def test_an_unwritable_folder_is_an_error_before_the_first_step(tmp_path: Path) -> None:
