@@ -11,8 +11,8 @@ from lightning_gw.errors import near_names, sentence
 
 #: ``(output, mask or None) -> (n, d)``, for a pooling of one's own.
 PoolingFunction = Callable[[Tensor, Tensor | None], Tensor]
-#: One of `POOLINGS`, or a function.
-Pooling = str | PoolingFunction
+#: One of `POOLINGS`, or a function. In this order, so that a config may name a function by its import path.
+Pooling = PoolingFunction | str
 
 #: The poolings that have a name.
 POOLINGS = ("auto", "mean", "first", "last", "flatten")

@@ -1,0 +1,46 @@
+"""What the callback needs to know about a Trainer, of either Lightning package, read from what it offers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+
+def was_interrupted(trainer: Any) -> bool:
+    """Whether training ended by an exception or by Ctrl-C; checkpoints saved then are no moments to look at."""
+    return str(getattr(trainer.state.status, "value", trainer.state.status)).lower() == "interrupted"
+
+
+def total_steps(trainer: Any) -> float:
+    """Optimizer steps that training will take; infinite where the Trainer cannot tell."""
+    try:
+        total = trainer.estimated_stepping_batches
+    except MisconfigurationException:  # accumulation that changes from epoch to epoch
+        return math.inf
+    except Exception as error:
+        if type(error).__name__ == MisconfigurationException.__name__:  # the other Lightning package's
+            return math.inf
+        raise
+    return math.inf if total < 0 else float(total)
+
+
+def scalar_metrics(trainer: Any) -> dict[str, float]:
+    """The metrics logged so far that are single numbers."""
+    metrics: Mapping[str, Any] = trainer.callback_metrics
+    single = {name: value for name, value in metrics.items() if getattr(value, "numel", lambda: 1)() == 1}
+    return {name: float(value) for name, value in single.items()}
+
+
+def why_no_checkpoints(trainer: Any) -> str | None:
+    """Why callbacks will not be told of any checkpoint, in words; None where they will be."""
+    savers = list(trainer.checkpoint_callbacks)
+    if trainer.fast_dev_run:
+        return "fast_dev_run saves none"
+    if not savers:
+        return "this Trainer has no ModelCheckpoint"
+    if all(getattr(saver, "save_weights_only", False) for saver in savers):
+        return "with save_weights_only=True callbacks are not told of them"
+    return None
