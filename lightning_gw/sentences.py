@@ -6,7 +6,7 @@ Layers are counted from 1 here, as people count; the records count from 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -63,6 +63,7 @@ def describe(history: Sequence[Record]) -> str:
         sentences += _earlier_groups(history)
     else:
         sentences += _standing(history)
+        sentences += inherited_sentences([history])
         sentences += _readout_warning(last.groups)
     sentences += growth_sentences(last, history[0].step)
     sentences += degenerate_sentences(last)
@@ -148,86 +149,20 @@ def degenerate_sentences(record: Record) -> list[str]:
     ]
 
 
-def planted_sentence(groups: Groups, planted: Sequence[int]) -> str:
-    """How found boundaries compare with those an experiment built in on purpose.
-
-    Args:
-        groups: What was found.
-        planted: The built-in boundaries, 0-based: "after layer k".
-    """
-    where = f"Planted after {'layer' if len(planted) == 1 else 'layers'} {listed([str(k + 1) for k in planted])}"
-    hits = [k for k in planted if k in groups.boundaries]
-    near = [k for k in planted if k not in hits and {k - 1, k + 1} & set(groups.boundaries)]
-    reached = {k + shift for k in near for shift in (-1, 1)} | set(hits)
-    extra = [k for k in groups.boundaries if k not in reached]
-    share = "all" if len(hits) == len(planted) else f"{number_word(len(hits)) if hits else 'none'} of {len(planted)}"
-    parts = [f"{share} found"]
-    if near:
-        parts.append(f"{number_word(len(near))} off by one layer")
-    if extra:
-        beyond = "one beyond them" if len(extra) == 1 else f"{number_word(len(extra))} beyond them"
-        parts.append(f"{beyond} (after {listed([str(k + 1) for k in extra])})")
-    return f"{where}: {', '.join(parts)}."
-
-
-def headline(histories: Sequence[Sequence[Record]]) -> str:
-    """The answer of several runs in one sentence: in how many groups stand at the end, and how strongly."""
-    ends = [history[-1].groups.strength for history in histories if history]
-    if not ends:
-        return "Nothing was recorded yet: no run holds a look."
-    counted = {strength: ends.count(strength) for strength in ("strong", "weak", "none")}
-    words = {"strong": "strong groups stand in {}", "weak": "weak ones, which may be drift, in {}"}
-    if not counted["strong"]:
-        words["weak"] = "weak groups, which may be drift, stand in {}"
-    found = [words[kind].format(number_word(counted[kind])) for kind in words if counted[kind]]
-    drifting = number_word(counted["none"])
-    if not found:
-        which = (
-            "the one run shows no groups" if len(ends) == 1 else f"none of {number_word(len(ends))} runs shows groups"
-        )
-        return f"At the end of training {which}: the layers drift smoothly."
-    found[0] += f" of {plural(len(ends), 'run')}"
-    if counted["none"]:
-        found.append(f"in {drifting} the layers drift smoothly")
-    return f"At the end of training {'; '.join(found)}."
-
-
-def growth_across(histories: Sequence[Sequence[Record]]) -> str:
-    """Between which layers the distance grew most since the first look, over the seeds of a strategy."""
-    widest: dict[int, list[float]] = {}
+def inherited_sentences(histories: Sequence[Sequence[Record]]) -> list[str]:
+    """Which boundaries of the last look stood at the first look already, so that training did not make them."""
+    kept: dict[int, int] = {}
     for history in histories:
-        growth = np.asarray(history[-1].growth, dtype=float) if len(history) > 1 else np.empty(0)
-        if np.isfinite(growth).any() and np.nanmax(growth) >= NOTABLE_GROWTH:
-            widest.setdefault(int(np.nanargmax(growth)), []).append(float(np.nanmax(growth)))
-    if not widest:
-        return ""
-    parts = []
-    for gap, factors in sorted(widest.items(), key=lambda item: -len(item[1])):
-        share = f" in {len(factors)} of {len(histories)} runs" if len(histories) > 1 else ""
-        parts.append(f"between layers {gap + 1} and {gap + 2}{share} ({np.mean(factors):.2g}×)")
-    return f"Grew most {'; '.join(parts)}."
-
-
-def describe_comparison(histories: Mapping[str, Sequence[Sequence[Record]]]) -> list[str]:
-    """Where the groups of each strategy ended up, one sentence per strategy.
-
-    Args:
-        histories: Strategy name to the histories of its seeds.
-
-    Returns:
-        One sentence per strategy, in the given order: over its seeds, which groups the last look found.
-    """
-    return [f"{strategy}: {_ending(runs)}." for strategy, runs in histories.items()]
-
-
-def _ending(runs: Sequence[Sequence[Record]]) -> str:
-    found: dict[str, int] = {}
-    for history in runs:
-        summary = history[-1].summary().replace("  ", ", ") if history else "nothing recorded"
-        found[summary] = found.get(summary, 0) + 1
-    if len(runs) == 1:
-        return next(iter(found))
-    return "; ".join(f"{summary} in {count} of {len(runs)} runs" for summary, count in found.items()) or "no runs"
+        if len(history) > 1:
+            for boundary in sorted(set(history[0].groups.boundaries) & set(history[-1].groups.boundaries)):
+                kept[boundary] = kept.get(boundary, 0) + 1
+    if not kept:
+        return []
+    share = f" in {{}} of {len(histories)} runs" if len(histories) > 1 else ""
+    where = listed([f"{boundary + 1}{share.format(count)}" for boundary, count in sorted(kept.items())])
+    if len(kept) == 1:
+        return [f"The boundary after layer {where} stood at the first look already: training did not make it."]
+    return [f"The boundaries after layers {where} stood at the first look already: training did not make them."]
 
 
 def _paired_view(record: Record) -> str:

@@ -18,9 +18,10 @@ from plotly.offline import get_plotlyjs
 
 from lightning_gw.__about__ import __version__
 from lightning_gw.figures.metrics import accuracy_names, metric_series
+from lightning_gw.report.answers import describe_comparison, growth_across, headline, planted_sentence
 from lightning_gw.report.loading import ReportRun, ReportSource, load_source
 from lightning_gw.report.payload import page_payload
-from lightning_gw.sentences import describe, describe_comparison, growth_across, headline, planted_sentence
+from lightning_gw.sentences import describe, inherited_sentences
 
 PAGE_FILE = "report.html"
 #: The page's script, in the order in which its parts build on each other.
@@ -38,6 +39,7 @@ class Row:
     answer: str
     planted: str
     growth: str
+    inherited: str
     accuracy: str
 
 
@@ -127,9 +129,9 @@ def _rows(runs: Sequence[ReportRun]) -> list[Row]:
             planted = f"Every planted boundary found in {whole} of {len(ends)} runs." if ends else ""
         answer = answer.removeprefix(f"{strategy}: ")
         growth = growth_across([run.history for run in own if run.history])
-        rows.append(
-            Row(task, strategy, question, own, answer[0].upper() + answer[1:], planted, growth, _final_accuracy(own))
-        )
+        inherited = " ".join(inherited_sentences([run.history for run in own if run.history]))
+        answer = answer[0].upper() + answer[1:]
+        rows.append(Row(task, strategy, question, own, answer, planted, growth, inherited, _final_accuracy(own)))
     return rows
 
 
@@ -139,7 +141,7 @@ def _final_accuracy(runs: Sequence[ReportRun]) -> str:
     for run in runs:
         series = metric_series(run.history)
         values += [series[name][-1][1] for name in accuracy_names(series, run.accuracy, most=1)]
-    texts = sorted({f"{value:.2f}" for value in values})
+    texts = sorted({f"{value:.3f}" for value in values})
     return f"{texts[0]}–{texts[-1]}" if len(texts) > 1 else "".join(texts)
 
 

@@ -26,6 +26,7 @@ from lightning_gw.figures.style import (
     viewable,
 )
 from lightning_gw.record import Record
+from lightning_gw.report.answers import planted_sentence
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.sentences import (
     contrast_sentence,
@@ -33,7 +34,6 @@ from lightning_gw.sentences import (
     describe_record,
     p_value_phrase,
     paired_name,
-    planted_sentence,
     stability_phrase,
 )
 
@@ -206,7 +206,8 @@ def _facts(record: Record) -> list[list[str]]:
             ["Matching gain", f"free matching sees {np.nanmean(gain):.3f} more similarity than pairing, on average"]
         )
     probe = record.probe
-    known = [f"{key} {probe[key]}" for key in ("size", "source", "pooling", "hash") if key in probe]
+    known = [f"{key} {probe[key]}" for key in ("size", "source", "pooling") if key in probe]
+    known += [f"hash {str(probe['hash'])[:12]}"] if "hash" in probe else []
     facts.append(["Probe", ", ".join(known) or "not described in the record"])
     facts.append(["Geometry", gw.geometry if gw is record.gw else f"{record.gw.geometry}, shown as {gw.geometry}"])
     facts.append(["Cost", f"{record.seconds:.2g} s of training time"])

@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 from synthetic_runs import DRIFT, EMERGENCE, PASSING, WEAK, make_run
 
-from lightning_gw.sentences import (
-    describe,
-    describe_comparison,
-    describe_record,
-    growth_across,
-    headline,
-    planted_sentence,
-)
+from lightning_gw.report.answers import describe_comparison, growth_across, headline, planted_sentence
+from lightning_gw.sentences import describe, describe_record, inherited_sentences
 
 
 def test_a_run_with_groups_is_told_from_first_to_last():
@@ -68,6 +62,16 @@ def test_a_lone_boundary_before_the_last_layer_is_called_readout_collapse():
              for step, strength, *_ in EMERGENCE]  # fmt: skip
     assert "readout collapse" in describe(make_run(story))
     assert "readout collapse" not in describe(make_run())
+
+
+def test_boundaries_that_training_did_not_make_are_said_to_be_older():
+    story = [
+        (step, "strong", (3,) if step < 80 else (3, 6), (0, 1) if step < 80 else (0, 1, 2)) for step, *_ in EMERGENCE
+    ]
+    older = make_run(story)
+    assert "The boundary after layer 4 stood at the first look already" in describe(older)
+    assert "first look" not in describe(make_run())
+    assert "after layer 4 in 1 of 2 runs" in inherited_sentences([older, make_run()])[0]
 
 
 def test_a_left_out_layer_is_named_with_its_reason():

@@ -129,17 +129,24 @@ function metricTraces(list, which, colours) {
   }));
 }
 
+// How many lines a legend takes: Plotly gives every entry the width of the longest.
+function legendLines(list, width) {
+  const entry = 56 + 7.6 * Math.max(...list.map((series) => series.name.length));
+  return Math.ceil(list.length / Math.max(1, Math.floor(width / entry)));
+}
+
 function drawTimeline(element, run, index, colouring) {
   const colours = theme(), narrow = element.clientWidth < 560, depth = run.layers.length;
   const panels = [["accuracy", run.accuracy], ["loss", run.loss]].filter(([, list]) => list.length);
-  const strip = Math.min(520, Math.max(230, 30 * depth)), panel = 118, space = 34;
-  const inner = strip + panels.length * (panel + space), height = inner + 60;
+  const left = narrow ? 34 : Math.max(72, labelRoom(run)), strip = Math.min(520, Math.max(230, 30 * depth)), panel = 118;
+  const spaces = panels.map(([, list]) => 14 + 20 * legendLines(list, element.clientWidth - left - 16));
+  const inner = strip + spaces.reduce((sum, space) => sum + panel + space, 0), height = inner + 60;
   element.style.height = `${height}px`;
   const shown = thinned(depth, strip / 19), ticks = narrow ? run.fewTicks : run.ticks;
   const spacing = DATA.axes[run.task].logarithmic ? "logarithmic" : "linear";
   const layout = {
     ...baseLayout(element, colours, height),
-    margin: { l: narrow ? 34 : Math.max(72, labelRoom(run)), r: 16, t: 6, b: 54 },
+    margin: { l: left, r: 16, t: 6, b: 54 },
     barmode: "overlay", showlegend: true, shapes: cursor(run, index, colours),
     xaxis: axis(colours, {
       range: DATA.axes[run.task].range, tickvals: ticks.at, ticktext: ticks.text, tickangle: 0, anchor: panels.length ? `y${panels.length + 1}` : "y",
@@ -156,8 +163,11 @@ function drawTimeline(element, run, index, colouring) {
     marker: { symbol: "line-ns-open", size: 9, color: colours.ink, line: { width: 1.4, color: colours.ink } },
     hoverinfo: "text", hovertext: run.looks.map((look) => `look at step ${look.step}`), showlegend: false,
   });
+  let depthSoFar = strip;
   panels.forEach(([label, list], i) => {
-    const top = 1 - (strip + i * (panel + space) + space) / inner;
+    depthSoFar += spaces[i];
+    const top = 1 - depthSoFar / inner;
+    depthSoFar += panel;
     layout[`yaxis${i + 2}`] = axis(colours, {
       domain: [Math.max(0, top - panel / inner), top], showgrid: true, gridcolor: colours.grid, nticks: 4,
       range: label === "accuracy" ? [-0.03, 1.05] : undefined, rangemode: "tozero",
