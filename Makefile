@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint wheel clean help
+.PHONY: demo test lint pictures wheel clean help
 
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
 	@echo "make test    run the test suite (about 8 minutes)"
 	@echo "make lint    ruff and mypy"
+	@echo "make pictures  draw the README's pictures from the demo's records"
 	@echo "make wheel   build the package into dist/"
 	@echo "make clean   remove the environment and everything built; runs/ stays"
 
@@ -18,12 +19,15 @@ demo: $(VENV)/installed-tasks
 	@$(BIN)/lightning-gw compare configs/compare/demo.yaml
 
 test: $(VENV)/installed-dev
-	@$(BIN)/pytest -m "not slow"
+	@$(BIN)/pytest
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+pictures: $(VENV)/installed-tasks
+	@$(BIN)/python docs/make_pictures.py
 
 wheel: $(VENV)/installed-dev
 	@$(BIN)/python -m build --wheel
