@@ -41,16 +41,17 @@ class Event:
 
     def sentence(self) -> str:
         """What happened, in words, with 1-based layer numbers."""
-        span = f"{self.layers[0] + 1}–{self.layers[-1] + 1}" if len(self.layers) > 1 else f"{self.layers[0] + 1}"
+        one = len(self.layers) == 1
+        span = f"Layer {self.layers[0] + 1}" if one else f"Layers {self.layers[0] + 1}–{self.layers[-1] + 1}"
         match self.kind:
             case "birth":
-                return f"Layers {span} became a group."
+                return f"{span} became a group."
             case "death":
-                return f"The group of layers {span} dissolved."
+                return f"The group of {span.lower()} dissolved."
             case "split":
-                return f"Layers {span} split off into a group of their own."
+                return f"{span} split off into a group of {'its' if one else 'their'} own."
             case "merge":
-                return f"Layers {span} merged into one group."
+                return f"{span} merged into one group."
             case "boundary_moved":
                 assert self.boundary_from is not None
                 assert self.boundary_to is not None

@@ -111,6 +111,6 @@ def test_state_survives_a_checkpoint_in_plain_types() -> None:
 
 
 @pytest.mark.parametrize("kind", ["birth", "death", "split", "merge"])
-def test_every_event_has_a_sentence(kind: str) -> None:
-    assert "3–5" in Event(kind, 1, 0, (2, 3, 4)).sentence()  # type: ignore[arg-type]
-    assert "3 " in Event(kind, 1, 0, (2,)).sentence()  # type: ignore[arg-type]
+def test_every_event_has_a_sentence_in_the_right_number(kind: str) -> None:
+    assert "ayers 3–5" in Event(kind, 1, 0, (2, 3, 4)).sentence()  # type: ignore[arg-type]
+    assert "ayer 3 " in Event(kind, 1, 0, (2,)).sentence()  # type: ignore[arg-type]
