@@ -38,12 +38,12 @@ clean:
 # The stamps hold the installation back until the packages asked for change.
 $(VENV)/installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing lightning-gw and what its experiments need (once, about two minutes) ..."
-	@$(INSTALL) --editable '.[tasks]'
+	@$(INSTALL) --editable '.[fast,tasks]'
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-tasks
 	@echo "Installing what the tests need (once) ..."
-	@$(INSTALL) --editable '.[tasks,dev]'
+	@$(INSTALL) --editable '.[fast,tasks,dev]'
 	@touch $@
 
 $(VENV)/bin/python:

@@ -104,6 +104,7 @@ class Record:
             "metrics": metrics_to_json(self.metrics),
             "seconds": number(self.seconds),
             "gw_seconds": number(self.gw.seconds),
+            "gw_solver": self.gw.solver,
             "degenerate": dict(self.gw.degenerate),
             "notes": list(self.notes),
         }
@@ -160,6 +161,7 @@ class Record:
             degenerate={str(name): str(reason) for name, reason in line.get("degenerate", {}).items()},
             variation=None if variation is None else np.asarray(variation, dtype=np.float64),
             seconds=parse_number(line.get("gw_seconds", 0.0)),
+            solver=str(line.get("gw_solver", "")),
         )
         return cls(
             step=int(line["step"]),

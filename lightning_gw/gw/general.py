@@ -14,8 +14,10 @@ import ot
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from lightning_gw.gw.moves import choose_moves
 from lightning_gw.gw.search import SearchMatrices
-from lightning_gw.gw.solve import PLANS, PairSolver, sorted_rows_assignments
+from lightning_gw.gw.solve import PLANS, PairSolver
+from lightning_gw.gw.starts import sorted_rows_assignments
 from lightning_gw.spaces import Geometry, find_defect, get_geometry, make_space, to_float64
 
 FloatArray = NDArray[np.float64]
@@ -166,6 +168,7 @@ def _search(first: FloatArray, second: FloatArray, seed: int) -> NDArray[np.int6
     """Best permutation of our own search: ``T[i, p_i] = 1/n``."""
     matrices = torch.from_numpy(np.stack([first, second]))
     left, right = torch.tensor([0]), torch.tensor([1])
-    solver = PairSolver(SearchMatrices.of(matrices), left, right, PLANS["default"], seed, lambda _: None)
+    search = SearchMatrices.of(matrices)
+    solver = PairSolver(search, choose_moves(search), left, right, PLANS["default"], seed, lambda _: None)
     sorted_rows, _ = sorted_rows_assignments(matrices, left, right)
     return np.asarray(solver.solve(sorted_rows)[0][0].numpy())

@@ -36,6 +36,7 @@ class GWMatrix:
         variation: ``(L,)`` standard deviation of the distances over their mean, which is what converts a value exactly
             between ``standardized`` and ``euclidean``; None where the geometry has no such conversion.
         seconds: Wall-clock seconds the computation took.
+        solver: What the search ran on: ``"compiled"`` (Numba) or ``"batched torch"``.
     """
 
     layers: tuple[str, ...]
@@ -48,6 +49,7 @@ class GWMatrix:
     degenerate: Mapping[str, str] = field(default_factory=dict)
     variation: FloatArray | None = None
     seconds: float = 0.0
+    solver: str = ""
 
     @property
     def distance(self) -> FloatArray:

@@ -32,20 +32,34 @@ def eccentricities(matrices: Tensor) -> Tensor:
     return matrices.mean(dim=2)
 
 
-def sorted_rows_cost(first: Tensor, second: Tensor) -> Tensor:
-    """``(n, n)`` mean squared difference of sorted rows, the assignment cost of the third lower bound (Mémoli 2011).
+def sorted_rows_assignments(matrices: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Best assignment of the sorted rows of every pair, and its mean cost: the third lower bound (Mémoli 2011).
 
-    Diagonal entries are matched with diagonal entries, as every permutation does.
+    Diagonal entries are matched with diagonal entries, as every permutation does; the cost of matching input ``i`` to
+    ``k`` is the mean squared difference of the rest of their rows, sorted.
 
     Args:
-        first: ``(n, n)`` float64 symmetric.
-        second: ``(n, n)`` float64 symmetric.
+        matrices: ``(L, n, n)`` float64 symmetric.
+        first: ``(P,)`` first layers.
+        second: ``(P,)`` second layers.
+
+    Returns:
+        ``(P, n)`` permutations and ``(P,)`` float64 mean costs.
     """
-    n = len(first)
-    a, b = sorted_off_diagonal(first), sorted_off_diagonal(second)
-    cost = a.square().sum(1)[:, None] + b.square().sum(1)[None, :] - 2 * (a @ b.T)
-    cost += (first.diagonal()[:, None] - second.diagonal()[None, :]).square()
-    return cost.clamp_(min=0) / n
+    n = matrices.shape[-1]
+    rows = torch.stack([sorted_off_diagonal(matrix) for matrix in matrices])
+    norms = rows.square().sum(dim=2)
+    diagonals = matrices.diagonal(dim1=1, dim2=2)
+    permutations, costs = [], []
+    for i, j in zip(first.tolist(), second.tolist(), strict=True):
+        cost = torch.addmm(norms[i][:, None] + norms[j][None, :], rows[i], rows[j].T, alpha=-2)
+        cost += (diagonals[i][:, None] - diagonals[j][None, :]).square()
+        host = cost.clamp_(min=0).cpu().numpy()
+        assigned = linear_sum_assignment(host)
+        permutations.append(assigned[1])
+        costs.append(float(host[assigned].mean()) / n)
+    device = matrices.device
+    return torch.from_numpy(np.stack(permutations)).to(device), torch.tensor(costs, dtype=torch.float64, device=device)
 
 
 def sorted_off_diagonal(matrix: Tensor) -> Tensor:
@@ -53,13 +67,6 @@ def sorted_off_diagonal(matrix: Tensor) -> Tensor:
     n = len(matrix)
     flat = matrix.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
     return flat.sort(dim=1).values
-
-
-def assign(cost: Tensor) -> tuple[np.ndarray, float]:
-    """The best assignment of an ``(n, n)`` cost and its mean cost, by SciPy's exact solver."""
-    host = cost.cpu().numpy()
-    rows, columns = linear_sum_assignment(host)
-    return columns, float(host[rows, columns].mean())
 
 
 def compose(through: Tensor, onward: Tensor) -> Tensor:

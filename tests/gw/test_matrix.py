@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from lightning_gw.gw import GWMatrix, gw_coupling, gw_matrix
+from lightning_gw.gw.moves import BatchedMoves, CompiledMoves
+from lightning_gw.gw.search import SearchMatrices
 from lightning_gw.gw.starts import invert
+from lightning_gw.spaces import make_spaces
 
 GEOMETRIES = ["standardized", "euclidean", "dcor", "cka", "cosine", "sqeuclidean", "rbf"]
 
@@ -25,8 +28,18 @@ def layers(n: int = 40, count: int = 4, seed: int = 0) -> dict[str, Tensor]:
     return out
 
 
-@pytest.fixture(scope="module", params=GEOMETRIES)
-def result(request: pytest.FixtureRequest) -> GWMatrix:
+@pytest.fixture(params=["compiled", "batched torch"])
+def moves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every invariant holds on both machineries."""
+    if request.param == "compiled":
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr("lightning_gw.gw.matrix.choose_moves", BatchedMoves)
+    return str(request.param)
+
+
+@pytest.fixture(params=GEOMETRIES)
+def result(request: pytest.FixtureRequest, moves: str) -> GWMatrix:
     return gw_matrix(layers(), geometry=request.param)
 
 
@@ -62,6 +75,7 @@ def test_a_geometry_of_unit_scale_has_similarities_up_to_one(result: GWMatrix) -
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.usefixtures("moves")
 def test_a_relabelled_layer_has_distance_zero_and_its_permutation_is_recovered(geometry: str, seed: int) -> None:
     x = layers(n=60, seed=seed)["layer.2"]
     scrambled = torch.randperm(60, generator=torch.Generator().manual_seed(seed))
@@ -85,7 +99,7 @@ def test_relabelling_all_layers_alike_leaves_every_value() -> None:
     other = gw_matrix({name: x[scrambled] for name, x in reps.items()}, effort="high")
     np.testing.assert_allclose(one.identity, other.identity, atol=1e-12)
     np.testing.assert_allclose(one.lower, other.lower, atol=1e-9)
-    np.testing.assert_allclose(one.distortion, other.distortion, rtol=0.02, atol=1e-9)
+    np.testing.assert_allclose(one.distortion, other.distortion, rtol=0.05, atol=1e-9)
 
 
 def test_warm_start_never_loses_to_the_start_it_was_given() -> None:
@@ -109,11 +123,49 @@ def test_same_seed_same_result_and_no_global_randomness() -> None:
 
 
 def test_result_does_not_depend_on_how_pairs_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightning_gw.gw.matrix.choose_moves", BatchedMoves)
     together = gw_matrix(layers(n=64))
-    monkeypatch.setattr("lightning_gw.gw.solve.chunk_size", lambda *_: 1)
+    monkeypatch.setattr("lightning_gw.gw.moves.chunk_size", lambda *_: 1)
     single = gw_matrix(layers(n=64))
+    assert single.solver == "batched torch"
     np.testing.assert_array_equal(together.couplings, single.couplings)
     np.testing.assert_array_equal(together.distortion, single.distortion)
+
+
+def test_result_does_not_depend_on_threads() -> None:
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            results.append(gw_matrix(layers(n=64)))
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(results[0].couplings, results[1].couplings)
+    np.testing.assert_array_equal(results[0].distortion, results[1].distortion)
+
+
+@pytest.mark.parametrize("geometry", ["standardized", "dcor"])
+def test_both_machineries_climb_the_same_objective(geometry: str) -> None:
+    pytest.importorskip("numba")
+    matrices = make_spaces(layers(n=33), geometry).matrices
+    search = SearchMatrices.of(matrices)
+    batched, compiled = BatchedMoves(search, anchor=0.3), CompiledMoves(search, anchor=0.3)
+    first, second = torch.tensor([0, 1]), torch.tensor([2, 3])
+    generator = torch.Generator().manual_seed(0)
+    starts = torch.stack([torch.randperm(33, generator=generator) for _ in range(6)]).view(2, 3, 33)
+    torch.testing.assert_close(
+        batched.values(first, second, starts), compiled.values(first, second, starts), rtol=1e-5, atol=1e-2
+    )
+    for moves in (batched, compiled):
+        found, converged = moves.descend(first, second, starts, 1000)
+        assert converged.all()
+        assert (moves.values(first, second, found) > moves.values(first, second, starts)).all()
+        # Where the one has nothing left to gain, neither has the other.
+        again, _ = (compiled if moves is batched else batched).descend(first, second, found, 1000)
+        torch.testing.assert_close(
+            batched.values(first, second, again), batched.values(first, second, found), rtol=1e-5, atol=1e-2
+        )
 
 
 def test_standardized_and_euclidean_convert_exactly_into_each_other() -> None:

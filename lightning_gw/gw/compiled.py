@@ -1,0 +1,221 @@
+"""The moves of the search compiled for the CPU with Numba: one pair at a time, with no interpreter in between.
+
+The objective is that of `search`: ``S(p) = Σ A ∘ Bp + Σ_i a_i b_{p_i} + anchor · #{i: p_i = i}``, with ``A`` and ``B``
+zero on the diagonal, ``Bp = B[p][:, p]``, and ``a``, ``b`` what stood on the diagonals. Functions change ``p``, ``b``
+(kept equal to ``Bp``) and ``b_diagonal`` in place. This module needs Numba; `moves` falls back to torch without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from lightning_gw.gw.search import GAIN_TOLERANCE
+
+#: Side of the square tiles in which a matrix is transposed.
+TILE = 16
+# Released: several pairs are searched at once in threads, and training may go on beside them.
+_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True}
+# Allows sums to be taken in vector order; every gain is still exact to float32 rounding.
+_VECTORISED: dict[str, Any] = {"fastmath": True, **_OPTIONS}
+
+
+@njit(**_VECTORISED)
+def swap_gain(a, b, a_diagonal, b_diagonal, anchor, p, u, v):  # type: ignore[no-untyped-def]
+    """Exact gain of exchanging ``p_u`` and ``p_v``."""
+    total = np.float32(0)
+    a_u, a_v, b_u, b_v = a[u], a[v], b[u], b[v]
+    for k in range(a.shape[0]):
+        total += (a_u[k] - a_v[k]) * (b_v[k] - b_u[k])
+    gain = 2 * total + 4 * a_u[v] * b_u[v]
+    gain += (a_diagonal[u] - a_diagonal[v]) * (b_diagonal[v] - b_diagonal[u])
+    if anchor > 0:
+        gain += anchor * np.float32(int(p[v] == u) + int(p[u] == v) - int(p[u] == u) - int(p[v] == v))
+    return gain
+
+
+@njit(**_OPTIONS)
+def swap(b, b_diagonal, p, u, v):  # type: ignore[no-untyped-def]
+    """Exchange ``p_u`` and ``p_v``."""
+    for k in range(b.shape[0]):
+        b[u, k], b[v, k] = b[v, k], b[u, k]
+    for k in range(b.shape[0]):
+        b[k, u], b[k, v] = b[k, v], b[k, u]
+    b_diagonal[u], b_diagonal[v] = b_diagonal[v], b_diagonal[u]
+    p[u], p[v] = p[v], p[u]
+
+
+@njit(**_OPTIONS)
+def permuted(matrix, p):  # type: ignore[no-untyped-def]
+    """``B[p][:, p]``."""
+    n = matrix.shape[0]
+    out = np.empty_like(matrix)
+    for i in range(n):
+        row = matrix[p[i]]
+        for j in range(n):
+            out[i, j] = row[p[j]]
+    return out
+
+
+@njit(**_VECTORISED)
+def add_transpose(matrix, out):  # type: ignore[no-untyped-def]
+    """``M + Mᵀ``, tile by tile: a whole column at a time would miss the cache at every step."""
+    n = matrix.shape[0]
+    for i in range(0, n, TILE):
+        for j in range(0, n, TILE):
+            for u in range(i, min(i + TILE, n)):
+                for v in range(j, min(j + TILE, n)):
+                    out[u, v] = matrix[u, v] + matrix[v, u]
+
+
+@njit(**_VECTORISED)
+def all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best):  # type: ignore[no-untyped-def]
+    """Gains of all swaps from ``product = Bp A`` into `gains`, and the largest gain of every input into `best`.
+
+    Several short loops instead of one long one, and the maximum of columns instead of rows: so all of it vectorises.
+    """
+    n = a.shape[0]
+    add_transpose(product, sums)
+    own = np.diag(sums).copy()
+    best[:] = 0
+    for u in range(n):
+        row, sums_u, a_u, b_u = gains[u], sums[u], a[u], b[u]
+        offset, x, y = own[u], a_diagonal[u], b_diagonal[u]
+        for v in range(n):
+            row[v] = 4 * a_u[v] * b_u[v] + 2 * sums_u[v]
+        for v in range(n):
+            row[v] -= own[v] + offset
+        for v in range(n):
+            row[v] += (x - a_diagonal[v]) * (b_diagonal[v] - y)
+        if anchor > 0:
+            for v in range(n):
+                row[v] += anchor * np.float32(int(p[v] == u) + int(p[u] == v) - int(p[u] == u) - int(p[v] == v))
+        row[u] = 0
+        for v in range(n):
+            best[v] = max(best[v], row[v])
+
+
+@njit(**_VECTORISED)
+def follow_swap(a, b, product, u, v):  # type: ignore[no-untyped-def]
+    """Keep ``product = Bp A`` in step with a swap about to be made: a rank-one change, then an exchange of rows."""
+    n = a.shape[0]
+    a_difference = a[u] - a[v]
+    b_difference = b[u] - b[v]
+    for i in range(n):
+        factor = b_difference[i]
+        row = product[i]
+        for k in range(n):
+            row[k] -= factor * a_difference[k]
+    for k in range(n):
+        product[u, k], product[v, k] = product[v, k], product[u, k]
+
+
+@njit(**_OPTIONS)
+def descend(a, b, a_diagonal, b_diagonal, anchor, p, rounds, work):  # type: ignore[no-untyped-def]
+    """Make improving swaps until none is left, or for `rounds` rounds.
+
+    Each round takes the gains of all swaps and tries for every input its best partner, largest gain first; a swap is
+    made if its gain, computed afresh, still holds. After few swaps the product behind the gains is brought up to date
+    swap by swap, after many it is taken anew.
+
+    Args:
+        work: ``(3, n, n)`` float32 working memory.
+
+    Returns:
+        Whether a local optimum was reached.
+    """
+    n = a.shape[0]
+    product, sums, gains = work[0], work[1], work[2]
+    tolerance = np.float32(GAIN_TOLERANCE * n)
+    best = np.empty(n, np.float32)
+    fresh = False
+    followed = 0  # swaps since the product was taken anew, whose rounding adds up
+    for _ in range(rounds):
+        if not fresh:
+            product[:] = np.dot(b, a)
+            followed = 0
+        all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best)
+        candidates = np.flatnonzero(best > tolerance)
+        if len(candidates) == 0:
+            return True
+        order = candidates[np.argsort(-best[candidates], kind="mergesort")]
+        fresh = len(candidates) <= n // 8 and followed < n
+        moved = False
+        for u in order:
+            v = np.argmax(gains[u])
+            if swap_gain(a, b, a_diagonal, b_diagonal, anchor, p, u, v) > tolerance:
+                if fresh:
+                    follow_swap(a, b, product, u, v)
+                    followed += 1
+                swap(b, b_diagonal, p, u, v)
+                moved = True
+        if not moved:
+            return True
+    return False
+
+
+@njit(**_OPTIONS)
+def anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, hot, cold, reach, seed, work):  # type: ignore[no-untyped-def]
+    """Simulated annealing by sweeps over all pairs in order (Connolly 1990).
+
+    A sweep passes over swaps whose gain at its start lay more than `reach` temperatures below zero: hardly any of them
+    would be taken.
+    """
+    n = a.shape[0]
+    product, sums, gains = work[0], work[1], work[2]
+    best = np.empty(n, np.float32)
+    product[:] = np.dot(b, a)
+    all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best)
+    unit = np.abs(gains).sum() / (n * (n - 1))
+    state = np.uint64(seed) * np.uint64(2654435761) + np.uint64(88172645463325252)
+    for sweep in range(sweeps):
+        temperature = unit * hot * (cold / hot) ** (sweep / max(1, sweeps - 1))
+        if sweep > 0:
+            product[:] = np.dot(b, a)
+            all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best)
+        threshold = np.float32(-reach * temperature)
+        for u in range(n - 1):
+            for v in range(u + 1, n):
+                if gains[u, v] < threshold:
+                    continue
+                gain = swap_gain(a, b, a_diagonal, b_diagonal, anchor, p, u, v)
+                if gain <= 0:
+                    # xorshift64 (Marsaglia 2003): a stream of its own, the same on every machine
+                    state ^= state << np.uint64(13)
+                    state ^= state >> np.uint64(7)
+                    state ^= state << np.uint64(17)
+                    uniform = (state >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+                    if gain <= temperature * np.log(uniform + 1e-300):
+                        continue
+                swap(b, b_diagonal, p, u, v)
+
+
+@njit(**_VECTORISED)
+def objective(a, b, a_diagonal, b_diagonal, anchor, p):  # type: ignore[no-untyped-def]
+    """``S(p)`` for ``b`` and ``b_diagonal`` in permuted order; rows summed in float32, their sum in float64."""
+    total = 0.0
+    for u in range(a.shape[0]):
+        row = np.float32(0)
+        for v in range(a.shape[0]):
+            row += a[u, v] * b[u, v]
+        total += row + a_diagonal[u] * b_diagonal[u]
+        if p[u] == u:
+            total += anchor
+    return total
+
+
+@njit(**_VECTORISED)
+def objective_of(a, b, a_diagonal, b_diagonal, anchor, p):  # type: ignore[no-untyped-def]
+    """``S(p)`` for ``b`` and ``b_diagonal`` in their own order."""
+    total = 0.0
+    for u in range(a.shape[0]):
+        row = np.float32(0)
+        other = b[p[u]]
+        for v in range(a.shape[0]):
+            row += a[u, v] * other[p[v]]
+        total += row + a_diagonal[u] * b_diagonal[p[u]]
+        if p[u] == u:
+            total += anchor
+    return total
