@@ -30,6 +30,7 @@ def gw_matrix(
     bounds: Literal["fast"] | None = "fast",
     seed: int = 0,
     progress: Progress | None = None,
+    anchor: float = 0.0,
 ) -> GWMatrix:
     """Gromov-Wasserstein matrix of all pairs of layers that saw the same inputs.
 
@@ -41,14 +42,17 @@ def gw_matrix(
         representations: Layer name to ``(n, d)`` tensor, or a sequence of them. ``n`` is shared, ``d`` may differ. The
             work is done on their device.
         geometry: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, … or a `Geometry` of your own.
-        effort: ``"fast"`` (descent from five starts), ``"default"`` (and up to six annealings per pair,
-            fewer where they change nothing) or ``"high"`` (up to twenty longer ones). Up to 7 inputs every effort is exact. On the CPU the search is compiled if
-            Numba is installed (``pip install lightning-gw[fast]``), several times faster; the result names its solver.
+        effort: ``"fast"`` (descent from five starts), ``"default"`` (and up to six annealings per pair, fewer where
+            they change nothing) or ``"high"`` (up to twenty longer ones). Up to 7 inputs every effort is exact. On the
+            CPU the search is compiled if Numba is installed (``pip install 'lightning-gw[fast]'``), several times
+            faster; the result names its solver.
         warm_start: Result for the same layers and inputs at an earlier time; its couplings are the only starts besides
             the identity, which is many times cheaper. Pairs it does not hold are searched from cold.
         bounds: ``"fast"``, or None for no bounds (they are 0 then).
         seed: Seed of everything random inside; the global generators are never touched.
         progress: Called with (work done, work in all).
+        anchor: ``λ``, added times the share of inputs not matched to themselves: fused Gromov-Wasserstein (Vayer et al.
+            2020) with an identity feature cost. 0 is pure GW; from a large enough ``λ`` on it is the paired measure.
 
     Returns:
         GWMatrix, float64 on the host. Layers with NaN, infinite or constant values are named in its `degenerate`, and
@@ -64,10 +68,12 @@ def gw_matrix(
         raise ValueError(f"Unknown effort {effort!r}. Known: {', '.join(PLANS)}.")
     if bounds not in ("fast", None):
         raise ValueError(f"Unknown bounds {bounds!r}. Known: 'fast', None.")
+    if not 0 <= anchor < float("inf"):
+        raise ValueError(f"anchor is {anchor}; expected a finite number that is not negative.")
     with full_precision(), torch.no_grad():
         spaces = make_spaces(checked, geometry)
-        solution = _solve(spaces, effort, warm_start, bounds, seed, progress)
-    return _assemble(tuple(checked), spaces, *solution, started)
+        solution = _solve(spaces, effort, warm_start, bounds, seed, progress, anchor)
+    return _assemble(tuple(checked), spaces, *solution, anchor, started)
 
 
 @contextmanager
@@ -91,6 +97,7 @@ def _solve(
     bounds: str | None,
     seed: int,
     progress: Progress | None,
+    anchor: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str]:
     """Index pairs ``(2, P)``, permutations ``(P, n)``, converged, distortions, lower bounds, and the solver's name."""
     matrices = spaces.matrices
@@ -100,7 +107,7 @@ def _solve(
     converged = torch.zeros(len(first), dtype=torch.bool, device=matrices.device)
     lower = torch.zeros(len(first), dtype=torch.float64, device=matrices.device)
     search = SearchMatrices.of(matrices)
-    moves = choose_moves(search)
+    moves = choose_moves(search, anchor)
     if len(first) == 0:
         return torch.stack([first, second]), permutations, converged, lower, lower, moves.name
 
@@ -126,6 +133,7 @@ def _solve(
         permutations[~known], converged[~known] = solver.solve(sorted_rows[~known])
 
     distortion, identity = evaluate(matrices, first, second, permutations)
+    distortion = distortion + anchor * (permutations != torch.arange(n, device=matrices.device)).double().mean(dim=1)
     # The search works in float32; the identity is never beaten by rounding.
     beaten = identity <= distortion
     permutations[beaten] = torch.arange(n, device=matrices.device)
@@ -180,6 +188,7 @@ def _assemble(
     distortion: Tensor,
     lower: Tensor,
     solver: str,
+    anchor: float,
     started: float,
 ) -> GWMatrix:
     """Spread the pairs over the full matrix; degenerate layers get NaN and identity couplings."""
@@ -221,4 +230,5 @@ def _assemble(
         variation=variation if spaces.geometry.name in ("euclidean", "standardized") else None,
         seconds=time.perf_counter() - started,
         solver=solver,
+        anchor=anchor,
     )

@@ -37,6 +37,7 @@ class GWMatrix:
             between ``standardized`` and ``euclidean``; None where the geometry has no such conversion.
         seconds: Wall-clock seconds the computation took.
         solver: What the search ran on: ``"compiled"`` (Numba) or ``"batched torch"``.
+        anchor: ``λ``; with ``λ > 0`` every `distortion` holds ``λ · moved`` on top of the squared differences.
     """
 
     layers: tuple[str, ...]
@@ -50,6 +51,7 @@ class GWMatrix:
     variation: FloatArray | None = None
     seconds: float = 0.0
     solver: str = ""
+    anchor: float = 0.0
 
     @property
     def distance(self) -> FloatArray:
@@ -85,6 +87,11 @@ class GWMatrix:
         """``(L, L)`` ``identity − distortion``, what a free matching sees beyond the paired measure; never negative."""
         return self.identity - self.distortion
 
+    @property
+    def moved(self) -> FloatArray:
+        """``(L, L)`` share of inputs matched to another input than themselves."""
+        return np.asarray((self.couplings != np.arange(self.couplings.shape[-1])).mean(axis=-1))
+
     def to(self, geometry: str) -> GWMatrix:
         """Read the same couplings in the other of ``standardized`` and ``euclidean``, exactly.
 
@@ -104,6 +111,11 @@ class GWMatrix:
             raise ValueError(
                 f"A matrix in geometry {self.geometry!r} cannot be read as {geometry!r}: only 'euclidean' and "
                 f"'standardized' share their best permutations. Call gw_matrix(..., geometry={geometry!r}) instead."
+            )
+        if self.anchor > 0:
+            raise ValueError(
+                f"This matrix is anchored (anchor={self.anchor}), and the anchor weighs differently in the other "
+                f"geometry. Call gw_matrix(..., geometry={geometry!r}, anchor=...) instead."
             )
         product = np.outer(self.variation, self.variation)
         offset = np.subtract.outer(self.variation, self.variation) ** 2
