@@ -7,12 +7,17 @@ zero on the diagonal, ``Bp = B[p][:, p]``, and ``a``, ``b`` what stood on the di
 
 from __future__ import annotations
 
+import functools
+import logging
+import threading
 from typing import Any
 
 import numpy as np
 from numba import njit
 
 from lightning_gw.gw.search import GAIN_TOLERANCE
+
+_log = logging.getLogger(__name__)
 
 #: Side of the square tiles in which a matrix is transposed.
 TILE = 16
@@ -193,20 +198,6 @@ def anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, hot, cold, reach, se
 
 
 @njit(**_VECTORISED)
-def objective(a, b, a_diagonal, b_diagonal, anchor, p):  # type: ignore[no-untyped-def]
-    """``S(p)`` for ``b`` and ``b_diagonal`` in permuted order; rows summed in float32, their sum in float64."""
-    total = 0.0
-    for u in range(a.shape[0]):
-        row = np.float32(0)
-        for v in range(a.shape[0]):
-            row += a[u, v] * b[u, v]
-        total += row + a_diagonal[u] * b_diagonal[u]
-        if p[u] == u:
-            total += anchor
-    return total
-
-
-@njit(**_VECTORISED)
 def objective_of(a, b, a_diagonal, b_diagonal, anchor, p):  # type: ignore[no-untyped-def]
     """``S(p)`` for ``b`` and ``b_diagonal`` in their own order."""
     total = 0.0
@@ -219,3 +210,23 @@ def objective_of(a, b, a_diagonal, b_diagonal, anchor, p):  # type: ignore[no-un
         if p[u] == u:
             total += anchor
     return total
+
+
+@functools.cache
+def prepare() -> None:
+    """Compile everything, or load what an earlier process compiled; says so when it takes longer than a second."""
+    notice = threading.Timer(
+        1.0,
+        _log.warning,
+        ["lightning-gw compiles its search for this machine: once after installing, for about 15 seconds."],
+    )
+    notice.start()
+    try:
+        matrix, zeros, anchor = np.zeros((8, 8), dtype=np.float32), np.zeros(8, dtype=np.float32), np.float32(0)
+        p, work = np.arange(8), np.empty((3, 8, 8), dtype=np.float32)
+        state = (matrix, permuted(matrix, p), zeros, zeros.copy(), anchor, p)
+        descend(*state, 1, work)
+        anneal(*state, 1, 0.1, 0.01, 8.0, 1, work)
+        objective_of(matrix, matrix, zeros, zeros, anchor, p)
+    finally:
+        notice.cancel()

@@ -134,6 +134,9 @@ class CompiledMoves:
     name = "compiled"
 
     def __init__(self, search: SearchMatrices, anchor: float = 0.0) -> None:
+        from lightning_gw.gw import compiled
+
+        compiled.prepare()
         self._search = search
         self._matrices = search.matrices.numpy()
         count, n = self._matrices.shape[:2]
