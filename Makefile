@@ -39,8 +39,7 @@ clean:
 $(VENV)/installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing lightning-gw and what its experiments need (once, about two minutes) ..."
 	@$(INSTALL) --editable '.[fast,tasks]'
-	@echo "Compiling the search for this machine (once) ..."
-	@$(BIN)/python -c "from lightning_gw.gw.compiled import prepare; prepare()" 2>/dev/null
+	@$(BIN)/python -c "from lightning_gw.gw.compiled import prepare; prepare()"
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-tasks
