@@ -17,6 +17,7 @@ from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search import SearchMatrices, permute_both
 from lightning_gw.gw.solve import PLANS, Effort, PairSolver
 from lightning_gw.gw.starts import invert, sorted_rows_assignments
+from lightning_gw.gw.tight import tight_bounds
 from lightning_gw.spaces import Geometry, Spaces, check_representations, make_spaces
 
 Progress = Callable[[int, int], None]
@@ -27,7 +28,7 @@ def gw_matrix(
     geometry: str | Geometry = "standardized",
     effort: Effort = "default",
     warm_start: GWMatrix | None = None,
-    bounds: Literal["fast"] | None = "fast",
+    bounds: Literal["fast", "tight"] | None = "fast",
     seed: int = 0,
     progress: Progress | None = None,
     anchor: float = 0.0,
@@ -48,7 +49,8 @@ def gw_matrix(
             faster; the result names its solver.
         warm_start: Result for the same layers and inputs at an earlier time; its couplings are the only starts besides
             the identity, which is many times cheaper. Pairs it does not hold are searched from cold.
-        bounds: ``"fast"``, or None for no bounds (they are 0 then).
+        bounds: ``"fast"`` (third lower bound and spectral), ``"tight"`` (also a convex quadratic relaxation, see
+            `tight_bounds`; minutes where the search takes seconds), or None for no bounds (they are 0 then).
         seed: Seed of everything random inside; the global generators are never touched.
         progress: Called with (work done, work in all).
         anchor: ``λ``, added times the share of inputs not matched to themselves: fused Gromov-Wasserstein (Vayer et al.
@@ -66,8 +68,8 @@ def gw_matrix(
     checked = check_representations(representations)
     if effort not in PLANS:
         raise ValueError(f"Unknown effort {effort!r}. Known: {', '.join(PLANS)}.")
-    if bounds not in ("fast", None):
-        raise ValueError(f"Unknown bounds {bounds!r}. Known: 'fast', None.")
+    if bounds not in ("fast", "tight", None):
+        raise ValueError(f"Unknown bounds {bounds!r}. Known: 'fast', 'tight', None.")
     if not 0 <= anchor < float("inf"):
         raise ValueError(f"anchor is {anchor}; expected a finite number that is not negative.")
     with full_precision(), torch.no_grad():
@@ -114,6 +116,7 @@ def _solve(
     warm, known = _warm_permutations(warm_start, spaces, first, second)
     plan = PLANS[effort]
     total, done = int(known.sum()) + (1 + len(plan.anneals)) * int((~known).sum()), 0
+    total += len(first) if bounds == "tight" else 0
 
     def report(finished: int) -> None:
         nonlocal done
@@ -142,6 +145,9 @@ def _solve(
         norms = matrices.square().mean(dim=(1, 2))
         lower = torch.maximum(lower, spectral_bound(Spectrum.of(matrices), first, second))
         lower = torch.minimum(round_down(lower, norms[first] + norms[second]), distortion)
+        if bounds == "tight":
+            tight = tight_bounds(matrices, first, second, distortion, anchor=anchor, progress=report)
+            lower = torch.minimum(torch.maximum(lower, tight), distortion)
     else:
         lower = torch.zeros_like(distortion)
     return torch.stack([first, second]), permutations, converged, distortion, lower, moves.name

@@ -205,6 +205,19 @@ def test_never_above_what_pot_reaches() -> None:
                 assert ours.distortion[i, j] <= theirs + 1e-9
 
 
+@pytest.mark.parametrize("anchor", [0.0, 0.4])
+def test_tight_bounds_are_higher_and_still_below_every_value(anchor: float) -> None:
+    seen: list[tuple[int, int]] = []
+    reps = layers(n=16, count=3)
+    tight = gw_matrix(reps, bounds="tight", anchor=anchor, progress=lambda done, total: seen.append((done, total)))
+    fast = gw_matrix(reps, anchor=anchor)
+    between = ~np.eye(3, dtype=bool)
+    assert (tight.lower >= fast.lower).all()
+    assert (tight.lower[between] > fast.lower[between]).any()
+    assert (tight.lower <= gw_matrix(reps, effort="high", anchor=anchor).distortion).all()
+    assert seen[-1][0] == seen[-1][1]
+
+
 def test_progress_reaches_its_end() -> None:
     seen: list[tuple[int, int]] = []
     gw_matrix(layers(), progress=lambda done, total: seen.append((done, total)))
