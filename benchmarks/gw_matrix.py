@@ -353,11 +353,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results["sets"][str(name)] = run_set(name, solvers, options, progress, results["peaks"])
             write(results, options.output)
             progress.advance(whole, costs[name])
-        if not options.no_warm:
-            for inputs in options.inputs:
-                if str(inputs) not in results["warm"]:
-                    results["warm"][str(inputs)] = measure_warm_starts(inputs, options.repeats)
-                    write(results, options.output)
+        for inputs in [] if options.no_warm else options.inputs:
+            if str(inputs) not in results["warm"]:
+                bar = progress.add_task(f"warm starts, n = {inputs}", total=None)
+                results["warm"][str(inputs)] = measure_warm_starts(inputs, options.repeats)
+                write(results, options.output)
+                progress.remove_task(bar)
     show(results, console)
 
 
