@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint pictures wheel clean help
+.PHONY: demo test lint pictures benchmark-gw wheel clean help
 
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
 	@echo "make test    run the test suite (about 8 minutes)"
 	@echo "make lint    ruff and mypy"
 	@echo "make pictures  draw the README's pictures from the demo's records"
+	@echo "make benchmark-gw  time the matrix beside every other solver (hours; goes on where it was)"
 	@echo "make wheel   build the package into dist/"
 	@echo "make clean   remove the environment and everything built; runs/ stays"
 
@@ -28,6 +29,9 @@ lint: $(VENV)/installed-dev
 
 pictures: $(VENV)/installed-tasks
 	@$(BIN)/python docs/make_pictures.py
+
+benchmark-gw: $(VENV)/installed-dev
+	@$(BIN)/python benchmarks/gw_matrix.py
 
 wheel: $(VENV)/installed-dev
 	@$(BIN)/python -m build --wheel

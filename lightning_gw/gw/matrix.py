@@ -47,8 +47,9 @@ def gw_matrix(
             they change nothing) or ``"high"`` (up to twenty longer ones). Up to 7 inputs every effort is exact. On the
             CPU the search is compiled if Numba is installed (``pip install 'lightning-gw[fast]'``), several times
             faster; the result names its solver.
-        warm_start: Result for the same layers and inputs at an earlier time; its couplings are the only starts besides
-            the identity, which is many times cheaper. Pairs it does not hold are searched from cold.
+        warm_start: Result for the same layers and inputs at an earlier time. Where its couplings are still all but
+            optimal, descending from them is all that is done, which is many times cheaper; other pairs, and those it
+            does not hold, are searched from cold, from its couplings too.
         bounds: ``"fast"`` (third lower bound and spectral), ``"tight"`` (also a convex quadratic relaxation, see
             `tight_bounds`; minutes where the search takes seconds), or None for no bounds (they are 0 then).
         seed: Seed of everything random inside; the global generators are never touched.
@@ -105,7 +106,7 @@ def _solve(
     matrices = spaces.matrices
     count, n = len(matrices), matrices.shape[-1]
     first, second = torch.triu_indices(count, count, 1, device=matrices.device)
-    permutations = torch.empty(len(first), n, dtype=torch.int64, device=matrices.device)
+    permutations = torch.arange(n, device=matrices.device).repeat(len(first), 1)
     converged = torch.zeros(len(first), dtype=torch.bool, device=matrices.device)
     lower = torch.zeros(len(first), dtype=torch.float64, device=matrices.device)
     search = SearchMatrices.of(matrices)
@@ -115,7 +116,7 @@ def _solve(
 
     warm, known = _warm_permutations(warm_start, spaces, first, second)
     plan = PLANS[effort]
-    total, done = int(known.sum()) + (1 + len(plan.anneals)) * int((~known).sum()), 0
+    total, done = len(first) * (1 + len(plan.anneals)), 0
     total += len(first) if bounds == "tight" else 0
 
     def report(finished: int) -> None:
@@ -124,16 +125,20 @@ def _solve(
         if progress is not None:
             progress(min(done, total), total)
 
-    needed = torch.ones_like(known) if bounds else ~known
+    if bool(known.any()):
+        solver = PairSolver(search, moves, first[known], second[known], plan, seed, report)
+        permutations[known], converged[known], settled = solver.polish(warm[known])
+        known[known.clone()] = settled
+    cold = ~known
+    report(int(known.sum()) * (1 + len(plan.anneals)))  # the work that a warm start spares
+    needed = torch.ones_like(cold) if bounds else cold
     sorted_rows = permutations.clone()
     if bool(needed.any()):
         sorted_rows[needed], lower[needed] = sorted_rows_assignments(matrices, first[needed], second[needed])
-    if bool(known.any()):
-        solver = PairSolver(search, moves, first[known], second[known], plan, seed, report)
-        permutations[known], converged[known] = solver.polish(warm[known])
-    if not bool(known.all()):
-        solver = PairSolver(search, moves, first[~known], second[~known], plan, seed, report)
-        permutations[~known], converged[~known] = solver.solve(sorted_rows[~known])
+    if bool(cold.any()):
+        polished = [permutations[cold]] if warm_start is not None else []
+        solver = PairSolver(search, moves, first[cold], second[cold], plan, seed, report)
+        permutations[cold], converged[cold] = solver.solve(sorted_rows[cold], *polished)
 
     distortion, identity = evaluate(matrices, first, second, permutations)
     distortion = distortion + anchor * (permutations != torch.arange(n, device=matrices.device)).double().mean(dim=1)

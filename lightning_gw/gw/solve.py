@@ -25,6 +25,8 @@ TO_THE_END = 1000
 PATIENCE = 2
 #: Relative gain in the objective that counts as an improvement.
 IMPROVEMENT = 1e-5
+#: A warm start is trusted if descending from it lowers the distortion by at most this share.
+SETTLED = 0.02
 #: Fewest sweeps of an annealing.
 MINIMUM_SWEEPS = 4
 
@@ -83,11 +85,12 @@ class PairSolver:
         """How many times `report` is called for every pair in `solve`."""
         return 1 + len(self.plan.anneals)
 
-    def solve(self, sorted_rows: Tensor) -> tuple[Tensor, Tensor]:
+    def solve(self, sorted_rows: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
         """Search from cold.
 
         Args:
             sorted_rows: ``(P, n)`` permutations of the sorted-rows assignment (it also gives the lower bound).
+            more: Further starts, ``(P, n)`` each.
 
         Returns:
             Permutations ``(P, n)`` and ``(P,)`` bool: ended in a local optimum (or exact).
@@ -95,7 +98,8 @@ class PairSolver:
         n = sorted_rows.shape[1]
         if n <= ENUMERATE_UP_TO:
             return self._enumerate(n)
-        best, converged = self._from_starts(self._starts(sorted_rows))
+        starts = torch.cat([self._starts(sorted_rows), *(start[:, None] for start in more)], dim=1)
+        best, converged = self._from_starts(starts)
         best, converged = self._composed(best, converged)
         self.report(len(best))
         patience = torch.full((len(best),), PATIENCE, device=best.device)
@@ -121,14 +125,22 @@ class PairSolver:
             self.report(len(best))
         return best, converged
 
-    def polish(self, warm: Tensor) -> tuple[Tensor, Tensor]:
-        """Descend from the better of ``(P, n)`` given permutations and the identity; same returns as `solve`."""
+    def polish(self, warm: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Descend from the better of ``(P, n)`` earlier permutations and the identity.
+
+        Returns:
+            Permutations, convergence as in `solve`, and ``(P,)`` bool: whether the layers hardly moved since, so that
+            the earlier search still stands. Where they did move, a descent from there is no better than any other.
+        """
         identity = identity_start(len(warm), warm.shape[1], warm.device)
         starts = torch.stack([warm, identity], dim=1)
-        start = _pick(starts, self.moves.values(self.first, self.second, starts).argmax(dim=1))
+        values = self.moves.values(self.first, self.second, starts)
+        start = _pick(starts, values.argmax(dim=1))
         found, converged = self.moves.descend(self.first, self.second, start[:, None], TO_THE_END)
-        self.report(len(warm))
-        return found[:, 0], converged[:, 0]
+        # Both matrices have mean square 1, so that 2 − 2 S / n² is the distortion in these units.
+        ceiling = float(warm.shape[1]) ** 2
+        before, after = ceiling - values[:, 0], ceiling - self._values(found[:, 0])
+        return found[:, 0], converged[:, 0], before <= after * (1 + SETTLED) + SETTLED * IMPROVEMENT * ceiling
 
     def _starts(self, sorted_rows: Tensor) -> Tensor:
         """``(P, 5, n)`` cheap guesses: identity, sorted rows, eccentricity, principal axis in both directions."""

@@ -110,6 +110,22 @@ def test_warm_start_never_loses_to_the_start_it_was_given() -> None:
     assert (warm.distortion <= cold.distortion + 1e-12).all()
 
 
+def test_a_warm_start_of_layers_that_moved_on_is_no_worse_than_a_cold_one() -> None:
+    before, now = layers(n=64), layers(n=64, seed=1)
+    cold = gw_matrix(now)
+    warm = gw_matrix(now, warm_start=gw_matrix(before))
+    off = np.triu_indices(4, 1)
+    assert (warm.distortion[off] / cold.distortion[off]).mean() < 1.03
+
+
+def test_a_warm_start_that_lacks_a_layer_searches_it_from_cold() -> None:
+    reps = layers()
+    part = gw_matrix({name: x for name, x in reps.items() if name != "layer.2"})
+    warm = gw_matrix(reps, warm_start=part)
+    assert (torch.from_numpy(warm.couplings).sort(dim=-1).values == torch.arange(40)).all()
+    np.testing.assert_allclose(warm.distortion, gw_matrix(reps).distortion, rtol=0.05)
+
+
 def test_warm_start_of_other_size_is_refused() -> None:
     with pytest.raises(ValueError, match="40 inputs, but the representations have 30"):
         gw_matrix(layers(n=30), warm_start=gw_matrix(layers(), effort="fast"))
