@@ -273,6 +273,7 @@ class GWSimilarity(Callback):
                 module.print(describe(self._history))
                 if self._history.path is not None:
                     module.print(f"The history of this run is in {self._history.path}.")
+                    module.print(f"For a page to look at:  lightning-gw report {self._history.path.parent}")
 
     def _open_history(self, trainer: Trainer, loaded: Mapping[str, Any] | None) -> None:
         """Open the run folder on the first process; what goes wrong there is an error on all of them."""

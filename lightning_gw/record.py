@@ -49,7 +49,7 @@ class Record:
         measures: Further ``(L, L)`` similarity matrices from the same activations, by name: ``paired_dcor`` (squared
             distance correlation) and ``paired_cka`` (linear CKA).
         probe: How the layers were looked at: ``hash``, ``size``, ``source``, ``pooling`` (plain JSON values).
-        metrics: The run's own scalars at this step, such as validation accuracy.
+        metrics: The run's own scalars as last known at this step; a validation may lie some steps back.
         seconds: Wall-clock seconds this look cost the training.
         notes: What is missing from this record or was done differently, and why, in plain words.
     """

@@ -20,16 +20,20 @@ def metric_series(history: Sequence[Record]) -> Series:
     """Every scalar of a run over its steps.
 
     Args:
-        history: A run's looks. A `History` also offers ``metrics``, the scalars of every validation; the records hold
-            those at the looks. Where both name a step, they are the same measurement and it is drawn once.
+        history: A run's looks. A `History` also offers ``metrics``, the scalars of every validation; a record holds
+            what was last known at its step. What is measured in validation is therefore taken from the validations
+            alone: between two of them nothing was measured, and nothing is drawn.
 
     Returns:
         Metric name to ``[(step, value), ...]`` in the order of steps; values that are not finite are left out.
     """
     points: dict[str, dict[int, float]] = {}
     rows: Sequence[Mapping[str, Any]] = getattr(history, "metrics", ())
+    validated = {name for row in rows for name in row if _HELD_OUT.search(name)}
     for record in history:
         for name, value in record.metrics.items():
+            if name in validated:
+                continue
             points.setdefault(name, {})[record.step] = float(value)
     for row in rows:
         for name, value in row.items():

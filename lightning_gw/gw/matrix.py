@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_gw.gw.bounds import Spectrum, round_down, spectral_bound
-from lightning_gw.gw.moves import choose_moves, chunk_size
+from lightning_gw.gw.moves import CompiledMoves, choose_moves, chunk_size
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search import SearchMatrices, permute_both
 from lightning_gw.gw.solve import PLANS, Effort, PairSolver
@@ -73,9 +73,9 @@ def gw_matrix(
         raise ValueError(f"Unknown bounds {bounds!r}. Known: 'fast', 'tight', None.")
     if not 0 <= anchor < float("inf"):
         raise ValueError(f"anchor is {anchor}; expected a finite number that is not negative.")
-    with full_precision(), torch.no_grad():
+    with full_precision(), single_threaded() as threads, torch.no_grad():
         spaces = make_spaces(checked, geometry)
-        solution = _solve(spaces, effort, warm_start, bounds, seed, progress, anchor)
+        solution = _solve(spaces, effort, warm_start, bounds, seed, progress, anchor, threads)
     return _assemble(tuple(checked), spaces, *solution, anchor, started)
 
 
@@ -93,6 +93,21 @@ def full_precision() -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = tf32
 
 
+@contextmanager
+def single_threaded() -> Iterator[int]:
+    """One torch thread inside; gives the number there was, for work that is shared out by pairs.
+
+    The many small operations gain nothing from more threads, and wait for each other at every one of them as soon as
+    another process uses a core: a look took forty times as long.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _solve(
     spaces: Spaces,
     effort: Effort,
@@ -101,6 +116,7 @@ def _solve(
     seed: int,
     progress: Progress | None,
     anchor: float,
+    threads: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str]:
     """Index pairs ``(2, P)``, permutations ``(P, n)``, converged, distortions, lower bounds, and the solver's name."""
     matrices = spaces.matrices
@@ -108,11 +124,13 @@ def _solve(
     first, second = torch.triu_indices(count, count, 1, device=matrices.device)
     permutations = torch.arange(n, device=matrices.device).repeat(len(first), 1)
     converged = torch.zeros(len(first), dtype=torch.bool, device=matrices.device)
-    lower = torch.zeros(len(first), dtype=torch.float64, device=matrices.device)
     search = SearchMatrices.of(matrices)
     moves = choose_moves(search, anchor)
+    if isinstance(moves, CompiledMoves):
+        moves.threads = threads
     if len(first) == 0:
-        return torch.stack([first, second]), permutations, converged, lower, lower, moves.name
+        nothing = torch.zeros(0, dtype=torch.float64, device=matrices.device)
+        return torch.stack([first, second]), permutations, converged, nothing, nothing, moves.name
 
     warm, known = _warm_permutations(warm_start, spaces, first, second)
     plan = PLANS[effort]
@@ -125,16 +143,13 @@ def _solve(
         if progress is not None:
             progress(min(done, total), total)
 
+    sorted_rows, lower = sorted_rows_assignments(matrices, first, second)
     if bool(known.any()):
         solver = PairSolver(search, moves, first[known], second[known], plan, seed, report)
-        permutations[known], converged[known], settled = solver.polish(warm[known])
+        permutations[known], converged[known], settled = solver.polish(warm[known], sorted_rows[known])
         known[known.clone()] = settled
     cold = ~known
     report(int(known.sum()) * (1 + len(plan.anneals)))  # the work that a warm start spares
-    needed = torch.ones_like(cold) if bounds else cold
-    sorted_rows = permutations.clone()
-    if bool(needed.any()):
-        sorted_rows[needed], lower[needed] = sorted_rows_assignments(matrices, first[needed], second[needed])
     if bool(cold.any()):
         polished = [permutations[cold]] if warm_start is not None else []
         solver = PairSolver(search, moves, first[cold], second[cold], plan, seed, report)

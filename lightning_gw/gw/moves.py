@@ -137,6 +137,7 @@ class CompiledMoves:
         from lightning_gw.gw import compiled
 
         compiled.prepare()
+        self.threads = torch.get_num_threads()
         self._search = search
         self._matrices = search.matrices.numpy()
         count, n = self._matrices.shape[:2]
@@ -197,7 +198,7 @@ class CompiledMoves:
 
     def _each(self, one: Callable[[int], object], count: int) -> list:
         """Results of all pairs in order; threads take whole pairs, so that the result does not depend on them."""
-        workers = min(torch.get_num_threads(), count)
+        workers = min(self.threads, count)
         with _blas().limit(limits=1, user_api="blas"):  # the threads are ours; each product stays on its own
             if workers <= 1:
                 return [one(pair) for pair in range(count)]
