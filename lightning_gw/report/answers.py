@@ -70,9 +70,14 @@ def planted_sentence(groups: Groups, planted: Sequence[int]) -> str:
     """
     where = f"Planted after {'layer' if len(planted) == 1 else 'layers'} {listed([str(k + 1) for k in planted])}"
     hits = [k for k in planted if k in groups.boundaries]
-    near = [k for k in planted if k not in hits and {k - 1, k + 1} & set(groups.boundaries)]
-    reached = {k + shift for k in near for shift in (-1, 1)} | set(hits)
-    extra = [k for k in groups.boundaries if k not in reached]
+    near, claimed = [], set(hits)
+    for k in planted:
+        # Each found boundary answers for one planted boundary at most, so that the counts add up.
+        beside = [b for b in (k - 1, k + 1) if b in groups.boundaries and b not in claimed]
+        if k not in hits and beside:
+            near.append(k)
+            claimed.add(beside[0])
+    extra = [k for k in groups.boundaries if k not in claimed]
     share = "all" if len(hits) == len(planted) else f"{number_word(len(hits)) if hits else 'none'} of {len(planted)}"
     parts = [f"{share} found"]
     if near:
