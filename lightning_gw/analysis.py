@@ -18,10 +18,10 @@ from torch import Tensor
 from lightning_gw.groups import find_groups
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.gw.solve import Effort
+from lightning_gw.gw.solve import PLANS, Effort
 from lightning_gw.measures import paired_similarities
 from lightning_gw.record import Record
-from lightning_gw.spaces import Geometry
+from lightning_gw.spaces import Geometry, get_geometry
 from lightning_gw.tracking import GroupTracker
 
 
@@ -45,7 +45,9 @@ class Analysis:
         warm_start: bool = True,
         seed: int = 0,
     ) -> None:
-        self._geometry = geometry
+        if effort not in PLANS:
+            raise ValueError(f"Unknown effort {effort!r}. Known: {', '.join(PLANS)}.")
+        self._geometry = get_geometry(geometry)
         self._effort = effort
         self._warm_start = warm_start
         self._seed = seed
@@ -65,7 +67,7 @@ class Analysis:
 
     def description(self) -> dict[str, Any]:
         """How the layers are compared, as plain JSON values."""
-        geometry = self._geometry if isinstance(self._geometry, str) else self._geometry.name
+        geometry = self._geometry.name
         return {"geometry": geometry, "effort": self._effort, "warm_start": self._warm_start, "seed": self._seed}
 
     def look(

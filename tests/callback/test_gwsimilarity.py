@@ -596,3 +596,11 @@ def test_lazy_networks_are_explained(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.LazyLinear(CLASSES))
     with pytest.raises(ValueError, match="lazy modules"):
         watcher(tmp_path)._observer.prepare(None, Net(net), None, ())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"), [({"geometry": "standardised"}, "Known: euclidean"), ({"effort": "hi"}, "Known: fast")]
+)
+def test_an_unknown_option_is_refused_at_once(argument: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lgw.GWSimilarity(**argument)
