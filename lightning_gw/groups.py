@@ -15,10 +15,9 @@ Strength = Literal["none", "weak", "strong"]
 
 #: Exponent on the squared distances in the modularity cost; 2 emphasises strong contrasts, 1.5 follows weaker ones.
 DEFAULT_GAMMA = 2.0
-#: A weakest boundary this many times the median distance of the other neighbours is "strong": memorised random labels
-#: reached 1.5, rightly split planted nets began at 2.3 (docs/method.md).
+#: A weakest boundary this many times the median distance inside groups is "strong". A start, not a test.
 STRONG_CONTRAST = 1.8
-#: From here on a boundary is at least "weak": untrained nets reached 1.3.
+#: From here on a boundary is at least "weak"; below it, it is taken back.
 WEAK_CONTRAST = 1.35
 
 

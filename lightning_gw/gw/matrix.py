@@ -98,7 +98,7 @@ def single_threaded() -> Iterator[int]:
     """One torch thread inside; gives the number there was, for work that is shared out by pairs.
 
     The many small operations gain nothing from more threads, and wait for each other at every one of them as soon as
-    another process uses a core: a look took forty times as long.
+    another process uses a core.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
