@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -15,10 +16,14 @@ from lightning_gw.gw.bounds import Spectrum, round_down, spectral_bound
 from lightning_gw.gw.moves import CompiledMoves, choose_moves, chunk_size
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search import SearchMatrices, permute_both
+from lightning_gw.gw.shared import Ranks, SharedMoves, same_call, same_spaces
 from lightning_gw.gw.solve import PLANS, Effort, PairSolver
 from lightning_gw.gw.starts import invert, sorted_rows_assignments
 from lightning_gw.gw.tight import tight_bounds
-from lightning_gw.spaces import Geometry, Spaces, check_representations, make_spaces
+from lightning_gw.spaces import Geometry, Spaces, check_representations, get_geometry, make_spaces
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 Progress = Callable[[int, int], None]
 
@@ -32,6 +37,7 @@ def gw_matrix(
     seed: int = 0,
     progress: Progress | None = None,
     anchor: float = 0.0,
+    process_group: ProcessGroup | Literal["world"] | None = None,
 ) -> GWMatrix:
     """Gromov-Wasserstein matrix of all pairs of layers that saw the same inputs.
 
@@ -56,27 +62,37 @@ def gw_matrix(
         progress: Called with (work done, work in all).
         anchor: ``λ``, added times the share of inputs not matched to themselves: fused Gromov-Wasserstein (Vayer et al.
             2020) with an identity feature cost. 0 is pure GW; from a large enough ``λ`` on it is the paired measure.
+        process_group: Processes that share the pairs out between them: a process group of `torch.distributed`, or
+            ``"world"`` for all processes. **Every rank of it must make this call, with the same arguments and
+            representations** (gathered first, where each has its own inputs); all get the same result, the one that a
+            single process finds. None, the default, asks nothing of other processes, so that one rank may call alone.
 
     Returns:
         GWMatrix, float64 on the host. Layers with NaN, infinite or constant values are named in its `degenerate`, and
         their rows are NaN.
 
     Raises:
-        ValueError: For unknown options, no layers, different ``n``, or fewer than 4 inputs.
+        ValueError: For unknown options, no layers, different ``n``, fewer than 4 inputs, or if the ranks of
+            `process_group` ask for different matrices.
         TypeError: For complex or boolean representations.
+        RankError: If another rank of `process_group` failed.
     """
     started = time.perf_counter()
-    checked = check_representations(representations)
-    if effort not in PLANS:
-        raise ValueError(f"Unknown effort {effort!r}. Known: {', '.join(PLANS)}.")
-    if bounds not in ("fast", "tight", None):
-        raise ValueError(f"Unknown bounds {bounds!r}. Known: 'fast', 'tight', None.")
-    if not 0 <= anchor < float("inf"):
-        raise ValueError(f"anchor is {anchor}; expected a finite number that is not negative.")
-    with full_precision(), single_threaded() as threads, torch.no_grad():
-        spaces = make_spaces(checked, geometry)
-        solution = _solve(spaces, effort, warm_start, bounds, seed, progress, anchor, threads)
-    return _assemble(tuple(checked), spaces, *solution, anchor, started)
+    ranks = Ranks(process_group)
+    with ranks.failing_together():
+        checked = check_representations(representations)
+        if effort not in PLANS:
+            raise ValueError(f"Unknown effort {effort!r}. Known: {', '.join(PLANS)}.")
+        if bounds not in ("fast", "tight", None):
+            raise ValueError(f"Unknown bounds {bounds!r}. Known: 'fast', 'tight', None.")
+        if not 0 <= anchor < float("inf"):
+            raise ValueError(f"anchor is {anchor}; expected a finite number that is not negative.")
+        asked = {"geometry": get_geometry(geometry).name, "effort": effort, "bounds": bounds}
+        same_call(ranks, checked, warm_start, {**asked, "seed": seed, "anchor": anchor})
+        with full_precision(), single_threaded() as threads, torch.no_grad():
+            spaces = same_spaces(ranks, make_spaces(checked, geometry))
+            solution = _solve(spaces, effort, warm_start, bounds, seed, progress, anchor, threads, ranks)
+        return ranks.first(_assemble(tuple(checked), spaces, *solution, anchor, started))
 
 
 @contextmanager
@@ -117,6 +133,7 @@ def _solve(
     progress: Progress | None,
     anchor: float,
     threads: int,
+    ranks: Ranks,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str]:
     """Index pairs ``(2, P)``, permutations ``(P, n)``, converged, distortions, lower bounds, and the solver's name."""
     matrices = spaces.matrices
@@ -128,6 +145,9 @@ def _solve(
     moves = choose_moves(search, anchor)
     if isinstance(moves, CompiledMoves):
         moves.threads = threads
+    if ranks.size > 1:
+        ranks.agree(solver=moves.name)
+        moves = SharedMoves(moves, ranks)
     if len(first) == 0:
         nothing = torch.zeros(0, dtype=torch.float64, device=matrices.device)
         return torch.stack([first, second]), permutations, converged, nothing, nothing, moves.name
@@ -143,7 +163,7 @@ def _solve(
         if progress is not None:
             progress(min(done, total), total)
 
-    sorted_rows, lower = sorted_rows_assignments(matrices, first, second)
+    sorted_rows, lower = ranks.pairs(partial(sorted_rows_assignments, matrices), first, second)
     if bool(known.any()):
         solver = PairSolver(search, moves, first[known], second[known], plan, seed, report)
         permutations[known], converged[known], settled = solver.polish(warm[known], sorted_rows[known])
@@ -155,7 +175,7 @@ def _solve(
         solver = PairSolver(search, moves, first[cold], second[cold], plan, seed, report)
         permutations[cold], converged[cold] = solver.solve(sorted_rows[cold], *polished)
 
-    distortion, identity = evaluate(matrices, first, second, permutations)
+    distortion, identity = ranks.pairs(partial(evaluate, matrices), first, second, permutations)
     distortion = distortion + anchor * (permutations != torch.arange(n, device=matrices.device)).double().mean(dim=1)
     # The search works in float32; the identity is never beaten by rounding.
     beaten = identity <= distortion
@@ -166,7 +186,10 @@ def _solve(
         lower = torch.maximum(lower, spectral_bound(Spectrum.of(matrices), first, second))
         lower = torch.minimum(round_down(lower, norms[first] + norms[second]), distortion)
         if bounds == "tight":
-            tight = tight_bounds(matrices, first, second, distortion, anchor=anchor, progress=report)
+            each = partial(tight_bounds, matrices, anchor=anchor, progress=lambda one: report(one * ranks.size))
+            tight = ranks.pairs(each, first, second, distortion)
+            if done < total:  # what the other ranks did
+                report(total - done)
             lower = torch.minimum(torch.maximum(lower, tight), distortion)
     else:
         lower = torch.zeros_like(distortion)
