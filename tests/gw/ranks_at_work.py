@@ -1,0 +1,174 @@
+"""What processes of a group do in the tests of `shared`: calls that must agree with one process, and calls that fail.
+
+A module of its own because spawned processes import it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor
+
+import lightning_gw.gw.matrix as matrix_module
+from lightning_gw.gw import GWMatrix, gw_matrix
+from lightning_gw.gw.moves import BatchedMoves, choose_moves
+
+#: A group that waits longer than this has lost a member.
+PATIENCE = 60.0
+
+
+def layers(count: int = 5, n: int = 24, seed: int = 0) -> dict[str, Tensor]:
+    """A drift through random tanh layers, in float32 as a network would give them."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, 8, generator=generator)
+    out = {"layer.0": x}
+    for k in range(1, count):
+        x = torch.tanh(x @ torch.randn(x.shape[1], 8 + k, generator=generator) / 2)
+        out[f"layer.{k}"] = x
+    return out
+
+
+def earlier() -> GWMatrix:
+    """The matrix of the same layers before they all moved a little."""
+    generator = torch.Generator().manual_seed(9)
+    moved = {name: x + 0.02 * torch.randn(x.shape, generator=generator) for name, x in layers().items()}
+    return gw_matrix(moved)
+
+
+def with_constant_layer() -> dict[str, Tensor]:
+    found = layers()
+    found["layer.2"] = torch.ones_like(found["layer.2"])
+    return found
+
+
+@contextmanager
+def batched_torch() -> Iterator[None]:
+    """Search in torch though Numba is installed."""
+    matrix_module.choose_moves = BatchedMoves  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        matrix_module.choose_moves = choose_moves
+
+
+def in_batches(**options: Any) -> GWMatrix:
+    with batched_torch():
+        return gw_matrix(layers(), **options)
+
+
+#: Calls whose result must not depend on how many processes make them.
+SAME: dict[str, Callable[..., GWMatrix]] = {
+    "default": lambda **group: gw_matrix(layers(), **group),
+    "fast": lambda **group: gw_matrix(layers(), effort="fast", **group),
+    "batched torch": in_batches,
+    "warm": lambda **group: gw_matrix(layers(), warm_start=earlier(), **group),
+    "tight": lambda **group: gw_matrix(layers(4, 10), bounds="tight", effort="fast", **group),
+    "anchored": lambda **group: gw_matrix(layers(), anchor=0.4, seed=3, **group),
+    "one pair": lambda **group: gw_matrix(layers(2), **group),
+    "three pairs": lambda **group: gw_matrix(layers(3), **group),
+    "one layer": lambda **group: gw_matrix(layers(1), **group),
+    "degenerate layer": lambda **group: gw_matrix(with_constant_layer(), **group),
+    "enumerated": lambda **group: gw_matrix(layers(3, 6), **group),
+}
+
+
+def other_values(rank: int, by: float) -> dict[str, Tensor]:
+    """Representations that differ on rank 1 by noise of this size in one layer."""
+    found = layers()
+    if rank == 1:
+        noise = torch.randn(found["layer.3"].shape, generator=torch.Generator().manual_seed(5))
+        found["layer.3"] = found["layer.3"] + by * noise
+    return found
+
+
+def progress_that_fails(rank: int) -> Callable[[int, int], None]:
+    def progress(done: int, total: int) -> None:
+        if rank == 1:
+            raise ZeroDivisionError("rank 1 cannot count")
+
+    return progress
+
+
+#: Calls in which rank 1 does something else than the others.
+APART: dict[str, Callable[[int], GWMatrix]] = {
+    "rounding": lambda rank: gw_matrix(other_values(rank, 1e-6), process_group="world"),
+    "values": lambda rank: gw_matrix(other_values(rank, 1.0), process_group="world"),
+    "layers": lambda rank: gw_matrix(layers(4 if rank == 1 else 5), process_group="world"),
+    "shape": lambda rank: gw_matrix(layers(n=23 if rank == 1 else 24), process_group="world"),
+    "effort": lambda rank: gw_matrix(layers(), effort="fast" if rank == 1 else "default", process_group="world"),
+    "warm start": lambda rank: gw_matrix(layers(), warm_start=earlier() if rank == 1 else None, process_group="world"),
+    "degenerate": lambda rank: gw_matrix(with_constant_layer() if rank == 1 else layers(), process_group="world"),
+    "bad option": lambda rank: gw_matrix(layers(), anchor=-1.0 if rank == 1 else 0.0, process_group="world"),
+    "failure": lambda rank: gw_matrix(layers(), progress=progress_that_fails(rank), process_group="world"),
+}
+
+
+def subgroup(rank: int) -> GWMatrix:
+    """A group of the last two ranks only; the first is no member of it."""
+    world = dist.get_world_size()
+    return gw_matrix(layers(), process_group=dist.new_group([world - 2, world - 1]))
+
+
+def alone(rank: int) -> GWMatrix | None:
+    """A plain call that only one rank makes."""
+    return gw_matrix(layers()) if rank == 0 else None
+
+
+def everything(rank: int) -> dict[str, Any]:
+    """All of the above, by name; an exception in place of the result where there was one."""
+    tasks: dict[str, Callable[[], Any]] = {
+        name: (lambda call=call: call(process_group="world")) for name, call in SAME.items()
+    }
+    if dist.get_world_size() > 1:
+        tasks |= {name: (lambda call=call: call(rank)) for name, call in APART.items()}
+        tasks |= {"subgroup": lambda: subgroup(rank), "alone": lambda: alone(rank)}
+    found: dict[str, Any] = {}
+    for name, task in tasks.items():
+        try:
+            found[name] = task()
+        except Exception as error:
+            found[name] = error
+    return found
+
+
+def _member(rank: int, size: int, work: Callable[[int], Any], folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder / 'rendezvous'}",
+        rank=rank,
+        world_size=size,
+        timeout=timedelta(seconds=PATIENCE),
+    )
+    (folder / f"rank-{rank}.pickle").write_bytes(pickle.dumps(work(rank)))
+    dist.destroy_process_group()
+
+
+def run_ranks(size: int, work: Callable[[int], Any], folder: Path) -> list[Any]:
+    """Let `size` real processes do `work` in one gloo group; what each returned, in the order of ranks.
+
+    Raises:
+        TimeoutError: If they are not done after two waits of the group; none is left behind.
+    """
+    # A server that has imported everything once forks the ranks from itself: cheaper than importing in each of them.
+    multiprocessing.set_forkserver_preload(["lightning_gw.gw.compiled", "lightning_gw.gw.matrix"])
+    context = mp.start_processes(_member, (size, work, folder), size, join=False, start_method="forkserver")
+    deadline = time.monotonic() + 2 * PATIENCE
+    try:
+        while not context.join(timeout=deadline - time.monotonic()):  # comes back whenever one of them is done
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{size} ranks were not done after {2 * PATIENCE:.0f} s.")
+    finally:
+        for process in context.processes:
+            process.kill()
+    return [pickle.loads((folder / f"rank-{rank}.pickle").read_bytes()) for rank in range(size)]

@@ -1,0 +1,131 @@
+"""Pairs shared out over processes: any number finds what one finds, and none waits for one that failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from ranks_at_work import APART, SAME, everything, layers, run_ranks
+
+from lightning_gw.gw import GWMatrix, gw_matrix
+from lightning_gw.gw.shared import RankError, Ranks
+
+SIZES = (1, 2, 4)
+#: The plain calls, one after the other as they are asked for.
+_plain: dict[str, GWMatrix] = {}
+
+
+def plain(name: str) -> GWMatrix:
+    """What one process finds that knows of no others."""
+    if name not in _plain:
+        _plain[name] = SAME[name]()
+    return _plain[name]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
+    """What every rank found, for groups of each size."""
+    return {size: run_ranks(size, everything, tmp_path_factory.mktemp(f"ranks-{size}")) for size in SIZES}
+
+
+def assert_same_bits(one: GWMatrix, other: GWMatrix) -> None:
+    assert (one.layers, one.degenerate, one.solver, one.anchor) == (
+        other.layers,
+        other.degenerate,
+        other.solver,
+        other.anchor,
+    )
+    for name in ("distortion", "lower", "identity", "couplings", "converged", "variation"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", SAME)
+def test_any_number_of_processes_finds_what_one_finds(
+    name: str, size: int, found: dict[int, list[dict[str, Any]]]
+) -> None:
+    for theirs in found[size]:
+        if isinstance(theirs[name], Exception):
+            raise theirs[name]
+        assert_same_bits(theirs[name], plain(name))
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_the_first_rank_is_believed_where_others_differ_by_rounding(
+    size: int, found: dict[int, list[dict[str, Any]]]
+) -> None:
+    for theirs in found[size]:
+        assert_same_bits(theirs["rounding"], plain("default"))
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("values", r"rank 1 has other values in 'layer\.3' than rank 0"),
+        ("layers", r"rank 1 has layers \('layer\.0', .* 'layer\.3'\), rank 0 has .* 'layer\.4'\)"),
+        ("shape", r"rank 1 has shape of 'layer\.0' \(23, 8\), rank 0 has \(24, 8\)"),
+        ("effort", r"rank 1 has option of 'effort' fast, rank 0 has default"),
+        ("warm start", r"rank 1 has option of 'warm_start' [0-9a-f]{8}, rank 0 has None"),
+        ("degenerate", r"rank 1 has degenerate of 'layer\.2' it is constant.*, rank 0 has nothing"),
+    ],
+)
+def test_ranks_that_ask_for_different_matrices_are_told_on_every_rank(
+    name: str, said: str, size: int, found: dict[int, list[dict[str, Any]]]
+) -> None:
+    for theirs in found[size]:
+        with pytest.raises(ValueError, match=said):
+            raise theirs[name]
+
+
+@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [("failure", ZeroDivisionError, "rank 1 cannot count"), ("bad option", ValueError, "anchor is -1")],
+)
+def test_a_failure_on_one_rank_is_raised_on_all(
+    name: str, error: type[Exception], said: str, size: int, found: dict[int, list[dict[str, Any]]]
+) -> None:
+    for rank, theirs in enumerate(found[size]):
+        expected, message = (error, said) if rank == 1 else (RankError, f"rank 1: {error.__name__}: {said}")
+        with pytest.raises(expected, match=message):
+            raise theirs[name]
+
+
+def test_every_way_to_differ_was_tried(found: dict[int, list[dict[str, Any]]]) -> None:
+    assert all(APART.keys() <= theirs.keys() for theirs in found[4])
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_plain_call_on_one_rank_waits_for_nobody(size: int, found: dict[int, list[dict[str, Any]]]) -> None:
+    assert_same_bits(found[size][0]["alone"], plain("default"))
+
+
+def test_a_group_may_be_part_of_the_world(found: dict[int, list[dict[str, Any]]]) -> None:
+    for theirs in found[4][:2]:
+        with pytest.raises(ValueError, match="does not hold this process"):
+            raise theirs["subgroup"]
+    for theirs in found[4][2:]:
+        assert_same_bits(theirs["subgroup"], plain("default"))
+
+
+def test_the_world_is_this_process_where_there_are_no_others() -> None:
+    assert not dist.is_initialized()
+    assert_same_bits(gw_matrix(layers(), process_group="world"), plain("default"))
+
+
+@pytest.mark.parametrize("wrong", ["everyone", True, 3])
+def test_anything_else_is_no_process_group(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="expected a torch ProcessGroup, 'world' or None"):
+        Ranks(wrong)
+
+
+def test_one_rank_alone_does_its_own_work() -> None:
+    ranks = Ranks()
+    first, second = torch.triu_indices(4, 4, 1)
+    assert (ranks.rank, ranks.size) == (0, 1)
+    assert torch.equal(ranks.pairs(torch.add, first, second), first + second)
+    assert ranks.exchange("mine") == ["mine"]
