@@ -33,6 +33,8 @@ Found = TypeVar("Found", Tensor, tuple[Tensor, Tensor])
 ROUNDING = 1e-3
 #: Differences between ranks that an error lists.
 LISTED = 4
+#: How an error says that a rank does not have something at all.
+NOTHING = "nothing"
 
 
 class RankError(RuntimeError):
@@ -166,8 +168,8 @@ class Ranks:
         everyone = self.exchange(facts)
         differences = []
         for rank, theirs in enumerate(everyone[1:], start=1):
-            for what, expected in everyone[0].items():
-                differences += _differences(what, rank, theirs[what], expected)
+            for what in {**everyone[0], **theirs}:  # ranks may be at different places
+                differences += _differences(what, rank, theirs.get(what, NOTHING), everyone[0].get(what, NOTHING))
         if differences:
             raise ValueError(
                 "Every rank of the process group must ask for the same matrix, but "
@@ -274,11 +276,8 @@ def digest(values: Tensor) -> str:
 def _differences(what: str, rank: int, theirs: Any, expected: Any) -> list[str]:
     """One phrase for every part of a fact in which a rank differs from the first."""
     if isinstance(theirs, Mapping) and isinstance(expected, Mapping):
-        return [
-            difference
-            for key in {**expected, **theirs}
-            for difference in _differences(
-                f"{what} of {key!r}", rank, theirs.get(key, "nothing"), expected.get(key, "nothing")
-            )
-        ]
+        found = []
+        for key in {**expected, **theirs}:
+            found += _differences(f"{what} of {key!r}", rank, theirs.get(key, NOTHING), expected.get(key, NOTHING))
+        return found
     return [] if theirs == expected else [f"rank {rank} has {what} {theirs}, rank 0 has {expected}"]
