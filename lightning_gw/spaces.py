@@ -1,122 +1,40 @@
-"""From a layer's representation to a metric-measure space: distance, centring, scale.
-
-A *geometry* names how the ``(n, n)`` matrix of a layer is made from its ``(n, d)`` representation. At the identity
-coupling each geometry is a measure the field already knows: RSA (``standardized``, ``euclidean``), squared distance
-correlation (``dcor``; Székely, Rizzo and Bakirov 2007) and linear CKA (``cka``; Kornblith et al. 2019).
-"""
+"""From layers' representations to metric-measure spaces: checks, distance, centring, scale."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from lightning_gw.geometries import (
+    GEOMETRIES,
+    PRECOMPUTED,
+    Geometry,
+    get_geometry,
+    get_geometry_or_precomputed,
+)
+
+__all__ = [
+    "GEOMETRIES",
+    "Geometry",
+    "Spaces",
+    "check_layer",
+    "check_representations",
+    "distance_matrix",
+    "find_defect",
+    "get_geometry",
+    "make_space",
+    "make_spaces",
+    "to_float64",
+]
+
 MINIMUM_INPUTS = 4
 #: Below this share of the largest squared norm, distances are rounding noise and the layer is constant.
 CONSTANT_TOLERANCE = 1e-10
-#: Squared distances below this share of the squared norms are computed directly; above it, twelve digits are left.
-CANCELLATION = 1e-4
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How a metric-measure space is made from a representation.
-
-    Attributes:
-        name: What results are labelled with.
-        distance: ``(n, d)`` float64 representation to a symmetric ``(n, n)`` matrix of distances or kernel values.
-        centring: ``"none"``; ``"offdiagonal"``: subtract the off-diagonal mean and keep a zero diagonal; ``"double"``:
-            subtract row and column means and add the grand mean.
-        scale: ``"mean"`` divides by the mean of all ``n²`` entries, ``"rms"`` by their root mean square.
-        concave: True where the objective is concave in the coupling, so that the best coupling is a permutation.
-    """
-
-    name: str
-    distance: Callable[[Tensor], Tensor]
-    centring: Literal["none", "offdiagonal", "double"]
-    scale: Literal["none", "mean", "rms"]
-    concave: bool = False
-
-    @property
-    def unit_scale(self) -> bool:
-        """Whether root mean square is 1, so that ``similarity = 1 − distortion / 2``."""
-        return self.scale == "rms"
-
-
-def squared_euclidean_distances(x: Tensor) -> Tensor:
-    """Squared Euclidean distances of the rows of ``x``, ``(n, d)`` to ``(n, n)``, with an exactly zero diagonal.
-
-    By one matrix product; entries that lose digits to cancellation are taken directly.
-    """
-    x = x - x.mean(dim=0, keepdim=True)
-    sizes = x.square().sum(dim=1)
-    sums = sizes[:, None] + sizes[None, :]
-    squared = sums - 2 * (x @ x.T)
-    near = (squared < CANCELLATION * sums).triu(1).nonzero()
-    if len(near) > 16 * len(x):  # many coincide: not worth gathering one by one
-        return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").square()
-    direct = (x[near[:, 0]] - x[near[:, 1]]).square().sum(dim=1)
-    squared[near[:, 0], near[:, 1]] = direct
-    squared[near[:, 1], near[:, 0]] = direct
-    return squared.fill_diagonal_(0)
-
-
-def euclidean_distances(x: Tensor) -> Tensor:
-    """Euclidean distances of the rows of ``x``, ``(n, d)`` to ``(n, n)``, with an exactly zero diagonal."""
-    return squared_euclidean_distances(x).sqrt()
-
-
-def cosine_distances(x: Tensor) -> Tensor:
-    """``1 − cosine`` of the rows of ``x``, ``(n, d)`` to ``(n, n)``: half the squared distance on the unit sphere."""
-    unit = torch.nn.functional.normalize(x, dim=1)
-    return squared_euclidean_distances(unit) / 2
-
-
-def gram_matrix(x: Tensor) -> Tensor:
-    """Inner products of the centred rows of ``x``, ``(n, d)`` to ``(n, n)``."""
-    centred = x - x.mean(dim=0, keepdim=True)
-    return centred @ centred.T
-
-
-def rbf_kernel(x: Tensor) -> Tensor:
-    """Gaussian kernel of the rows of ``x`` with the median distance as its bandwidth, ``(n, d)`` to ``(n, n)``."""
-    squared = squared_euclidean_distances(x)
-    n = len(x)
-    off_diagonal = squared[~torch.eye(n, dtype=torch.bool, device=x.device)]
-    bandwidth = off_diagonal.median()
-    if bandwidth <= 0:  # more than half of all pairs coincide: the mean is the next best scale
-        bandwidth = off_diagonal.mean()
-    return torch.exp(-squared / (2 * bandwidth))
-
-
-GEOMETRIES: Mapping[str, Geometry] = {
-    geometry.name: geometry
-    for geometry in (
-        Geometry("euclidean", euclidean_distances, "none", "mean", concave=True),
-        Geometry("standardized", euclidean_distances, "offdiagonal", "rms"),
-        Geometry("dcor", euclidean_distances, "double", "rms", concave=True),
-        Geometry("cka", gram_matrix, "double", "rms", concave=True),
-        Geometry("cosine", cosine_distances, "offdiagonal", "rms"),
-        Geometry("sqeuclidean", squared_euclidean_distances, "offdiagonal", "rms"),
-        Geometry("rbf", rbf_kernel, "offdiagonal", "rms"),
-    )
-}
-
-
-def get_geometry(geometry: str | Geometry) -> Geometry:
-    """The geometry of that name, or the given one itself.
-
-    Raises:
-        ValueError: For an unknown name; the known ones are listed.
-    """
-    if isinstance(geometry, Geometry):
-        return geometry
-    if geometry not in GEOMETRIES:
-        raise ValueError(f"Unknown geometry {geometry!r}. Known: {', '.join(GEOMETRIES)}; or pass a Geometry.")
-    return GEOMETRIES[geometry]
+#: Asymmetry up to this share of the largest entry is rounding and averaged away; more of it is an error.
+SYMMETRY_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -130,6 +48,8 @@ class Spaces:
             off-diagonal mean is removed; what converts between ``standardized`` and ``euclidean``.
         geometry: The geometry they were made under.
         degenerate: Layers left out, name to reason.
+        negative: ``(L,)`` bool: the plain distances are conditionally negative definite.
+        positive: ``(L,)`` bool: they are conditionally positive definite.
     """
 
     layers: tuple[str, ...]
@@ -137,6 +57,8 @@ class Spaces:
     variation: Tensor
     geometry: Geometry
     degenerate: Mapping[str, str]
+    negative: Tensor
+    positive: Tensor
 
 
 def make_spaces(representations: Mapping[str, Tensor], geometry: str | Geometry) -> Spaces:
@@ -144,74 +66,147 @@ def make_spaces(representations: Mapping[str, Tensor], geometry: str | Geometry)
 
     Args:
         representations: Layer name to ``(n, d)``; ``d`` may differ, ``n`` may not. Checked by `check_representations`.
-        geometry: A name of `GEOMETRIES` or a `Geometry`.
+        geometry: A name of `GEOMETRIES`, a `Geometry`, or ``"precomputed"`` for symmetric ``(n, n)`` matrices that are
+            used as they are.
 
     Returns:
         Spaces; a layer with NaN or infinite values, or with all its inputs in one point, is left out and named.
+
+    Raises:
+        ValueError: If the geometry's distance function makes anything but a finite symmetric ``(n, n)`` matrix, or if a
+            precomputed matrix is none; the message names the layer.
     """
-    geometry = get_geometry(geometry)
+    geometry = get_geometry_or_precomputed(geometry)
     degenerate: dict[str, str] = {}
-    names, matrices, variations = [], [], []
+    names, matrices, variations, signs = [], [], [], []
     for name, x in representations.items():
-        reason = find_defect(x)
+        reason = find_non_finite(x) if geometry is PRECOMPUTED else find_defect(x)
         if reason is None:
-            matrix, variation = make_space(to_float64(x), geometry)
-            if matrix is None:
-                reason = "all its inputs are equally far apart, so centred distances have no scale"
-            else:
+            plain = distance_matrix(f"layer {name!r}", to_float64(x), geometry)
+            matrix, variation, reason = make_space(plain, geometry)
+            if matrix is not None:
                 names.append(name)
                 matrices.append(matrix)
                 variations.append(variation)
+                signs.append(definiteness(plain, geometry))
         if reason is not None:
             degenerate[name] = reason
     n = len(next(iter(representations.values())))
     device = to_float64(next(iter(representations.values()))[:1]).device
+    flags = torch.tensor(signs, dtype=torch.bool).reshape(-1, 2)
     return Spaces(
         layers=tuple(names),
         matrices=torch.stack(matrices) if matrices else torch.empty(0, n, n, dtype=torch.float64, device=device),
         variation=torch.stack(variations) if variations else torch.empty(0, dtype=torch.float64, device=device),
         geometry=geometry,
         degenerate=degenerate,
+        negative=flags[:, 0],
+        positive=flags[:, 1],
     )
 
 
-def make_space(x: Tensor, geometry: Geometry, weights: Tensor | None = None) -> tuple[Tensor | None, Tensor]:
-    """Metric-measure space of one layer.
+def distance_matrix(what: str, x: Tensor, geometry: Geometry) -> Tensor:
+    """The plain ``(n, n)`` float64 matrix of a representation, before centring and scale, checked.
 
     Args:
-        x: ``(n, d)`` float64.
+        what: How messages call it, such as ``"layer 'encoder.3'"``.
+        x: ``(n, d)`` float64 representation, or ``(n, n)`` matrix where the geometry is precomputed.
+        geometry: How it is made.
+
+    Raises:
+        ValueError: If it is not ``(n, n)``, real, finite and symmetric to rounding.
+    """
+    n = len(x)
+    matrix = torch.as_tensor(geometry.distance(x))
+    given = geometry is PRECOMPUTED
+    source = f"The matrix of {what}" if given else f"Geometry {geometry.name!r} made a matrix of {what} that"
+    expected = f"expected a finite symmetric matrix of shape ({n}, {n})"
+    if matrix.shape != (n, n):
+        raise ValueError(f"{source} has shape {tuple(matrix.shape)}; {expected}.")
+    if matrix.is_complex():
+        raise ValueError(f"{source} has dtype {matrix.dtype}; {expected}, real.")
+    matrix = matrix.to(dtype=torch.float64, device=x.device)
+    if not bool(torch.isfinite(matrix).all()):
+        raise ValueError(f"{source} has NaN or infinite entries; {expected}.")
+    asymmetry = (matrix - matrix.T).abs()
+    if n and bool(asymmetry.max() > SYMMETRY_TOLERANCE * matrix.abs().max()):
+        i, k = divmod(int(asymmetry.argmax()), n)
+        raise ValueError(
+            f"{source} is not symmetric: entry ({i}, {k}) is {float(matrix[i, k]):g} and ({k}, {i}) is "
+            f"{float(matrix[k, i]):g}; {expected}. If the average of both is meant, pass (C + C.T) / 2."
+        )
+    return (matrix + matrix.T) / 2
+
+
+def make_space(
+    plain: Tensor, geometry: Geometry, weights: Tensor | None = None
+) -> tuple[Tensor | None, Tensor, str | None]:
+    """Centre and scale the plain distances of one layer.
+
+    Args:
+        plain: ``(n, n)`` float64 symmetric, from `distance_matrix`.
         geometry: How it is made.
         weights: ``(n,)`` float64 weights adding up to 1; uniform if left out. Means, centring and scale are weighted.
 
     Returns:
-        The ``(n, n)`` matrix, or None where all inputs are equally far apart and a centred geometry has no scale; and
-        the coefficient of variation of the distances.
+        The ``(n, n)`` matrix, or None where it has no scale; the coefficient of variation of the distances; and why
+        there is no scale, in plain words, or None.
+
+    Raises:
+        ValueError: If distances that are to be divided by their mean have a negative one.
     """
-    matrix = geometry.distance(x)
-    matrix = (matrix + matrix.T) / 2
-    n = len(matrix)
+    n = len(plain)
     if weights is None:
-        weights = torch.full((n,), 1.0 / n, dtype=matrix.dtype, device=matrix.device)
+        weights = torch.full((n,), 1.0 / n, dtype=plain.dtype, device=plain.device)
     mass = weights[:, None] * weights[None, :]
-    off_diagonal = ~torch.eye(n, dtype=torch.bool, device=matrix.device)
+    off_diagonal = ~torch.eye(n, dtype=torch.bool, device=plain.device)
     off_mass = torch.where(off_diagonal, mass, 0.0)
-    mean = (mass * matrix).sum()
-    centred = torch.where(off_diagonal, matrix - (off_mass * matrix).sum() / off_mass.sum(), 0.0)
+    mean = (mass * plain).sum()
+    centred = torch.where(off_diagonal, plain - (off_mass * plain).sum() / off_mass.sum(), 0.0)
     variation = (mass * centred.square()).sum().sqrt() / mean
+    matrix = plain
     if geometry.centring == "offdiagonal":
         matrix = centred
     elif geometry.centring == "double":
-        rows = matrix @ weights
-        matrix = matrix - rows[:, None] - rows[None, :] + rows @ weights
+        rows = plain @ weights
+        matrix = plain - rows[:, None] - rows[None, :] + rows @ weights
     if geometry.scale == "mean":
-        return matrix / mean, variation
+        if mean < 0:
+            raise ValueError(
+                f"Geometry {geometry.name!r} divides by the mean entry, which is {float(mean):g}; expected distances, "
+                'whose mean is positive. For kernels use scale="rms".'
+            )
+        if mean == 0:
+            return None, variation, "all its distances are zero, so they have no scale"
+        return matrix / mean, variation, None
     if geometry.scale == "rms":
         rms = (mass * matrix.square()).sum().sqrt()
         # Equidistant inputs leave nothing but rounding after the mean is taken off.
-        if rms <= 1e-7 * mean.abs() or rms == 0:
-            return None, variation
-        return matrix / rms, variation
-    return matrix, variation
+        if not bool(rms > 1e-7 * mean.abs()):
+            return None, variation, "all its inputs are equally far apart, so centred distances have no scale"
+        return matrix / rms, variation, None
+    return matrix, variation, None
+
+
+def definiteness(plain: Tensor, geometry: Geometry) -> tuple[bool, bool]:
+    """Whether a matrix is negative, and whether it is positive semi-definite on the complement of the constant vector.
+
+    Known geometries are taken at their word. Otherwise the eigenvalues of the doubly centred matrix are looked at; one
+    counts as zero up to ``n · 1.2e-7 · largest entry``, the most that rounding the entries to float32 can make of it.
+    What a coupling may win from so small an eigenvalue is of the same order relative to the value's scale.
+
+    Off-diagonal centring takes the diagonal out of the comparison, so there it is levelled first.
+    """
+    if geometry.definite is not None:
+        return geometry.definite == "negative", geometry.definite == "positive"
+    n = len(plain)
+    if geometry.centring == "offdiagonal":
+        plain = plain.clone()
+        plain.diagonal().fill_(plain.diagonal().mean())
+    rows = plain.mean(dim=1)
+    values = torch.linalg.eigvalsh(plain - rows[:, None] - rows[None, :] + rows.mean())
+    tolerance = n * torch.finfo(torch.float32).eps * plain.abs().max()
+    return bool(values[-1] <= tolerance), bool(values[0] >= -tolerance)
 
 
 def to_float64(x: Tensor) -> Tensor:
@@ -221,50 +216,90 @@ def to_float64(x: Tensor) -> Tensor:
     return x.detach().to(torch.float64)
 
 
+def find_non_finite(x: Tensor) -> str | None:
+    """How many inputs of ``(n, d)`` have NaN or infinite values, in plain words; None when none has."""
+    finite = torch.isfinite(x)
+    if bool(finite.all()):
+        return None
+    bad = int((~finite).any(dim=1).sum())
+    return f"{bad} of its {len(x)} inputs have NaN or infinite values"
+
+
 def find_defect(x: Tensor) -> str | None:
     """Why a representation ``(n, d)`` cannot be compared with others, in plain words; None when it can."""
-    finite = torch.isfinite(x)
-    if not bool(finite.all()):
-        bad = int((~finite).any(dim=1).sum())
-        return f"{bad} of its {len(x)} inputs have NaN or infinite values"
+    reason = find_non_finite(x)
+    if reason is not None:
+        return reason
     x = to_float64(x)
     spread = (x - x.mean(dim=0)).square().sum(dim=1).max()
     size = x.square().sum(dim=1).max()
+    if not bool(torch.isfinite(size)):
+        return "its values are too large: their squared distances overflow float64"
     if bool(spread <= CONSTANT_TOLERANCE * size) or x.shape[1] == 0:
         return "it is constant: every input has the same representation"
     return None
 
 
+def check_layer(what: str, x: object, geometry: Geometry) -> Tensor:
+    """One ``(n, d)`` representation, or ``(n, n)`` matrix where the geometry is precomputed, as a real tensor.
+
+    Raises:
+        TypeError: For complex or boolean values.
+        ValueError: For another shape.
+    """
+    checked = torch.as_tensor(x)
+    if checked.is_complex() or checked.dtype == torch.bool:
+        raise TypeError(f"{what} has dtype {checked.dtype}; expected real numbers (float or integer).")
+    shape = tuple(checked.shape)
+    if geometry is PRECOMPUTED:
+        if checked.ndim != 2 or shape[0] != shape[1]:
+            raise ValueError(f'{what} has shape {shape}; geometry="precomputed" expects a symmetric (n, n) matrix.')
+    elif checked.ndim != 2:
+        raise ValueError(f"{what} has shape {shape}; expected (n, d), one row per input. Pool it first.")
+    return checked.detach() if checked.is_floating_point() else checked.detach().to(torch.float64)
+
+
 def check_representations(
-    representations: Mapping[str, Tensor] | Sequence[Tensor], minimum: int = MINIMUM_INPUTS
+    representations: Mapping[str, Tensor] | Sequence[Tensor],
+    minimum: int = MINIMUM_INPUTS,
+    geometry: Geometry = GEOMETRIES["standardized"],
+    of: str = "",
 ) -> dict[str, Tensor]:
     """Representations as a checked mapping of ``(n, d)`` tensors; a sequence gets the names ``"0"``, ``"1"``, ….
 
+    Args:
+        representations: Layer name to tensor, or a sequence of tensors.
+        minimum: Fewest inputs.
+        geometry: What they are for; precomputed ones are ``(n, n)``.
+        of: Which set they are, for messages, such as ``" of others"``.
+
     Raises:
         TypeError: For something that is no real floating or integer tensor or array.
-        ValueError: For no layers, a shape other than ``(n, d)``, layers with different ``n``, or too few inputs.
+        ValueError: For no layers, a shape other than ``(n, d)``, layers with different ``n`` or on different devices,
+            two layers of one name, or too few inputs.
     """
     if not isinstance(representations, Mapping):
         representations = {str(i): x for i, x in enumerate(representations)}
     if not representations:
-        raise ValueError("No representations were given; expected at least one layer name with its (n, d) tensor.")
+        raise ValueError(f"No representations{of} were given; expected at least one layer name with its (n, d) tensor.")
     checked: dict[str, Tensor] = {}
     for name, x in representations.items():
-        x = torch.as_tensor(x)
-        if x.is_complex() or x.dtype == torch.bool:
-            raise TypeError(f"Layer {name!r} has dtype {x.dtype}; expected real numbers (float or integer).")
-        if x.ndim != 2:
-            raise ValueError(
-                f"Layer {name!r} has shape {tuple(x.shape)}; expected (n, d), one row per input. Pool it first."
-            )
-        checked[str(name)] = x.detach() if x.is_floating_point() else x.detach().to(torch.float64)
+        if str(name) in checked:
+            raise ValueError(f"Two layers{of} are called {str(name)!r}; give each a name of its own.")
+        checked[str(name)] = check_layer(f"Layer {str(name)!r}{of}", x, geometry)
     sizes = {name: len(x) for name, x in checked.items()}
     if len(set(sizes.values())) > 1:
         listing = ", ".join(f"{name!r}: {n}" for name, n in sizes.items())
         raise ValueError(
-            f"All layers need the same number of inputs, got {listing}. For two sets of different size use gw_distance."
+            f"All layers{of} need the same number of inputs, got {listing}. Sets of different size are compared by "
+            "gw_matrix(representations, others), single pairs by gw_distance."
         )
+    devices = {str(x.device) for x in checked.values()}
+    if len(devices) > 1:
+        raise ValueError(f"The layers{of} lie on {', '.join(sorted(devices))}; move them to one device.")
     n = next(iter(sizes.values()))
     if n < minimum:
-        raise ValueError(f"{n} inputs are too few to compare layers; at least {minimum} are needed.")
+        raise ValueError(
+            f"{n} input{'' if n == 1 else 's'}{of} are too few to compare layers; at least {minimum} are needed."
+        )
     return checked

@@ -3,10 +3,15 @@
 POT's exact conditional-gradient solver (Peyré, Cuturi and Solomon 2016; Vayer et al. 2020) finds a local optimum near
 its start, and its product start is often the worst one. It is therefore run from several starts, and the value of the
 best coupling is computed by us.
+
+For uniform weights our own permutation search is one of the starts, also where sizes differ: with every input of either
+side split into equal parts until both sides have as many, which changes no distortion, extreme couplings are
+permutations of the parts.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,16 +19,22 @@ import ot
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from lightning_gw.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
 from lightning_gw.gw.moves import choose_moves
+from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.search import SearchMatrices
-from lightning_gw.gw.solve import PLANS, PairSolver
+from lightning_gw.gw.solve import PLANS, Effort, PairSolver
 from lightning_gw.gw.starts import sorted_rows_assignments
-from lightning_gw.spaces import Geometry, find_defect, get_geometry, make_space, to_float64
+from lightning_gw.spaces import check_layer, distance_matrix, find_defect, find_non_finite, make_space, to_float64
 
 FloatArray = NDArray[np.float64]
 
 #: Weights must add up to 1 within this.
 WEIGHT_TOLERANCE = 1e-6
+#: Conditional gradient steps from each start; hardly any run needs more.
+MAXIMUM_STEPS = 1000
+#: Sides of different size are searched as permutations of parts if there are at most this many parts.
+MAXIMUM_PARTS = 512
 
 
 @dataclass(frozen=True)
@@ -34,11 +45,13 @@ class GWCoupling:
         distortion: ``Σ (A_ik − B_jl)² T_ij T_kl``, an upper bound on the Gromov-Wasserstein value.
         coupling: ``(n, m)`` coupling ``T``, its marginals the two weights.
         start: Name of the start it was reached from.
+        converged: Whether POT stopped because nothing was gained any more, rather than at its step limit.
     """
 
     distortion: float
     coupling: FloatArray
     start: str
+    converged: bool
 
     @property
     def distance(self) -> float:
@@ -70,6 +83,7 @@ def gw_distance(
 
     Raises:
         ValueError: For unusable representations or weights; the message says which and why.
+        TypeError: For complex or boolean representations or weights.
     """
     return gw_coupling(x, y, a, b, geometry, seed).distance
 
@@ -85,59 +99,80 @@ def gw_coupling(
     """Like `gw_distance`, with the coupling that the value was reached at.
 
     Starts: the product coupling, the one-dimensional optimal couplings of the mean distances, two random ones, and,
-    where sizes agree and weights are uniform, the identity and the best permutation of our own search.
+    where weights are uniform, the best permutation of our own search (of equal parts, where sizes differ) and for equal
+    sizes the identity.
     """
-    first, a_weights = _space("x", x, a, geometry)
-    second, b_weights = _space("y", y, b, geometry)
+    with full_precision(), torch.no_grad():
+        kind = get_geometry_or_precomputed(geometry)
+        first, a_weights = _space("x", x, a, kind)
+        second, b_weights = _space("y", y, b, kind)
+        return best_coupling(first, second, a_weights, b_weights, seed)
+
+
+def best_coupling(
+    first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int, effort: Effort = "default"
+) -> GWCoupling:
+    """The best coupling that is reached from any start.
+
+    Args:
+        first: ``(n, n)`` symmetric.
+        second: ``(m, m)`` symmetric.
+        a: ``(n,)`` weights adding up to 1.
+        b: ``(m,)`` weights adding up to 1.
+        seed: Seed of the random starts and of the search.
+        effort: Effort of the permutation search.
+    """
     best: GWCoupling | None = None
-    for name, start in _starts(first, second, a_weights, b_weights, seed).items():
-        reached = ot.gromov.gromov_wasserstein(
-            first, second, a_weights, b_weights, loss_fun="square_loss", G0=start, symmetric=True, max_iter=1000
+    for name, start in _starts(first, second, a, b, seed, effort).items():
+        reached, log = ot.gromov.gromov_wasserstein(
+            first, second, a, b, "square_loss", symmetric=True, G0=start, max_iter=MAXIMUM_STEPS, log=True
         )
+        converged = len(log["loss"]) <= MAXIMUM_STEPS
         # The start counts as well: no descent is trusted to improve on it.
         for coupling in (start, np.asarray(reached)):
             value = coupling_distortion(first, second, coupling)
             if best is None or value < best.distortion:
-                best = GWCoupling(value, coupling, name)
+                best = GWCoupling(value, coupling, name, converged)
     assert best is not None
     return best
 
 
 def coupling_distortion(first: FloatArray, second: FloatArray, coupling: FloatArray) -> float:
     """``Σ (A_ik − B_jl)² T_ij T_kl`` for symmetric ``(n, n)`` and ``(m, m)`` matrices and an ``(n, m)`` coupling."""
+    i, j = np.nonzero(coupling)
+    if len(i) <= 2 * sum(coupling.shape):  # as extreme couplings are: the differences themselves, which lose no digits
+        mass = coupling[i, j]
+        return float(mass @ np.square(first[np.ix_(i, i)] - second[np.ix_(j, j)]) @ mass)
     rows, columns = coupling.sum(axis=1), coupling.sum(axis=0)
     squares = rows @ first**2 @ rows + columns @ second**2 @ columns
     return max(float(squares - 2 * np.sum((first @ coupling @ second) * coupling)), 0.0)
 
 
 def _space(
-    name: str, x: torch.Tensor | ArrayLike, weights: torch.Tensor | ArrayLike | None, geometry: str | Geometry
+    name: str, x: torch.Tensor | ArrayLike, weights: torch.Tensor | ArrayLike | None, geometry: Geometry
 ) -> tuple[FloatArray, FloatArray]:
     """Float64 matrix and weights of one side, checked."""
-    points = torch.as_tensor(x)
-    if points.ndim != 2 or points.is_complex():
-        raise ValueError(f"{name} has shape {tuple(points.shape)} and dtype {points.dtype}; expected real (n, d).")
-    points = to_float64(points)
+    points = to_float64(check_layer(name, x, geometry))
+    if len(points) == 0:
+        raise ValueError(f"{name} has shape {tuple(points.shape)}: no inputs; expected at least one.")
     checked = _check_weights(name, weights, len(points))
-    if geometry == "precomputed":
-        matrix = points.cpu().numpy()
-        if matrix.shape[0] != matrix.shape[1] or not np.allclose(matrix, matrix.T) or not np.isfinite(matrix).all():
-            raise ValueError(f"{name} has shape {matrix.shape}; expected a finite symmetric (n, n) matrix.")
-        return matrix, checked
-    reason = find_defect(points)
+    reason = find_non_finite(points) if geometry is PRECOMPUTED else find_defect(points)
     if reason is None:
-        made, _ = make_space(points, get_geometry(geometry), torch.from_numpy(checked).to(points.device))
+        plain = distance_matrix(name, points, geometry)
+        made, _, reason = make_space(plain, geometry, torch.from_numpy(checked).to(plain.device))
         if made is not None:
             return made.cpu().numpy(), checked
-        reason = "its inputs are all equally far apart, so centred distances have no scale"
     raise ValueError(f"{name} cannot be compared: {reason}.")
 
 
 def _check_weights(name: str, weights: torch.Tensor | ArrayLike | None, n: int) -> FloatArray:
     if weights is None:
         return np.full(n, 1.0 / n)
-    checked = torch.as_tensor(weights).detach().cpu().double().numpy()
     side = "a" if name == "x" else "b"
+    given = torch.as_tensor(weights)
+    if given.is_complex() or given.dtype == torch.bool:
+        raise TypeError(f"weights {side} have dtype {given.dtype}; expected real numbers.")
+    checked = given.detach().cpu().double().numpy()
     if checked.shape != (n,):
         raise ValueError(f"weights {side} have shape {checked.shape}; expected ({n},), one per input of {name}.")
     if not np.isfinite(checked).all() or (checked < 0).any():
@@ -147,7 +182,9 @@ def _check_weights(name: str, weights: torch.Tensor | ArrayLike | None, n: int) 
     return checked / checked.sum()
 
 
-def _starts(first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int) -> dict[str, FloatArray]:
+def _starts(
+    first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int, effort: Effort
+) -> dict[str, FloatArray]:
     n, m = len(a), len(b)
     starts = {
         "product": np.outer(a, b),
@@ -157,18 +194,25 @@ def _starts(first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray,
     generator = np.random.default_rng(seed)
     for k in range(2):
         starts[f"random {k + 1}"] = np.asarray(ot.emd(a, b, generator.random((n, m))))
-    if n == m and np.allclose(a, 1 / n) and np.allclose(b, 1 / n):
-        starts["identity"] = np.eye(n) / n
-        if n > 1:
-            starts["swap search"] = np.eye(n)[_search(first, second, seed)] / n
+    if np.allclose(a, 1 / n) and np.allclose(b, 1 / m):
+        if n == m:
+            starts["identity"] = np.eye(n) / n
+        if min(n, m) > 1 and (n == m or math.lcm(n, m) <= MAXIMUM_PARTS):
+            starts["swap search"] = _search(first, second, seed, effort)
     return starts
 
 
-def _search(first: FloatArray, second: FloatArray, seed: int) -> NDArray[np.int64]:
-    """Best permutation of our own search: ``T[i, p_i] = 1/n``."""
-    matrices = torch.from_numpy(np.stack([first, second]))
+def _search(first: FloatArray, second: FloatArray, seed: int, effort: Effort) -> FloatArray:
+    """``(n, m)`` coupling of the best permutation of equal parts that our own search finds, weights uniform."""
+    n, m = len(first), len(second)
+    parts = math.lcm(n, m)
+    rows, columns = np.arange(parts) // (parts // n), np.arange(parts) // (parts // m)
+    matrices = torch.from_numpy(np.stack([first[np.ix_(rows, rows)], second[np.ix_(columns, columns)]]))
     left, right = torch.tensor([0]), torch.tensor([1])
     search = SearchMatrices.of(matrices)
-    solver = PairSolver(search, choose_moves(search), left, right, PLANS["default"], seed, lambda _: None)
+    solver = PairSolver(search, choose_moves(search), left, right, PLANS[effort], seed, lambda _: None)
     sorted_rows, _ = sorted_rows_assignments(matrices, left, right)
-    return np.asarray(solver.solve(sorted_rows)[0][0].numpy())
+    permutation = solver.solve(sorted_rows)[0][0].numpy()
+    coupling = np.zeros((n, m))
+    np.add.at(coupling, (rows, columns[permutation]), 1 / parts)
+    return coupling

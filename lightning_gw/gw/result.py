@@ -18,26 +18,51 @@ UNIT_SCALE_GEOMETRIES = frozenset({"standardized", "dcor", "cka", "cosine", "sqe
 class GWMatrix:
     """Gromov-Wasserstein values between layers, each with its certified lower bound and its paired counterpart.
 
-    Every value of `distortion` is an **upper bound**: the squared-loss Gromov-Wasserstein value at the best permutation
-    that was found. The true value lies in ``[lower, distortion]``. `identity` is the same quantity at the identity
-    coupling, which is a *paired* similarity measure: RSA for ``standardized`` and ``euclidean``, squared distance
-    correlation for ``dcor``, linear CKA for ``cka``.
+    Every value of `distortion` is an **upper bound**: the squared-loss Gromov-Wasserstein objective at the best
+    permutation that was found. The optimum over permutations lies in ``[lower, distortion]``. `identity` is the same
+    quantity at the identity coupling, which is a *paired* similarity measure: RSA for ``standardized`` and
+    ``euclidean``, squared distance correlation for ``dcor``, linear CKA for ``cka``.
+
+    Rows and columns are the same ``L`` layers, or, for `gw_matrix` with two sets, ``L_a`` rows and ``L_b`` columns. Two
+    sets seen on different numbers of inputs have no permutations between them: then `couplings` holds transport plans,
+    and what asks for a permutation (`identity`, `matching_gain`, `moved`) is NaN.
 
     Attributes:
         layers: Names of the rows, ``L`` of them, in depth order.
         geometry: Name of the geometry the metric-measure spaces were made under.
         distortion: ``(L, L)`` upper bounds on the squared-loss GW value; NaN in the rows of degenerate layers.
-        lower: ``(L, L)`` certified lower bounds on `distortion`.
+        lower: ``(L, L)`` certified lower bounds on `distortion`; 0 where none were asked for.
         identity: ``(L, L)`` distortion of the identity coupling; never below `distortion`.
         couplings: ``(L, L, n)`` permutations as int64: ``couplings[i, j][k]`` is the input of layer ``j`` that input
-            ``k`` of layer ``i`` is matched to.
+            ``k`` of layer ``i`` is matched to. Between sets of ``n`` and ``m ≠ n`` inputs ``(L_a, L_b, n, m)`` float32
+            transport plans, whose rows add up to ``1/n`` and columns to ``1/m``.
         converged: ``(L, L)`` True where the search ended in a local optimum rather than at its round limit.
         degenerate: Layers left out, name to the reason in plain words. Their rows are NaN.
         variation: ``(L,)`` standard deviation of the distances over their mean, which is what converts a value exactly
             between ``standardized`` and ``euclidean``; None where the geometry has no such conversion.
         seconds: Wall-clock seconds the computation took.
-        solver: What the search ran on: ``"compiled"`` (Numba) or ``"batched torch"``.
+        solver: What the search ran on: ``"compiled"`` (Numba) or ``"batched torch"``, or
+            ``"conditional gradient (POT)"`` between sets of different ``n``.
         anchor: ``λ``; with ``λ > 0`` every `distortion` holds ``λ · moved`` on top of the squared differences.
+        other_layers: Names of the columns where they are another set of layers, else None. See `columns`.
+        other_degenerate: Columns left out, like `degenerate`; empty where rows and columns are the same layers.
+        other_variation: `variation` of the columns where they are another set of layers.
+        restricted: ``(L, L)`` True where some coupling that is no permutation may lie below the best permutation,
+            because the objective is not concave in the coupling. Then `distortion` and `lower` are about permutations
+            only, and ``gw_coupling(A, B, geometry="precomputed")`` searches among all couplings. None in a record
+            written before this was kept.
+        unit_scale: Whether the spaces have root mean square 1, so that there is a `similarity`; by default what is true
+            of the geometry of that name.
+
+    When is a best coupling a permutation? Along ``Δ = T' − T``, a difference of two couplings, rows and columns of
+    which add up to 0, the objective ``const − 2 tr(A T B Tᵀ)`` has the second-order term ``−2 tr(A Δ B Δᵀ) =
+    −2 tr(A° Δ B° Δᵀ)`` with ``A°``, ``B°`` the doubly centred matrices. If these are both positive or both negative
+    semi-definite, so that their Kronecker product is positive semi-definite, it is never positive: the objective is
+    concave and least at an extreme point of the couplings, which for uniform weights is a permutation (Birkhoff). See
+    Maron and Lipman, "(Probably) Concave Graph Matching", NeurIPS 2018. Kernels are of the one kind, distances of
+    negative type of the other. `restricted` is judged by the plain distances, before centring and scale; values of
+    geometries with off-diagonal centring (``standardized``, ``cosine``, ``sqeuclidean``, ``rbf``) are by definition
+    read at the best permutation of these.
     """
 
     layers: tuple[str, ...]
@@ -45,13 +70,32 @@ class GWMatrix:
     distortion: FloatArray
     lower: FloatArray
     identity: FloatArray
-    couplings: NDArray[np.int64]
+    couplings: NDArray[np.int64] | NDArray[np.float32]
     converged: NDArray[np.bool_]
     degenerate: Mapping[str, str] = field(default_factory=dict)
     variation: FloatArray | None = None
     seconds: float = 0.0
     solver: str = ""
     anchor: float = 0.0
+    other_layers: tuple[str, ...] | None = None
+    other_degenerate: Mapping[str, str] = field(default_factory=dict)
+    other_variation: FloatArray | None = None
+    restricted: NDArray[np.bool_] | None = None
+    unit_scale: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.unit_scale is None:
+            object.__setattr__(self, "unit_scale", self.geometry in UNIT_SCALE_GEOMETRIES)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns: `layers` of the square matrix, `other_layers` of a rectangle between two sets."""
+        return self.layers if self.other_layers is None else self.other_layers
+
+    @property
+    def gap(self) -> FloatArray:
+        """``(L, L)`` ``distortion − lower``: how far below `distortion` the optimum may still lie, uncertified."""
+        return self.distortion - self.lower
 
     @property
     def distance(self) -> FloatArray:
@@ -89,7 +133,9 @@ class GWMatrix:
 
     @property
     def moved(self) -> FloatArray:
-        """``(L, L)`` share of inputs matched to another input than themselves."""
+        """``(L, L)`` share of inputs matched to another input than themselves; NaN between sets of different ``n``."""
+        if self.couplings.ndim == 4:
+            return np.full(self.distortion.shape, np.nan)
         return np.asarray((self.couplings != np.arange(self.couplings.shape[-1])).mean(axis=-1))
 
     def to(self, geometry: str) -> GWMatrix:
@@ -117,8 +163,9 @@ class GWMatrix:
                 f"This matrix is anchored (anchor={self.anchor}), and the anchor weighs differently in the other "
                 f"geometry. Call gw_matrix(..., geometry={geometry!r}, anchor=...) instead."
             )
-        product = np.outer(self.variation, self.variation)
-        offset = np.subtract.outer(self.variation, self.variation) ** 2
+        other = self.variation if self.other_variation is None else self.other_variation
+        product = np.outer(self.variation, other)
+        offset = np.subtract.outer(self.variation, other) ** 2
 
         def convert(values: FloatArray) -> FloatArray:
             if geometry == "euclidean":
@@ -131,10 +178,11 @@ class GWMatrix:
             distortion=convert(self.distortion),
             lower=np.maximum(convert(self.lower), 0.0),
             identity=convert(self.identity),
+            unit_scale=None,
         )
 
     def _to_similarity(self, values: FloatArray) -> FloatArray:
-        if self.geometry not in UNIT_SCALE_GEOMETRIES:
+        if not self.unit_scale:
             raise ValueError(
                 f"geometry {self.geometry!r} has no unit scale, so its distortions are no similarities; "
                 "read .distance, or .to('standardized').similarity."
@@ -142,5 +190,13 @@ class GWMatrix:
         return np.asarray(1.0 - values / 2.0)
 
     def __repr__(self) -> str:
-        left_out = f", {len(self.degenerate)} degenerate" if self.degenerate else ""
-        return f"GWMatrix({len(self.layers)} layers, n={self.couplings.shape[-1]}, {self.geometry}{left_out})"
+        rows, columns = len(self.layers), len(self.columns)
+        layers = f"{rows} layers" if self.other_layers is None else f"{rows} × {columns} layers"
+        plans = self.couplings.ndim == 4
+        inputs = " × ".join(map(str, self.couplings.shape[2:])) if plans else str(self.couplings.shape[-1])
+        missing = len(self.degenerate) + len(self.other_degenerate)
+        left_out = f", {missing} degenerate" if missing else ""
+        pairs = 0 if self.restricted is None else int(self.restricted.sum())
+        pairs = pairs // 2 if self.other_layers is None else pairs
+        restricted = f", {pairs} restricted to permutations" if pairs else ""
+        return f"GWMatrix({layers}, n={inputs}, {self.geometry}{left_out}{restricted})"

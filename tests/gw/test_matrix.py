@@ -36,7 +36,7 @@ def moves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     if request.param == "compiled":
         pytest.importorskip("numba")
     else:
-        monkeypatch.setattr("lightning_gw.gw.matrix.choose_moves", BatchedMoves)
+        monkeypatch.setattr("lightning_gw.gw.pairs.choose_moves", BatchedMoves)
     return str(request.param)
 
 
@@ -141,7 +141,7 @@ def test_same_seed_same_result_and_no_global_randomness() -> None:
 
 
 def test_result_does_not_depend_on_how_pairs_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_gw.gw.matrix.choose_moves", BatchedMoves)
+    monkeypatch.setattr("lightning_gw.gw.pairs.choose_moves", BatchedMoves)
     together = gw_matrix(layers(n=64))
     monkeypatch.setattr("lightning_gw.gw.moves.chunk_size", lambda *_: 1)
     single = gw_matrix(layers(n=64))

@@ -1,0 +1,173 @@
+"""From metric-measure spaces of equally many inputs to the best permutation, its value and its bound for every pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lightning_gw.gw.bounds import Spectrum, round_down, spectral_bound
+from lightning_gw.gw.moves import CompiledMoves, choose_moves, chunk_size
+from lightning_gw.gw.result import GWMatrix
+from lightning_gw.gw.search import SearchMatrices, permute_both
+from lightning_gw.gw.shared import Ranks, SharedMoves
+from lightning_gw.gw.solve import PLANS, PairSolver
+from lightning_gw.gw.starts import sorted_rows_assignments
+from lightning_gw.gw.tight import tight_bounds
+from lightning_gw.spaces import Spaces
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which spaces are compared with which.
+
+    Attributes:
+        matrices: ``(S, n, n)`` float64 spaces.
+        first: ``(P,)`` index of the first space of each pair.
+        second: ``(P,)`` index of the second.
+        names: Layer names of each pair, ``P`` of them.
+    """
+
+    matrices: Tensor
+    first: Tensor
+    second: Tensor
+    names: tuple[tuple[str, str], ...]
+
+    @staticmethod
+    def of(rows: Spaces, columns: Spaces | None) -> Pairs:
+        """All pairs within one set of layers, or, row by row, between two."""
+        count, device = len(rows.layers), rows.matrices.device
+        if columns is None:
+            first, second = torch.triu_indices(count, count, 1, device=device)
+            matrices, names = rows.matrices, rows.layers
+        else:
+            index = torch.arange(count + len(columns.layers), device=device)
+            first, second = torch.cartesian_prod(index[:count], index[count:]).reshape(-1, 2).unbind(dim=1)
+            matrices = torch.cat([rows.matrices, columns.matrices])
+            names = rows.layers + columns.layers
+        named = zip(first.tolist(), second.tolist(), strict=True)
+        return Pairs(matrices, first, second, tuple((names[i], names[j]) for i, j in named))
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What was found for ``P`` pairs.
+
+    Attributes:
+        permutations: ``(P, n)`` int64.
+        converged: ``(P,)`` bool.
+        distortion: ``(P,)`` float64, with the anchor's part.
+        identity: ``(P,)`` float64.
+        lower: ``(P,)`` float64 certified lower bounds on `distortion`.
+        solver: What the search ran on.
+    """
+
+    permutations: Tensor
+    converged: Tensor
+    distortion: Tensor
+    identity: Tensor
+    lower: Tensor
+    solver: str
+
+
+def solve_pairs(
+    pairs: Pairs,
+    effort: str,
+    warm_start: GWMatrix | None,
+    bounds: str | None,
+    seed: int,
+    progress: Progress | None,
+    anchor: float,
+    threads: int,
+    ranks: Ranks,
+) -> Solution:
+    """Search all pairs; the arguments are those of `gw_matrix`, checked."""
+    matrices, first, second = pairs.matrices, pairs.first, pairs.second
+    n = matrices.shape[-1]
+    in_place = torch.arange(n, device=matrices.device)
+    permutations = in_place.repeat(len(first), 1)
+    converged = torch.zeros(len(first), dtype=torch.bool, device=matrices.device)
+    search = SearchMatrices.of(matrices)
+    moves = choose_moves(search, anchor)
+    if isinstance(moves, CompiledMoves):
+        moves.threads = threads
+    if ranks.size > 1:
+        ranks.agree(solver=moves.name)
+        moves = SharedMoves(moves, ranks)
+    if len(first) == 0:
+        nothing = torch.zeros(0, dtype=torch.float64, device=matrices.device)
+        return Solution(permutations, converged, nothing, nothing, nothing, moves.name)
+
+    warm, known = _warm_permutations(warm_start, pairs)
+    plan = PLANS[effort]
+    total, done = len(first) * (1 + len(plan.anneals)), 0
+    total += len(first) if bounds == "tight" else 0
+
+    def report(finished: int) -> None:
+        nonlocal done
+        done += finished
+        if progress is not None:
+            progress(min(done, total), total)
+
+    sorted_rows, lower = ranks.pairs(partial(sorted_rows_assignments, matrices), first, second)
+    if bool(known.any()):
+        solver = PairSolver(search, moves, first[known], second[known], plan, seed, report)
+        permutations[known], converged[known], settled = solver.polish(warm[known], sorted_rows[known])
+        known[known.clone()] = settled
+    cold = ~known
+    report(int(known.sum()) * (1 + len(plan.anneals)))  # the work that a warm start spares
+    if bool(cold.any()):
+        polished = [permutations[cold]] if warm_start is not None else []
+        solver = PairSolver(search, moves, first[cold], second[cold], plan, seed, report)
+        permutations[cold], converged[cold] = solver.solve(sorted_rows[cold], *polished)
+
+    distortion, identity = ranks.pairs(partial(evaluate, matrices), first, second, permutations)
+    distortion = distortion + anchor * (permutations != in_place).double().mean(dim=1)
+    # The search works in float32; the identity is never beaten by rounding.
+    permutations[identity <= distortion] = in_place
+    distortion = torch.minimum(distortion, identity)
+    if bounds:
+        norms = matrices.square().mean(dim=(1, 2))
+        lower = torch.maximum(lower, spectral_bound(Spectrum.of(matrices), first, second))
+        lower = torch.minimum(round_down(lower, norms[first] + norms[second]), distortion)
+        if bounds == "tight":
+            each = partial(tight_bounds, matrices, anchor=anchor, progress=lambda one: report(one * ranks.size))
+            tight = ranks.pairs(each, first, second, distortion)
+            if done < total:  # what the other ranks did
+                report(total - done)
+            lower = torch.minimum(torch.maximum(lower, tight), distortion)
+    else:
+        lower = torch.zeros_like(distortion)
+    return Solution(permutations, converged, distortion, identity, lower, moves.name)
+
+
+def _warm_permutations(warm_start: GWMatrix | None, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """``(P, n)`` earlier permutations and ``(P,)`` whether each is known."""
+    n, device = pairs.matrices.shape[-1], pairs.matrices.device
+    permutations = torch.arange(n, device=device).repeat(len(pairs.names), 1)
+    known = torch.zeros(len(pairs.names), dtype=torch.bool, device=device)
+    if warm_start is None:
+        return permutations, known
+    rows = {name: k for k, name in enumerate(warm_start.layers) if name not in warm_start.degenerate}
+    left_out = warm_start.degenerate if warm_start.other_layers is None else warm_start.other_degenerate
+    columns = {name: k for k, name in enumerate(warm_start.columns) if name not in left_out}
+    for pair, (row, column) in enumerate(pairs.names):
+        if row in rows and column in columns:
+            permutations[pair] = torch.from_numpy(warm_start.couplings[rows[row], columns[column]]).to(device)
+            known[pair] = True
+    return permutations, known
+
+
+def evaluate(matrices: Tensor, first: Tensor, second: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
+    """Distortion at each permutation and at the identity, as direct float64 differences: ``(P,)`` each."""
+    distortion, identity = [], []
+    for chunk in torch.arange(len(first), device=first.device).split(chunk_size(matrices, 2)):
+        a, b = matrices[first[chunk]], matrices[second[chunk]]
+        distortion.append((a - permute_both(b, permutations[chunk])).square().mean(dim=(1, 2)))
+        identity.append((a - b).square().mean(dim=(1, 2)))
+    return torch.cat(distortion), torch.cat(identity)

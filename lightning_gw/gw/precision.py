@@ -1,0 +1,53 @@
+"""How torch computes while a matrix is made: full float32 precision, one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """Autocast and TF32 off in matrix products: their ten-bit products cannot tell near layers apart.
+
+    There are no convolutions here, so cuDNN's own switch is left alone. What was set is set again afterwards, whether
+    by the older switches of torch or by those of 2.9 on; where the two are mixed, reading the older ones is an error.
+    """
+    backends: Any = torch.backends
+    newer = [
+        backend for backend in (backends.cuda.matmul, backends.mkldnn.matmul) if hasattr(backend, "fp32_precision")
+    ]
+    before = [backend.fp32_precision for backend in newer]
+    precision, tf32 = None, False
+    with suppress(RuntimeError):
+        precision, tf32 = torch.get_float32_matmul_precision(), backends.cuda.matmul.allow_tf32
+    for backend in newer:
+        backend.fp32_precision = "ieee"
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
+    finally:
+        if precision is not None:
+            torch.set_float32_matmul_precision(precision)
+            backends.cuda.matmul.allow_tf32 = tf32
+        for backend, value in zip(newer, before, strict=True):
+            backend.fp32_precision = value
+
+
+@contextmanager
+def single_threaded() -> Iterator[int]:
+    """One torch thread inside; gives the number there was, for work that is shared out by pairs.
+
+    The many small operations gain nothing from more threads, and wait for each other at every one of them as soon as
+    another process uses a core.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
