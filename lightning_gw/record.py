@@ -81,7 +81,7 @@ class Record:
         NaN becomes None and an infinity the string ``"inf"`` or ``"-inf"``, because JSON has neither.
 
         Raises:
-            ValueError: If the matrix names other layers than the record.
+            ValueError: If the matrix names other layers than the record, or is one between two sets of layers.
             TypeError: If a metric is no number or a probe value is no plain JSON value; the message names it.
         """
         if self.gw.layers != self.layers:
@@ -89,12 +89,18 @@ class Record:
                 f"The record of step {self.step} names the layers {list(self.layers)}, "
                 f"but its matrix names {list(self.gw.layers)}; they must be the same, in the same order."
             )
+        if self.gw.other_layers is not None:
+            raise ValueError(
+                f"The matrix of step {self.step} is one between two sets of layers; a record holds that of one set."
+            )
         return {
             "schema": SCHEMA_VERSION,
             "step": int(self.step),
             "epoch": int(self.epoch),
             "layers": list(self.layers),
             "geometry": self.gw.geometry,
+            "unit_scale": bool(self.gw.unit_scale),
+            "anchor": number(self.gw.anchor),
             "groups": _groups_to_json(self.groups),
             "groups_paired": _groups_to_json(self.groups_paired),
             "identities": integers(self.identities),
@@ -120,6 +126,8 @@ class Record:
         }
         if self.gw.variation is not None:
             arrays["variation"] = np.asarray(self.gw.variation, dtype=np.float64)
+        if self.gw.restricted is not None:
+            arrays["restricted"] = np.asarray(self.gw.restricted, dtype=np.bool_)
         for name, values in self.measures.items():
             arrays[MEASURE_PREFIX + name] = np.asarray(values, dtype=np.float64)
         return arrays
@@ -149,7 +157,7 @@ class Record:
     @classmethod
     def _from_parts(cls, line: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Record:
         layers = tuple(str(name) for name in line["layers"])
-        variation = arrays.get("variation")
+        variation, restricted = arrays.get("variation"), arrays.get("restricted")
         gw = GWMatrix(
             layers=layers,
             geometry=str(line["geometry"]),
@@ -162,6 +170,10 @@ class Record:
             variation=None if variation is None else np.asarray(variation, dtype=np.float64),
             seconds=parse_number(line.get("gw_seconds", 0.0)),
             solver=str(line.get("gw_solver", "")),
+            # What follows was not kept at first: None is what the geometry's name says, or that it is not known.
+            anchor=parse_number(line.get("anchor", 0.0)),
+            unit_scale=None if line.get("unit_scale") is None else bool(line["unit_scale"]),
+            restricted=None if restricted is None else np.asarray(restricted, dtype=np.bool_),
         )
         return cls(
             step=int(line["step"]),
@@ -192,6 +204,8 @@ class Record:
         shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
         shapes = {name: (values.shape, (size, size)) for name, values in square.items()}
         shapes["converged"] = (self.gw.converged.shape, (size, size))
+        if self.gw.restricted is not None:
+            shapes["restricted"] = (self.gw.restricted.shape, (size, size))
         shapes["couplings"] = (self.gw.couplings.shape, (size, size, *self.gw.couplings.shape[2:3]))
         if self.gw.variation is not None:
             shapes["variation"] = (self.gw.variation.shape, (size,))

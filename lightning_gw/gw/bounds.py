@@ -1,7 +1,7 @@
 """Certified lower bounds on the distortion of a pair of metric-measure spaces with uniform weights.
 
-Each bound holds for every permutation. Where the objective is concave in the coupling (see `GWMatrix.restricted`) the best
-coupling is a permutation, so the bound then holds for the Gromov-Wasserstein value itself.
+Each bound holds for every permutation. Where the objective is concave in the coupling (see `GWMatrix.restricted`) the
+best coupling is a permutation, so the bound then holds for the Gromov-Wasserstein value itself.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ def example_record(
         identity=identity,
         couplings=couplings.reshape(size, size, inputs),
         converged=rng.random((size, size)) < 0.8,
+        restricted=rng.random((size, size)) < 0.1,
         degenerate=reasons,
         variation=rng.uniform(0.2, 0.4, size),
         seconds=float(rng.uniform(0.1, 0.5)),

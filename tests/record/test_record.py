@@ -109,7 +109,7 @@ def test_the_line_holds_no_matrices_and_the_arrays_are_small_types() -> None:
     assert {array.dtype for array in arrays.values()} == {np.dtype("float64"), np.dtype("int32"), np.dtype("bool")}
     assert arrays["couplings"].dtype == np.int32
     assert set(arrays) == {
-        *("distortion", "lower", "identity", "couplings", "converged", "variation"),
+        *("distortion", "lower", "identity", "couplings", "converged", "variation", "restricted"),
         *("measures/paired_dcor", "measures/paired_cka"),
     }
     deepest = {key: value for key, value in line.items() if isinstance(value, list)}
@@ -122,6 +122,25 @@ def test_keys_of_later_versions_are_ignored() -> None:
     line["groups"] = line["groups"] | {"later": 1}
     arrays = record.arrays() | {"later": np.zeros(3)}
     assert_same(Record.from_json(line, arrays), record)
+
+
+def test_a_record_of_an_earlier_version_loads_and_claims_nothing_it_did_not_keep() -> None:
+    record = example_record(step=10)
+    line = {key: value for key, value in record.to_json().items() if key not in ("unit_scale", "anchor")}
+    arrays = {name: values for name, values in record.arrays().items() if name != "restricted"}
+    loaded = Record.from_json(line, arrays).gw
+    assert loaded.restricted is None
+    assert loaded.anchor == 0
+    assert loaded.unit_scale is True  # as the geometry's name says
+    np.testing.assert_array_equal(loaded.similarity, record.gw.similarity)
+
+
+def test_anchor_and_scale_survive() -> None:
+    record = example_record()
+    gw = replace(record.gw, geometry="my own", unit_scale=True, anchor=0.4)
+    loaded = Record.from_json(replace(record, gw=gw).to_json(), record.arrays()).gw
+    assert (loaded.anchor, loaded.unit_scale) == (0.4, True)
+    np.testing.assert_array_equal(loaded.similarity, gw.similarity)
 
 
 def test_a_newer_schema_is_refused_with_what_to_do() -> None:
@@ -191,3 +210,10 @@ def test_a_matrix_of_other_layers_is_refused() -> None:
     record = example_record()
     with pytest.raises(ValueError, match="same order"):
         replace(record, layers=record.layers[::-1]).to_json()
+
+
+def test_a_matrix_between_two_sets_is_refused() -> None:
+    record = example_record()
+    rectangle = replace(record.gw, other_layers=record.layers)
+    with pytest.raises(ValueError, match="between two sets of layers"):
+        replace(record, gw=rectangle).to_json()
