@@ -19,7 +19,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-import lightning_gw.gw.matrix as matrix_module
+import lightning_gw.gw.pairs as pairs_module
 from lightning_gw.gw import GWMatrix, gw_matrix
 from lightning_gw.gw.moves import BatchedMoves, choose_moves
 
@@ -54,11 +54,11 @@ def with_constant_layer() -> dict[str, Tensor]:
 @contextmanager
 def batched_torch() -> Iterator[None]:
     """Search in torch though Numba is installed."""
-    matrix_module.choose_moves = BatchedMoves  # type: ignore[assignment]
+    pairs_module.choose_moves = BatchedMoves  # type: ignore[assignment]
     try:
         yield
     finally:
-        matrix_module.choose_moves = choose_moves
+        pairs_module.choose_moves = choose_moves
 
 
 def in_batches(**options: Any) -> GWMatrix:
