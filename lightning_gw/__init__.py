@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lightning_gw.gw.matrix import gw_matrix
     from lightning_gw.gw.result import GWMatrix
     from lightning_gw.history import History, load_history
+    from lightning_gw.metric import GromovWassersteinMatrix
     from lightning_gw.record import Record
     from lightning_gw.sentences import describe
     from lightning_gw.tracking import Event, GroupTracker
@@ -29,6 +30,7 @@ _HOMES = {
     "Event": "lightning_gw.tracking",
     "GWMatrix": "lightning_gw.gw.result",
     "GWSimilarity": "lightning_gw.callback",
+    "GromovWassersteinMatrix": "lightning_gw.metric",
     "GroupTracker": "lightning_gw.tracking",
     "Groups": "lightning_gw.groups",
     "History": "lightning_gw.history",
@@ -44,6 +46,7 @@ __all__ = [
     "Event",
     "GWMatrix",
     "GWSimilarity",
+    "GromovWassersteinMatrix",
     "GroupTracker",
     "Groups",
     "History",
