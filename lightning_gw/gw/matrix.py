@@ -107,9 +107,7 @@ def gw_matrix(
             raise ValueError(f"anchor is {anchor}; expected a finite number that is not negative.")
         _check_sides(rows, columns, effort, warm_start, bounds, anchor)
         asked = {"geometry": kind.name, "effort": effort, "bounds": bounds, "seed": seed, "anchor": anchor}
-        same_call(ranks, rows, warm_start, asked)
-        if columns is not None:
-            same_call(ranks, columns, None, {})
+        same_call(ranks, rows, columns, warm_start, asked)
 
         with full_precision(), single_threaded() as threads, torch.no_grad():
             spaces = same_spaces(ranks, make_spaces(rows, kind))

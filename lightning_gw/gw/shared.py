@@ -234,21 +234,34 @@ class SharedMoves:
 
 
 def same_call(
-    ranks: Ranks, representations: Mapping[str, Tensor], warm_start: GWMatrix | None, options: Mapping[str, object]
+    ranks: Ranks,
+    rows: Mapping[str, Tensor],
+    columns: Mapping[str, Tensor] | None,
+    warm_start: GWMatrix | None,
+    options: Mapping[str, object],
 ) -> None:
     """Make sure that all ranks ask for the same matrix, as far as can be told before it is begun.
+
+    Args:
+        ranks: The processes.
+        rows: Representations by layer.
+        columns: Those of the other set, if there is one.
+        warm_start: What the search starts from.
+        options: All else, by name.
 
     Raises:
         ValueError: On every rank, naming what differs.
     """
     if ranks.size == 1:
         return
-    earlier = None if warm_start is None else digest(torch.from_numpy(warm_start.couplings))[:8]
-    ranks.agree(
-        layers=tuple(representations),
-        shape={name: tuple(x.shape) for name, x in representations.items()},
-        option={**options, "warm_start": earlier},
-    )
+    facts: dict[str, object] = {
+        "layers": tuple(rows),
+        "other layers": NOTHING if columns is None else tuple(columns),
+        "shape": {name: tuple(x.shape) for name, x in rows.items()},
+        "other shape": {name: tuple(x.shape) for name, x in (columns or {}).items()},
+        "option": {**options, "warm_start": warm_start and digest(torch.from_numpy(warm_start.couplings))[:8]},
+    }
+    ranks.agree(**facts)
 
 
 def same_spaces(ranks: Ranks, spaces: Spaces) -> Spaces:
