@@ -45,6 +45,10 @@ def earlier() -> GWMatrix:
     return gw_matrix(moved)
 
 
+def distances() -> dict[str, Tensor]:
+    return {name: torch.cdist(x.double(), x.double()) for name, x in layers().items()}
+
+
 def with_constant_layer() -> dict[str, Tensor]:
     found = layers()
     found["layer.2"] = torch.ones_like(found["layer.2"])
@@ -78,6 +82,9 @@ SAME: dict[str, Callable[..., GWMatrix]] = {
     "three pairs": lambda **group: gw_matrix(layers(3), **group),
     "one layer": lambda **group: gw_matrix(layers(1), **group),
     "degenerate layer": lambda **group: gw_matrix(with_constant_layer(), **group),
+    "rectangle": lambda **group: gw_matrix(layers(3), layers(2, seed=1), **group),
+    "unequal sizes": lambda **group: gw_matrix(layers(3), layers(2, 17, seed=1), **group),
+    "precomputed": lambda **group: gw_matrix(distances(), geometry="precomputed", **group),
     "enumerated": lambda **group: gw_matrix(layers(3, 6), **group),
 }
 
@@ -105,6 +112,7 @@ APART: dict[str, Callable[[int], GWMatrix]] = {
     "values": lambda rank: gw_matrix(other_values(rank, 1.0), process_group="world"),
     "layers": lambda rank: gw_matrix(layers(4 if rank == 1 else 5), process_group="world"),
     "shape": lambda rank: gw_matrix(layers(n=23 if rank == 1 else 24), process_group="world"),
+    "others": lambda rank: gw_matrix(layers(), layers(2, seed=1) if rank == 1 else None, process_group="world"),
     "effort": lambda rank: gw_matrix(layers(), effort="fast" if rank == 1 else "default", process_group="world"),
     "warm start": lambda rank: gw_matrix(layers(), warm_start=earlier() if rank == 1 else None, process_group="world"),
     "degenerate": lambda rank: gw_matrix(with_constant_layer() if rank == 1 else layers(), process_group="world"),

@@ -68,6 +68,7 @@ def test_the_first_rank_is_believed_where_others_differ_by_rounding(
         ("values", r"rank 1 has other values in 'layer\.3' than rank 0"),
         ("layers", r"rank 1 has layers \('layer\.0', .* 'layer\.3'\), rank 0 has .* 'layer\.4'\)"),
         ("shape", r"rank 1 has shape of 'layer\.0' \(23, 8\), rank 0 has \(24, 8\)"),
+        ("others", r"rank 1 has other layers \('layer\.0', 'layer\.1'\), rank 0 has nothing"),
         ("effort", r"rank 1 has option of 'effort' fast, rank 0 has default"),
         ("warm start", r"rank 1 has option of 'warm_start' [0-9a-f]{8}, rank 0 has None"),
         ("degenerate", r"rank 1 has degenerate of 'layer\.2' it is constant.*, rank 0 has nothing"),
