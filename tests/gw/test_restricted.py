@@ -1,0 +1,225 @@
+"""Matrices of one's own, and where a best permutation need not be a best coupling."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from drifting_layers import GEOMETRIES, layers
+from torch import Tensor
+
+from lightning_gw.gw import gw_coupling, gw_matrix
+from lightning_gw.spaces import Geometry, get_geometry, make_spaces
+
+
+def best_permutation(a: Tensor, b: Tensor) -> float:
+    every = torch.tensor(list(permutations(range(len(a)))))
+    moved = b[every[:, :, None], every[:, None, :]]
+    return float((a - moved).square().mean(dim=(1, 2)).min())
+
+
+def points(n: int, width: int, seed: int) -> Tensor:
+    return torch.randn(n, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def distances(x: Tensor) -> Tensor:
+    return torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def gram(x: Tensor) -> Tensor:
+    return x @ x.T
+
+
+def largest_difference(x: Tensor) -> Tensor:
+    """Chebyshev distances, which are not of negative type in general."""
+    return torch.cdist(x, x, p=float("inf"))
+
+
+class TestPrecomputed:
+    def test_matrices_are_used_as_they_are(self) -> None:
+        x = layers(20)
+        given = {name: 3 * distances(value.double()) + 1 for name, value in x.items()}
+        result = gw_matrix(given, geometry="precomputed")
+        a, b = given["layer.0"].numpy(), given["layer.2"].numpy()
+        p = result.couplings[0, 2]
+        assert result.distortion[0, 2] == pytest.approx(((a - b[p][:, p]) ** 2).mean(), rel=1e-12)
+        assert result.identity[0, 2] == pytest.approx(((a - b) ** 2).mean(), rel=1e-12)
+        assert result.geometry == "precomputed"
+        with pytest.raises(ValueError, match="no unit scale"):
+            _ = result.similarity
+
+    @pytest.mark.parametrize("geometry", GEOMETRIES)
+    def test_the_spaces_of_a_geometry_give_what_that_geometry_gives(self, geometry: str) -> None:
+        spaces = make_spaces(layers(20), geometry)
+        given = dict(zip(spaces.layers, spaces.matrices, strict=True))
+        one, other = gw_matrix(layers(20), geometry=geometry), gw_matrix(given, geometry="precomputed")
+        np.testing.assert_array_equal(one.distortion, other.distortion)
+        np.testing.assert_allclose(one.lower, other.lower, rtol=1e-9, atol=1e-12)
+
+    def test_a_zero_matrix_is_a_space_of_one_point(self) -> None:
+        other = distances(points(8, 2, 0))
+        result = gw_matrix({"point": torch.zeros(8, 8), "space": other}, geometry="precomputed")
+        assert not result.degenerate
+        assert result.distortion[0, 1] == pytest.approx(float(other.square().mean()))
+        assert result.gap[0, 1] == pytest.approx(0, abs=1e-12)
+
+    @pytest.mark.parametrize("n", [1, 2, 3])
+    def test_the_smallest_matrices_are_solved_exactly(self, n: int) -> None:
+        a, b = distances(points(n, 2, 0)), distances(points(n, 2, 1))
+        result = gw_matrix([a, b], geometry="precomputed")
+        assert result.distortion[0, 1] == pytest.approx(best_permutation(a, b), abs=1e-15)
+
+    def test_a_broken_matrix_is_left_out_and_named(self) -> None:
+        whole = distances(points(6, 2, 0))
+        broken = whole.clone()
+        broken[2, 3] = broken[3, 2] = float("nan")
+        result = gw_matrix({"whole": whole, "broken": broken}, geometry="precomputed")
+        assert result.degenerate == {"broken": "2 of its 6 inputs have NaN or infinite values"}
+        assert np.isnan(result.distortion[1]).all()
+
+    def test_half_precision_integers_and_rounding_are_fine(self) -> None:
+        x = distances(points(16, 3, 0))
+        noisy = x + 1e-7 * points(16, 16, 1)
+        given = {"half": x.half(), "brain": x.bfloat16(), "int": (8 * x).int(), "view": x.T, "rounding": noisy}
+        result = gw_matrix(given, geometry="precomputed")
+        assert not result.degenerate
+        assert result.distortion[3, 4] < 1e-12
+
+    @pytest.mark.parametrize(
+        ("matrix", "message"),
+        [
+            (torch.zeros(6, 5), r"'mine' has shape \(6, 5\); geometry=\"precomputed\" expects a symmetric \(n, n\)"),
+            (
+                torch.arange(36.0).view(6, 6),
+                r"matrix of layer 'mine' is not symmetric: entry \(\d, \d\) is .* pass \(C \+ C.T\) / 2",
+            ),
+            (torch.zeros(6), r"'mine' has shape \(6,\)"),
+        ],
+    )
+    def test_what_is_no_symmetric_matrix_is_refused(self, matrix: Tensor, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            gw_matrix({"mine": matrix}, geometry="precomputed")
+
+    def test_it_is_no_geometry_of_representations(self) -> None:
+        with pytest.raises(ValueError, match="Unknown geometry 'precomputed'"):
+            get_geometry("precomputed")
+
+
+class TestOwnGeometry:
+    def test_one_of_unit_scale_has_similarities(self) -> None:
+        cityblock = Geometry("cityblock", lambda x: torch.cdist(x, x, p=1), "offdiagonal", "rms")
+        result = gw_matrix(layers(16), geometry=cityblock)
+        assert (result.similarity <= 1).all()
+        assert result.similarity[0, 1] == pytest.approx(1 - result.distortion[0, 1] / 2)
+        plain = Geometry("plain", lambda x: torch.cdist(x, x, p=1), "none", "mean")
+        with pytest.raises(ValueError, match="no unit scale"):
+            _ = gw_matrix(layers(16), geometry=plain).similarity
+
+    @pytest.mark.parametrize(
+        ("distance", "message"),
+        [
+            (lambda x: x, r"has shape \(16, 12\); expected a finite symmetric matrix of shape \(16, 16\)"),
+            (lambda x: x @ torch.randn(12, 16).to(x), "is not symmetric"),
+            (lambda x: gram(x) / 0, "has NaN or infinite entries"),
+            (lambda x: gram(x).to(torch.complex64), "has dtype torch.complex64"),
+        ],
+    )
+    def test_a_distance_function_that_goes_wrong_is_named_with_the_layer(self, distance, message: str) -> None:  # type: ignore[no-untyped-def]
+        with pytest.raises(ValueError, match=f"'broken' made a matrix of layer 'layer.0' that {message}"):
+            gw_matrix({"layer.0": layers(16)["layer.0"]}, geometry=Geometry("broken", distance, "none", "none"))
+
+    def test_a_mean_that_cannot_scale_is_refused(self) -> None:
+        negative = Geometry("negative", lambda x: -distances(x), "none", "mean")
+        with pytest.raises(ValueError, match=r"'negative' divides by the mean entry, which is -.* use scale=\"rms\""):
+            gw_matrix(layers(16), geometry=negative)
+        zero = Geometry("zero", lambda x: torch.zeros(len(x), len(x)), "none", "mean")
+        assert "all its distances are zero" in gw_matrix(layers(16), geometry=zero).degenerate["layer.0"]
+
+
+class TestRestricted:
+    @pytest.mark.parametrize("geometry", GEOMETRIES)
+    def test_no_known_geometry_is_and_none_costs_an_eigendecomposition(
+        self, geometry: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(torch.linalg, "eigvalsh", None)
+        assert not np.any(gw_matrix(layers(16), geometry=geometry, bounds=None).restricted)
+
+    @pytest.mark.parametrize("geometry", GEOMETRIES)
+    def test_what_is_known_of_a_geometry_is_what_a_look_at_its_matrices_says(self, geometry: str) -> None:
+        known = get_geometry(geometry)
+        looked_at = Geometry("looked at", known.distance, known.centring, known.scale)
+        for reps in (layers(40), layers(7), {"duplicated": layers(20)["layer.1"].repeat(2, 1)}):
+            spaces = make_spaces(reps, looked_at)
+            assert bool((spaces.negative if known.definite == "negative" else spaces.positive).all())
+            assert not np.any(gw_matrix(reps, geometry=looked_at, effort="fast", bounds=None).restricted)
+
+    def test_pairs_of_one_kind_are_not_and_of_two_kinds_are(self) -> None:
+        given = {
+            "distance": distances(points(9, 3, 0)),
+            "its root, float32": distances(points(9, 3, 1)).sqrt().float(),
+            "kernel": gram(points(9, 3, 2)),
+            "shifted kernel": gram(points(9, 4, 3)) + 5,
+            "neither": gram(points(9, 2, 4)) - gram(points(9, 2, 5)),
+            "point": torch.zeros(9, 9),
+        }
+        found = gw_matrix(given, geometry="precomputed")
+        yes = True
+        expected = [
+            [not yes, not yes, yes, yes, yes, not yes],
+            [not yes, not yes, yes, yes, yes, not yes],
+            [yes, yes, not yes, not yes, yes, not yes],
+            [yes, yes, not yes, not yes, yes, not yes],
+            [yes, yes, yes, yes, not yes, yes],
+            [not yes, not yes, not yes, not yes, yes, not yes],
+        ]
+        np.testing.assert_array_equal(found.restricted, expected)
+        assert "9 restricted to permutations" in repr(found)
+        broken = gw_matrix({**given, "dead": torch.full((9, 9), float("inf"))}, geometry="precomputed")
+        assert broken.restricted is not None
+        assert not broken.restricted[6].any()
+        rectangle = gw_matrix({"distance": given["distance"]}, given, geometry="precomputed")
+        np.testing.assert_array_equal(rectangle.restricted, expected[:1])
+
+    def test_a_kernel_against_a_distance_is_best_spread_out_evenly(self) -> None:
+        """A = 1 − I, B = I: every permutation has distortion 1, the even coupling 1 − 2 (n − 1) / n²."""
+        n = 6
+        a, b = 1 - torch.eye(n), torch.eye(n)
+        found = gw_matrix([a, b], geometry="precomputed")
+        assert found.distortion[0, 1] == 1
+        assert found.restricted is not None
+        assert found.restricted[0, 1]
+        relaxed = gw_coupling(a, b, geometry="precomputed")
+        assert relaxed.distortion == pytest.approx(1 - 2 * (n - 1) / n**2)
+        np.testing.assert_allclose(relaxed.coupling, 1 / n**2, atol=1e-9)
+
+    def test_couplings_fall_below_the_best_permutation_only_where_it_is_restricted(self) -> None:
+        below = 0
+        for seed in range(5):
+            x, y = points(6, 3, 2 * seed), points(6, 3, 2 * seed + 1)
+            a, b = distances(x), distances(y)
+            found = gw_matrix([a, b], geometry="precomputed")
+            assert not np.any(found.restricted)
+            assert found.distortion[0, 1] == pytest.approx(best_permutation(a, b), rel=1e-12)
+            assert gw_coupling(a, b, geometry="precomputed").distortion >= best_permutation(a, b) - 1e-12
+
+            a = gram(points(6, 3, seed))
+            found = gw_matrix([a, b], geometry="precomputed")
+            assert found.restricted is not None
+            assert found.restricted[0, 1]
+            best = best_permutation(a, b)
+            assert found.distortion[0, 1] == pytest.approx(best, rel=1e-12)
+            below += gw_coupling(a, b, geometry="precomputed").distortion < 0.99 * best
+        assert below >= 4
+
+    def test_a_geometry_of_ones_own_is_looked_at_before_it_is_centred(self) -> None:
+        """The shift of off-diagonal centring makes the spaces indefinite, but moves no permutation."""
+        own = Geometry("own", distances, "offdiagonal", "rms")
+        assert not np.any(gw_matrix(layers(12), geometry=own).restricted)
+        chebyshev = Geometry("chebyshev", largest_difference, "offdiagonal", "rms")
+        assert np.all(np.any(gw_matrix(layers(24), geometry=chebyshev).restricted, axis=0))
+
+    def test_it_stays_with_the_values_when_they_are_converted(self) -> None:
+        result = gw_matrix(layers(12))
+        np.testing.assert_array_equal(result.to("euclidean").restricted, result.restricted)
