@@ -300,6 +300,6 @@ def check_representations(
     n = next(iter(sizes.values()))
     if n < minimum:
         raise ValueError(
-            f"{n} input{'' if n == 1 else 's'}{of} are too few to compare layers; at least {minimum} are needed."
+            f"{n} inputs{of} are too few to compare layers; at least {minimum} are needed."
         )
     return checked

@@ -21,9 +21,9 @@ def full_precision() -> Iterator[None]:
         backend for backend in (backends.cuda.matmul, backends.mkldnn.matmul) if hasattr(backend, "fp32_precision")
     ]
     before = [backend.fp32_precision for backend in newer]
-    precision, tf32 = None, False
+    precision = None
     with suppress(RuntimeError):
-        precision, tf32 = torch.get_float32_matmul_precision(), backends.cuda.matmul.allow_tf32
+        precision = torch.get_float32_matmul_precision()  # `allow_tf32` is another view of the same
     for backend in newer:
         backend.fp32_precision = "ieee"
     torch.set_float32_matmul_precision("highest")
@@ -33,7 +33,6 @@ def full_precision() -> Iterator[None]:
     finally:
         if precision is not None:
             torch.set_float32_matmul_precision(precision)
-            backends.cuda.matmul.allow_tf32 = tf32
         for backend, value in zip(newer, before, strict=True):
             backend.fp32_precision = value
 

@@ -39,21 +39,32 @@ def test_all_layers_broken() -> None:
     assert np.isnan(result.distortion).all()
 
 
+@pytest.mark.usefixtures("moves")
 def test_duplicated_inputs_still_give_permutations() -> None:
     x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).repeat(4, 1)
     y = torch.randn(12, 5, generator=torch.Generator().manual_seed(1)).repeat(2, 1)
-    couplings = torch.from_numpy(gw_matrix({"x": x, "y": y}).couplings)
-    assert (couplings.sort(dim=-1).values == torch.arange(24)).all()
+    result = gw_matrix({"x": x, "y": y, "all but one": torch.cat([torch.zeros(23, 2), torch.ones(1, 2)])})
+    assert (torch.from_numpy(result.couplings).sort(dim=-1).values == torch.arange(24)).all()
+    assert not result.degenerate
+    assert (result.lower <= result.distortion).all()
+    relabelled = gw_matrix([x, x.roll(1, dims=0)])
+    assert relabelled.distortion[0, 1] == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(
     ("reps", "error", "message"),
     [
         ({}, ValueError, "No representations"),
-        ({"a": torch.ones(3, 2)}, ValueError, "3 inputs are too few"),
+        ({"a": torch.randn(3, 2)}, ValueError, "3 inputs are too few to compare layers; at least 4"),
+        ({"a": torch.randn(2, 2)}, ValueError, "2 inputs are too few"),
+        ({"a": torch.randn(1, 2)}, ValueError, "1 inputs are too few"),
+        ({"a": torch.randn(0, 2)}, ValueError, "0 inputs are too few"),
         ({"a": torch.ones(8, 2, 2)}, ValueError, r"'a' has shape \(8, 2, 2\)"),
         ({"a": torch.randn(8, 2), "b": torch.randn(9, 2)}, ValueError, "'a': 8, 'b': 9"),
-        ({"a": torch.randn(8, 2).to(torch.complex64)}, TypeError, "complex64"),
+        ({"a": torch.randn(8)}, ValueError, r"'a' has shape \(8,\); expected \(n, d\)"),
+        ({"a": torch.randn(8, 2).to(torch.complex64)}, TypeError, "'a' has dtype torch.complex64; expected real"),
+        ({"a": torch.randn(8, 2) > 0}, TypeError, "'a' has dtype torch.bool; expected real"),
+        ({1: torch.randn(8, 2), "1": torch.randn(8, 2)}, ValueError, "Two layers are called '1'"),
     ],
 )
 def test_unusable_input_is_refused(reps: dict[str, Tensor], error: type[Exception], message: str) -> None:
@@ -70,9 +81,28 @@ def test_unknown_options_are_refused() -> None:
 
 def test_half_precision_integers_and_strides_are_fine() -> None:
     x = torch.randn(16, 6, generator=torch.Generator().manual_seed(0))
-    result = gw_matrix({"half": x.half(), "brain": x.bfloat16(), "int": (8 * x).int(), "view": x[:, ::2]})
+    whole = (8 * x).round()
+    given = {"half": x.half(), "brain": x.bfloat16(), "view": x[:, ::2], "turned": x.flip(1).T.contiguous().T}
+    given |= {"int": whole.int(), "short": whole.short(), "float": whole}
+    result = gw_matrix(given)
     assert not result.degenerate
     assert result.distortion[0, 1] < 0.01
+    assert result.distortion[0, 3] < 0.01
+    np.testing.assert_array_equal(result.distortion[4:, 4:], 0)
+    np.testing.assert_array_equal(result.distortion[:, 4], result.distortion[:, 6])
+    alone = gw_matrix([x[:, ::2].contiguous(), x])
+    assert alone.identity[0, 1] == pytest.approx(gw_matrix([x[:, ::2], x]).identity[0, 1], rel=1e-12)
+
+
+def test_values_too_large_to_square_are_named() -> None:
+    result = gw_matrix({"huge": 1e200 * torch.randn(8, 2, dtype=torch.float64), "other": torch.randn(8, 2)})
+    assert "too large" in result.degenerate["huge"]
+
+
+def test_a_gradient_asks_for_nothing_and_is_left_alone() -> None:
+    x = torch.randn(8, 2, requires_grad=True)
+    assert gw_matrix([x, 2 * x]).distortion[0, 1] == pytest.approx(0, abs=1e-9)
+    assert x.grad is None
 
 
 def test_one_layer_has_a_matrix_of_one() -> None:

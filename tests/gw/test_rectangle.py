@@ -153,7 +153,7 @@ def test_one_layer_against_one() -> None:
 
 @pytest.mark.parametrize("geometry", ["dcor", KNOWN["dcor"]])
 def test_a_geometry_has_to_be_named(geometry: object) -> None:
-    with pytest.raises(TypeError, match="another set of layers, got the geometry 'dcor'. Pass it by name: geometry="):
+    with pytest.raises(TypeError, match=r"another set of layers, got the geometry 'dcor'\. Pass it by name"):
         gw_matrix(layers(), geometry)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Rectangles between sets seen on different numbers of inputs: transport plans, and bounds that hold for all of them."""
+"""Rectangles between sets seen on different numbers of inputs: transport plans, and bounds that hold for all."""
 
 from __future__ import annotations
 
