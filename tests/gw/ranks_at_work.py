@@ -76,7 +76,7 @@ SAME: dict[str, Callable[..., GWMatrix]] = {
     "fast": lambda **group: gw_matrix(layers(), effort="fast", **group),
     "batched torch": in_batches,
     "warm": lambda **group: gw_matrix(layers(), warm_start=earlier(), **group),
-    "tight": lambda **group: gw_matrix(layers(4, 10), bounds="tight", effort="fast", **group),
+    "tight": lambda **group: gw_matrix(layers(3, 9), bounds="tight", effort="fast", **group),
     "anchored": lambda **group: gw_matrix(layers(), anchor=0.4, seed=3, **group),
     "one pair": lambda **group: gw_matrix(layers(2), **group),
     "three pairs": lambda **group: gw_matrix(layers(3), **group),
@@ -169,7 +169,7 @@ def run_ranks(size: int, work: Callable[[int], Any], folder: Path) -> list[Any]:
         TimeoutError: If they are not done after two waits of the group; none is left behind.
     """
     # A server that has imported everything once forks the ranks from itself: cheaper than importing in each of them.
-    multiprocessing.set_forkserver_preload(["lightning_gw.gw.compiled", "lightning_gw.gw.matrix"])
+    multiprocessing.set_forkserver_preload(["lightning_gw.gw.compiled", "lightning_gw.metric", "ot"])
     context = mp.start_processes(_member, (size, work, folder), size, join=False, start_method="forkserver")
     deadline = time.monotonic() + 2 * PATIENCE
     try:
