@@ -149,10 +149,18 @@ def everything(rank: int) -> dict[str, Any]:
     return found
 
 
-def _member(rank: int, size: int, work: Callable[[int], Any], folder: Path) -> None:
+def on_a_device(rank: int) -> GWMatrix:
+    """One matrix of layers that lie on a CUDA device: the rank's own where there are enough."""
+    device = f"cuda:{rank % torch.cuda.device_count()}"
+    return gw_matrix({name: x.to(device) for name, x in layers().items()}, process_group="world")
+
+
+def _member(rank: int, size: int, work: Callable[[int], Any], folder: Path, backend: str) -> None:
     torch.set_num_threads(1)
+    if backend == "nccl":
+        torch.cuda.set_device(rank)
     dist.init_process_group(
-        "gloo",
+        backend,
         init_method=f"file://{folder / 'rendezvous'}",
         rank=rank,
         world_size=size,
@@ -162,15 +170,15 @@ def _member(rank: int, size: int, work: Callable[[int], Any], folder: Path) -> N
     dist.destroy_process_group()
 
 
-def run_ranks(size: int, work: Callable[[int], Any], folder: Path) -> list[Any]:
-    """Let `size` real processes do `work` in one gloo group; what each returned, in the order of ranks.
+def run_ranks(size: int, work: Callable[[int], Any], folder: Path, backend: str = "gloo") -> list[Any]:
+    """Let `size` real processes do `work` in one group; what each returned, in the order of ranks.
 
     Raises:
         TimeoutError: If they are not done after two waits of the group; none is left behind.
     """
     # A server that has imported everything once forks the ranks from itself: cheaper than importing in each of them.
     multiprocessing.set_forkserver_preload(["lightning_gw.gw.compiled", "lightning_gw.metric", "ot"])
-    context = mp.start_processes(_member, (size, work, folder), size, join=False, start_method="forkserver")
+    context = mp.start_processes(_member, (size, work, folder, backend), size, join=False, start_method="forkserver")
     deadline = time.monotonic() + 2 * PATIENCE
     try:
         while not context.join(timeout=deadline - time.monotonic()):  # comes back whenever one of them is done

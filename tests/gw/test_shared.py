@@ -53,6 +53,11 @@ def test_any_number_of_processes_finds_what_one_finds(
         assert_same_bits(theirs[name], plain(name))
 
 
+def test_both_machineries_were_shared_out(found: dict[int, list[dict[str, Any]]]) -> None:
+    assert {theirs["batched torch"].solver for theirs in found[4]} == {"batched torch"}
+    assert {theirs["default"].solver for theirs in found[4]} == {plain("default").solver}
+
+
 @pytest.mark.parametrize("size", [2, 4])
 def test_the_first_rank_is_believed_where_others_differ_by_rounding(
     size: int, found: dict[int, list[dict[str, Any]]]
