@@ -22,6 +22,7 @@ from torch import Tensor
 import lightning_gw.gw.pairs as pairs_module
 from lightning_gw.gw import GWMatrix, gw_matrix
 from lightning_gw.gw.moves import BatchedMoves, choose_moves
+from lightning_gw.gw.shared import Ranks
 
 #: A group that waits longer than this has lost a member.
 PATIENCE = 60.0
@@ -132,11 +133,23 @@ def alone(rank: int) -> GWMatrix | None:
     return gw_matrix(layers()) if rank == 0 else None
 
 
+def shares(rank: int) -> dict[int, list[int]]:
+    """Which rank worked on each pair, for lists of a few lengths."""
+
+    def work(first: Tensor, second: Tensor) -> Tensor:
+        assert len(first) == len(second) > 0
+        return torch.full((len(first),), rank)
+
+    ranks = Ranks("world")
+    return {count: ranks.pairs(work, torch.arange(count), torch.arange(count)).tolist() for count in (1, 3, 10)}
+
+
 def everything(rank: int) -> dict[str, Any]:
     """All of the above, by name; an exception in place of the result where there was one."""
     tasks: dict[str, Callable[[], Any]] = {
         name: (lambda call=call: call(process_group="world")) for name, call in SAME.items()
     }
+    tasks["shares"] = lambda: shares(rank)
     if dist.get_world_size() > 1:
         tasks |= {name: (lambda call=call: call(rank)) for name, call in APART.items()}
         tasks |= {"subgroup": lambda: subgroup(rank), "alone": lambda: alone(rank)}

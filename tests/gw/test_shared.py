@@ -53,6 +53,12 @@ def test_any_number_of_processes_finds_what_one_finds(
         assert_same_bits(theirs[name], plain(name))
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_every_pair_is_worked_on_by_one_rank_in_turn(size: int, found: dict[int, list[dict[str, Any]]]) -> None:
+    for theirs in found[size]:
+        assert theirs["shares"] == {count: [pair % size for pair in range(count)] for count in (1, 3, 10)}
+
+
 def test_both_machineries_were_shared_out(found: dict[int, list[dict[str, Any]]]) -> None:
     assert {theirs["batched torch"].solver for theirs in found[4]} == {"batched torch"}
     assert {theirs["default"].solver for theirs in found[4]} == {plain("default").solver}
