@@ -21,6 +21,11 @@ from lightning_gw.spaces import Spaces
 
 Progress = Callable[[int, int], None]
 
+#: Up to this many inputs a descent costs next to nothing, and few guesses lead to the optimum: random ones are added.
+#: Beyond it they no longer lead anywhere that the others do not.
+SMALL = 16
+RANDOM_STARTS = 32
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -122,9 +127,10 @@ def solve_pairs(
     cold = ~known
     report(int(known.sum()) * (1 + len(plan.anneals)))  # the work that a warm start spares
     if bool(cold.any()):
-        polished = [permutations[cold]] if warm_start is not None else []
+        more = [permutations[cold]] if warm_start is not None else []
+        more += _random_starts(n, int(cold.sum()), seed, matrices.device)
         solver = PairSolver(search, moves, first[cold], second[cold], plan, seed, report)
-        permutations[cold], converged[cold] = solver.solve(sorted_rows[cold], *polished)
+        permutations[cold], converged[cold] = solver.solve(sorted_rows[cold], *more)
 
     distortion, identity = ranks.pairs(partial(evaluate, matrices), first, second, permutations)
     distortion = distortion + anchor * (permutations != in_place).double().mean(dim=1)
@@ -144,6 +150,13 @@ def solve_pairs(
     else:
         lower = torch.zeros_like(distortion)
     return Solution(permutations, converged, distortion, identity, lower, moves.name)
+
+
+def _random_starts(n: int, count: int, seed: int, device: torch.device) -> list[Tensor]:
+    """``(count, n)`` permutations for small spaces, the same for every pair, so that no pair depends on the others."""
+    generator = torch.Generator().manual_seed(seed)
+    starts = RANDOM_STARTS if n <= SMALL else 0
+    return [torch.randperm(n, generator=generator).to(device).repeat(count, 1) for _ in range(starts)]
 
 
 def _warm_permutations(warm_start: GWMatrix | None, pairs: Pairs) -> tuple[Tensor, Tensor]:
