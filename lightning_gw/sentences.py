@@ -133,7 +133,7 @@ def growth_sentences(record: Record, start: int) -> list[str]:
         return []
     widest = int(usable.argmax())
     return [
-        f"Since step {start} the distance between layers {widest + 1} and {widest + 2} grew most, "
+        f"Since step {start} the distance found between layers {widest + 1} and {widest + 2} grew most, "
         f"to {growth[widest]:.2g} times what it was."
     ]
 

@@ -91,7 +91,7 @@ function showLook(index) {
   byId("forth").disabled = index === run.looks.length - 1;
   byId("now").textContent = look.sentence;
   byId("matrix").setAttribute("aria-label", `Matrix of layer similarities at step ${look.step}. ${look.sentence}`);
-  byId("profile").setAttribute("aria-label", `Distances between neighbouring layers at step ${look.step}; the table below holds the numbers.`);
+  byId("profile").setAttribute("aria-label", `Distances found between neighbouring layers at step ${look.step}; the table below holds the numbers.`);
   byId("timeline").setAttribute("aria-label", `Groups by layer and step, with accuracy and loss. ${run.answer}`);
   drawMatrix(byId("matrix"), run, index, state.below);
   drawProfile(byId("profile"), run, index);
