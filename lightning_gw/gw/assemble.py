@@ -66,7 +66,8 @@ def assemble(
         if square:
             np.fill_diagonal(restricted, False)  # a layer is its own best match
         solver, unmatched = found[1].solver, np.arange(couplings.shape[-1])
-    convertible = rows.geometry in CONVERTIBLE
+    # The conversion asks that diagonals be matched with diagonals, as permutations do and transport plans do not.
+    convertible = rows.geometry in CONVERTIBLE and not isinstance(found, Plans)
     return GWMatrix(
         layers=tuple(layers),
         geometry=rows.geometry.name,

@@ -39,7 +39,8 @@ class GWMatrix:
         converged: ``(L, L)`` True where the search ended in a local optimum rather than at its round limit.
         degenerate: Layers left out, name to the reason in plain words. Their rows are NaN.
         variation: ``(L,)`` standard deviation of the distances over their mean, which is what converts a value exactly
-            between ``standardized`` and ``euclidean``; None where the geometry has no such conversion.
+            between ``standardized`` and ``euclidean``; None where the geometry, or a transport plan, has no such
+            conversion.
         seconds: Wall-clock seconds the computation took.
         solver: What the search ran on: ``"compiled"`` (Numba) or ``"batched torch"``, or
             ``"conditional gradient (POT)"`` between sets of different ``n``.
@@ -153,6 +154,11 @@ class GWMatrix:
         """
         if geometry == self.geometry:
             return self
+        if self.couplings.ndim == 4:
+            raise ValueError(
+                f"Transport plans between different numbers of inputs are not best in two geometries at once. Call "
+                f"gw_matrix(..., geometry={geometry!r}) instead."
+            )
         if self.variation is None or {geometry, self.geometry} != {"euclidean", "standardized"}:
             raise ValueError(
                 f"A matrix in geometry {self.geometry!r} cannot be read as {geometry!r}: only 'euclidean' and "

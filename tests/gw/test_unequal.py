@@ -81,9 +81,11 @@ def test_small_sizes_are_exact_and_the_bound_stays_below(n: int, m: int) -> None
         assert found.lower[0, 0] <= best
 
 
-def test_every_input_twice_is_the_same_space() -> None:
+@pytest.mark.parametrize("geometry", ["euclidean", "dcor", "cka"])
+def test_every_input_twice_is_the_same_space(geometry: str) -> None:
     model = layers(n=20, count=3)
-    result = gw_matrix(model, {name: x.repeat_interleave(2, dim=0) for name, x in model.items()}, geometry="euclidean")
+    twice = {name: x.repeat_interleave(2, dim=0) for name, x in model.items()}
+    result = gw_matrix(model, twice, geometry=geometry)
     np.testing.assert_allclose(result.distortion.diagonal(), 0, atol=1e-12)
     np.testing.assert_array_equal(result.lower.diagonal(), 0)
     assert (result.distortion[~np.eye(3, dtype=bool)] > 0).all()
@@ -145,6 +147,14 @@ def test_broken_layers_are_named_on_the_side_they_are_on() -> None:
     assert (set(result.degenerate), set(result.other_degenerate)) == ({"layer.0"}, {"layer.1"})
     np.testing.assert_array_equal(np.isnan(result.distortion), [[True, True], [False, True]])
     np.testing.assert_array_equal(np.isnan(result.couplings).all(axis=(2, 3)), np.isnan(result.distortion))
+
+
+def test_there_is_no_exact_conversion_to_another_geometry() -> None:
+    plans = gw_matrix(layers(12, 2), layers(8, 2))
+    assert plans.variation is None
+    assert plans.to("standardized") is plans
+    with pytest.raises(ValueError, match=r"not best in two geometries at once. Call gw_matrix\(..., geometry='eucl"):
+        plans.to("euclidean")
 
 
 def test_same_seed_same_result_and_progress_to_the_end() -> None:
