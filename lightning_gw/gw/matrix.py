@@ -136,10 +136,8 @@ def _check_sides(
     some, other = next(iter(rows.values())), next(iter((columns or rows).values()))
     if some.device != other.device:
         raise ValueError(f"representations lie on {some.device} and others on {other.device}; move them to one device.")
-    plans = 0
     if n != m:
         check_options(n, m, effort, warm_start is not None, bounds, anchor)
-        plans = 4 * len(rows) * len(columns or rows) * n * m
     elif warm_start is not None:
         if (warm_start.other_layers is None) != (columns is None):
             raise ValueError(
@@ -158,7 +156,7 @@ def _check_sides(
                 f"warm_start holds couplings of {warm_start.couplings.shape[-1]} inputs, but the representations "
                 f"have {n}."
             )
-    check_memory(len(rows) + len(columns or ()), max(n, m), to_float64(some[:1]).device, plans)
+    check_memory(to_float64(some[:1]).device, len(rows), n, len(columns or ()), m)
 
 
 def _inputs(layers: Mapping[str, Tensor] | None) -> int:

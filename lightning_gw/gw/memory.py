@@ -13,14 +13,18 @@ LAYER_BYTES = 8 + 4 + 8
 MEMORY_FACTS = Path("/proc/meminfo")
 
 
-def needed_memory(layers: int, n: int) -> int:
+def needed_memory(layers: int, n: int, others: int = 0, m: int = 0) -> int:
     """Bytes that the spaces of all layers and the search of a single pair take at least.
 
     Args:
-        layers: Number of layers, of both sets if there are two.
-        n: Number of inputs, the larger one if there are two.
+        layers: Number of layers.
+        n: Number of inputs they were seen on.
+        others: Number of layers of another set.
+        m: Number of inputs these were seen on.
     """
-    return n * n * (layers * LAYER_BYTES + TENSORS_PER_PAIR * 4)
+    spaces = (layers * n * n + others * m * m) * LAYER_BYTES
+    plans = 4 * layers * others * n * m if others and n != m else 0
+    return spaces + plans + max(n, m) ** 2 * TENSORS_PER_PAIR * 4
 
 
 def free_memory(device: torch.device) -> int | None:
@@ -35,23 +39,25 @@ def free_memory(device: torch.device) -> int | None:
     return None
 
 
-def check_memory(layers: int, n: int, device: torch.device, plans: int = 0) -> None:
+def check_memory(device: torch.device, layers: int, n: int, others: int = 0, m: int = 0) -> None:
     """Refuse a matrix that cannot be computed in the memory there is, rather than be killed halfway.
 
     Args:
-        layers: As in `needed_memory`, likewise `n`.
-        n: Number of inputs.
         device: Where the work is done.
-        plans: Bytes of the transport plans that are kept.
+        layers: As in `needed_memory`, likewise `n`, `others` and `m`.
+        n: Number of inputs.
+        others: Number of layers of another set.
+        m: Number of inputs these were seen on.
 
     Raises:
         MemoryError: If it does not fit.
     """
-    needed, free = needed_memory(layers, n) + plans, free_memory(device)
+    needed, free = needed_memory(layers, n, others, m), free_memory(device)
     if free is not None and needed > free:
+        beside = f" and {others} on n = {m}" if others else ""
         raise MemoryError(
-            f"{layers} layer{'' if layers == 1 else 's'} on n = {n} inputs need at least {_gigabytes(needed)} on "
-            f"{device}, where {_gigabytes(free)} are free: every layer becomes an n × n matrix. Use fewer inputs "
+            f"{layers} layer{'' if layers == 1 else 's'} on n = {n} inputs{beside} need at least "
+            f"{_gigabytes(needed)} on {device}, where {_gigabytes(free)} are free: every layer becomes an n × n matrix. Use fewer inputs "
             "(probe_size) or fewer layers."
         )
 

@@ -37,10 +37,13 @@ def test_too_little_memory_is_told_before_the_work_begins(monkeypatch: pytest.Mo
 
 
 def test_both_sides_and_their_transport_plans_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = needed_memory(4, 40, 2, 30)
     plans = 4 * 4 * 2 * 40 * 30
-    monkeypatch.setattr(memory, "free_memory", free(needed_memory(6, 40) + plans - 1))
-    with pytest.raises(MemoryError, match=r"6 layers on n = 40"):
+    assert needed == needed_memory(4, 40) + needed_memory(2, 30) - needed_memory(0, 30) + plans
+    monkeypatch.setattr(memory, "free_memory", free(needed - 1))
+    with pytest.raises(MemoryError, match=r"4 layers on n = 40 inputs and 2 on n = 30 need"):
         gw_matrix(layers(40), layers(30, count=2))
+    monkeypatch.setattr(memory, "free_memory", free(needed_memory(6, 40)))
     gw_matrix(layers(40), layers(40, count=2), effort="fast")  # permutations are small
 
 
@@ -51,7 +54,7 @@ def test_the_search_of_a_pair_is_counted() -> None:
 
 def test_where_free_memory_is_not_told_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "free_memory", free(None))
-    check_memory(10**6, 10**6, CPU)
+    check_memory(CPU, 10**6, 10**6)
 
 
 def test_free_memory_is_what_the_kernel_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
