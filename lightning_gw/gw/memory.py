@@ -57,8 +57,8 @@ def check_memory(device: torch.device, layers: int, n: int, others: int = 0, m: 
         beside = f" and {others} on n = {m}" if others else ""
         raise MemoryError(
             f"{layers} layer{'' if layers == 1 else 's'} on n = {n} inputs{beside} need at least "
-            f"{_gigabytes(needed)} on {device}, where {_gigabytes(free)} are free: every layer becomes an n × n matrix. Use fewer inputs "
-            "(probe_size) or fewer layers."
+            f"{_gigabytes(needed)} on {device}, where {_gigabytes(free)} are free: every layer becomes "
+            "an n × n matrix. Use fewer inputs (probe_size) or fewer layers."
         )
 
 
