@@ -17,8 +17,8 @@ from torch import Tensor
 
 from lightning_gw.groups import find_groups
 from lightning_gw.gw.matrix import gw_matrix
+from lightning_gw.gw.plan import PLANS, Effort
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.gw.solve import PLANS, Effort
 from lightning_gw.measures import paired_similarities
 from lightning_gw.record import Record
 from lightning_gw.spaces import Geometry, get_geometry

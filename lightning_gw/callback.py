@@ -12,7 +12,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 
 from lightning_gw.analysis import Analysis
 from lightning_gw.forward import ProbeStep
-from lightning_gw.gw.solve import Effort
+from lightning_gw.gw.plan import Effort
 from lightning_gw.history import History
 from lightning_gw.observer import Observer
 from lightning_gw.pooling import Pooling, check_pooling

@@ -15,9 +15,9 @@ from torchmetrics.utilities.prints import rank_zero_warn
 
 from lightning_gw.geometries import Geometry, get_geometry
 from lightning_gw.gw.matrix import gw_matrix
+from lightning_gw.gw.plan import PLANS, Effort
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.shared import Ranks
-from lightning_gw.gw.solve import PLANS, Effort
 from lightning_gw.metric_inputs import check_batch, check_names
 
 if TYPE_CHECKING:

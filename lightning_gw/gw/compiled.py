@@ -19,6 +19,12 @@ from lightning_gw.gw.search import GAIN_TOLERANCE
 
 _log = logging.getLogger(__name__)
 
+#: Passes of `finish` before the product is taken anew, and how often it may be.
+PASSES = 32
+FINISHES = 16
+#: Sweeps of an annealing between two looks at all gains, and how many temperatures below zero a swap may lie there.
+SWEEPS_PER_REFRESH = 2
+ANNEAL_REACH = np.float32(4.0)
 #: Side of the square tiles in which a matrix is transposed.
 TILE = 16
 # Released: several pairs are searched at once in threads, and training may go on beside them.
@@ -117,13 +123,120 @@ def follow_swap(a, b, product, u, v):  # type: ignore[no-untyped-def]
         product[u, k], product[v, k] = product[v, k], product[u, k]
 
 
+@njit(**_VECTORISED)
+def looked_up_gain(a_u, a_v, b_u, b_v, p, v):  # type: ignore[no-untyped-def]
+    """Gain of a swap but for diagonals and anchor; ``b_u`` in permuted order, ``b_v`` read through ``p``."""
+    total = np.float32(0)
+    for k in range(a_u.shape[0]):
+        total += (a_u[k] - a_v[k]) * (b_v[p[k]] - b_u[k])
+    return 2 * total + 4 * a_u[v] * b_u[v]
+
+
+@njit(**_OPTIONS)
+def sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, least, tolerance, temperature, state):  # type: ignore[no-untyped-def]
+    """Try all swaps in order whose gain was above `least` at the start, and make those that are accepted (Metropolis).
+
+    ``b`` and ``b_diagonal`` stay in their own order and are read through ``p``: up to half of the swaps that are tried
+    are made, and to exchange two columns takes longer than to look up a row.
+
+    Returns:
+        Number of swaps made.
+    """
+    n = a.shape[0]
+    b_u = np.empty(n, np.float32)
+    narrow = p.astype(np.uint16)  # looking up by short indices takes half the time
+    made = 0
+    for u in range(n - 1):
+        if best[u] < least:
+            continue
+        a_u, gains_u = a[u], gains[u]
+        stale = True
+        for v in range(u + 1, n):
+            if gains_u[v] < least:
+                continue
+            if stale:
+                own = b[p[u]]
+                for k in range(n):
+                    b_u[k] = own[narrow[k]]
+                stale = False
+            gain = looked_up_gain(a_u, a[v], b_u, b[p[v]], narrow, v)
+            gain += (a_diagonal[u] - a_diagonal[v]) * (b_diagonal[p[v]] - b_diagonal[p[u]])
+            if anchor > 0:
+                gain += anchor * np.float32(int(p[v] == u) + int(p[u] == v) - int(p[u] == u) - int(p[v] == v))
+            if gain <= tolerance:
+                if temperature <= 0:
+                    continue
+                if gain <= 0:
+                    # xorshift64 (Marsaglia 2003): a stream of its own, the same on every machine
+                    state[0] ^= state[0] << np.uint64(13)
+                    state[0] ^= state[0] >> np.uint64(7)
+                    state[0] ^= state[0] << np.uint64(17)
+                    uniform = (state[0] >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+                    if gain <= temperature * np.log(uniform + 1e-300):
+                        continue
+            p[u], p[v] = p[v], p[u]
+            narrow[u], narrow[v] = narrow[v], narrow[u]
+            made += 1
+            stale = True
+    return made
+
+
+@njit(**_VECTORISED)
+def row_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, own, u, out):  # type: ignore[no-untyped-def]
+    """Gains of all swaps of input ``u`` from ``product = Bp A`` and its diagonal `own`."""
+    n = a.shape[0]
+    a_u, b_u, product_u = a[u], b[u], product[u]
+    offset, x, y = own[u], a_diagonal[u], b_diagonal[u]
+    for v in range(n):
+        out[v] = product[v, u]
+    for v in range(n):
+        out[v] = 2 * (out[v] + product_u[v] - own[v] - offset) + 4 * a_u[v] * b_u[v]
+    for v in range(n):
+        out[v] += (x - a_diagonal[v]) * (b_diagonal[v] - y)
+    if anchor > 0:
+        for v in range(n):
+            out[v] += anchor * np.float32(int(p[v] == u) + int(p[u] == v) - int(p[u] == u) - int(p[v] == v))
+    out[u] = 0
+
+
+@njit(**_OPTIONS)
+def finish(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best, tolerance):  # type: ignore[no-untyped-def]
+    """Make the best swap of every input that has one, until none has: a local optimum.
+
+    Here ``b`` and ``b_diagonal`` are in permuted order. Every swap is followed by ``product = Bp A``, so that the gains
+    of the next input are true.
+
+    Returns:
+        Whether the local optimum was reached before the product had gathered many rounding errors.
+    """
+    n = a.shape[0]
+    row = np.empty(n, np.float32)
+    for _ in range(PASSES):
+        all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best)
+        own = np.diag(product).copy()
+        moved = False
+        for u in range(n):
+            if best[u] <= tolerance:
+                continue
+            row_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, own, u, row)
+            v = np.argmax(row)
+            if row[v] > tolerance and swap_gain(a, b, a_diagonal, b_diagonal, anchor, p, u, v) > tolerance:
+                follow_swap(a, b, product, u, v)
+                swap(b, b_diagonal, p, u, v)
+                for k in range(n):
+                    own[k] = product[k, k]
+                moved = True
+        if not moved:
+            return True
+    return False
+
+
 @njit(**_OPTIONS)
 def descend(a, b, a_diagonal, b_diagonal, anchor, p, rounds, work):  # type: ignore[no-untyped-def]
     """Make improving swaps until none is left, or for `rounds` rounds.
 
-    Each round takes the gains of all swaps and tries for every input its best partner, largest gain first; a swap is
-    made if its gain, computed afresh, still holds. After few swaps the product behind the gains is brought up to date
-    swap by swap, after many it is taken anew.
+    A round takes the gains of all swaps at once, by one matrix product, and makes in order those that improve, their
+    gain computed afresh. Once a round makes few swaps, `finish` goes on input by input.
 
     Args:
         work: ``(3, n, n)`` float32 working memory.
@@ -135,66 +248,50 @@ def descend(a, b, a_diagonal, b_diagonal, anchor, p, rounds, work):  # type: ign
     product, sums, gains = work[0], work[1], work[2]
     tolerance = np.float32(GAIN_TOLERANCE * n)
     best = np.empty(n, np.float32)
-    fresh = False
-    followed = 0  # swaps since the product was taken anew, whose rounding adds up
-    for _ in range(rounds):
-        if not fresh:
-            product[:] = np.dot(b, a)
-            followed = 0
-        all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best)
-        candidates = np.flatnonzero(best > tolerance)
-        if len(candidates) == 0:
-            return True
-        order = candidates[np.argsort(-best[candidates], kind="mergesort")]
-        fresh = len(candidates) <= n // 8 and followed < n
-        moved = False
-        for u in order:
-            v = np.argmax(gains[u])
-            if swap_gain(a, b, a_diagonal, b_diagonal, anchor, p, u, v) > tolerance:
-                if fresh:
-                    follow_swap(a, b, product, u, v)
-                    followed += 1
-                swap(b, b_diagonal, p, u, v)
-                moved = True
-        if not moved:
+    state = np.zeros(1, np.uint64)
+    done = 0
+    for _ in range(FINISHES):
+        made = n
+        while made > n // 4:
+            if done == rounds:
+                return False
+            moved = permuted(b, p)
+            product[:] = np.dot(moved, a)
+            all_gains(a, moved, a_diagonal, b_diagonal[p], anchor, p, product, sums, gains, best)
+            made = sweep(
+                a, b, a_diagonal, b_diagonal, anchor, p, gains, best, tolerance, tolerance, np.float32(0), state
+            )
+            done += 1
+        if done == rounds:
+            return False
+        moved = permuted(b, p)
+        product[:] = np.dot(moved, a)
+        # The product gathers rounding errors from swap to swap; what is left after so many is looked at afresh.
+        if finish(a, moved, a_diagonal, b_diagonal[p], anchor, p, product, sums, gains, best, tolerance):
             return True
     return False
 
 
 @njit(**_OPTIONS)
-def anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, hot, cold, reach, seed, work):  # type: ignore[no-untyped-def]
-    """Simulated annealing by sweeps over all pairs in order (Connolly 1990).
+def anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, hot, cooling, seed, work):  # type: ignore[no-untyped-def]
+    """Simulated annealing by sweeps over all pairs in order (Connolly 1990), cooling from `hot` to that times `cooling`.
 
-    A sweep passes over swaps whose gain at its start lay more than `reach` temperatures below zero: hardly any of them
-    would be taken.
+    Swaps whose gain, when all were last taken, lay more than a few temperatures below zero are passed over: hardly any
+    of them would be made.
     """
     n = a.shape[0]
     product, sums, gains = work[0], work[1], work[2]
+    tolerance = np.float32(0)
     best = np.empty(n, np.float32)
-    product[:] = np.dot(b, a)
-    all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best)
-    unit = np.abs(gains).sum() / (n * (n - 1))
-    state = np.uint64(seed) * np.uint64(2654435761) + np.uint64(88172645463325252)
-    for sweep in range(sweeps):
-        temperature = unit * hot * (cold / hot) ** (sweep / max(1, sweeps - 1))
-        if sweep > 0:
-            product[:] = np.dot(b, a)
-            all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best)
-        threshold = np.float32(-reach * temperature)
-        for u in range(n - 1):
-            for v in range(u + 1, n):
-                if gains[u, v] < threshold:
-                    continue
-                gain = swap_gain(a, b, a_diagonal, b_diagonal, anchor, p, u, v)
-                if gain <= 0:
-                    # xorshift64 (Marsaglia 2003): a stream of its own, the same on every machine
-                    state ^= state << np.uint64(13)
-                    state ^= state >> np.uint64(7)
-                    state ^= state << np.uint64(17)
-                    uniform = (state >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-                    if gain <= temperature * np.log(uniform + 1e-300):
-                        continue
-                swap(b, b_diagonal, p, u, v)
+    state = np.array([np.uint64(seed) * np.uint64(2654435761) + np.uint64(88172645463325252)])
+    for turn in range(sweeps):
+        if turn % SWEEPS_PER_REFRESH == 0:
+            moved = permuted(b, p)
+            product[:] = np.dot(moved, a)
+            all_gains(a, moved, a_diagonal, b_diagonal[p], anchor, p, product, sums, gains, best)
+        temperature = np.float32(hot * cooling ** (turn / max(1, sweeps - 1)))
+        least = np.float32(-ANNEAL_REACH * temperature)
+        sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, least, tolerance, temperature, state)
 
 
 @njit(**_VECTORISED)
@@ -224,9 +321,8 @@ def prepare() -> None:
     try:
         matrix, zeros, anchor = np.zeros((8, 8), dtype=np.float32), np.zeros(8, dtype=np.float32), np.float32(0)
         p, work = np.arange(8), np.empty((3, 8, 8), dtype=np.float32)
-        state = (matrix, permuted(matrix, p), zeros, zeros.copy(), anchor, p)
-        descend(*state, 1, work)
-        anneal(*state, 1, 0.1, 0.01, 8.0, 1, work)
+        descend(matrix, matrix, zeros, zeros, anchor, p, 10, work)
+        anneal(matrix, matrix, zeros, zeros, anchor, p, 1, 0.1, 0.1, 1, work)
         objective_of(matrix, matrix, zeros, zeros, anchor, p)
     finally:
         notice.cancel()

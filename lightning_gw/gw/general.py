@@ -21,9 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightning_gw.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
 from lightning_gw.gw.moves import choose_moves
+from lightning_gw.gw.plan import PLANS, Effort
 from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.search import SearchMatrices
-from lightning_gw.gw.solve import PLANS, Effort, PairSolver
+from lightning_gw.gw.solve import PairSolver
 from lightning_gw.gw.starts import sorted_rows_assignments
 from lightning_gw.spaces import check_layer, distance_matrix, find_defect, find_non_finite, make_space, to_float64
 

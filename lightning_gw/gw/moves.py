@@ -10,7 +10,7 @@ import functools
 import importlib.util
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ from torch import Tensor
 
 from lightning_gw.gw.search import SearchMatrices, anneal, descend, permute_both
 
+Found = TypeVar("Found", Tensor, tuple[Tensor, Tensor])
+
 #: Working tensors of n² float32 that one pair needs at a time.
 TENSORS_PER_PAIR = 8
 #: Working memory of a chunk on the CPU: about what the caches hold.
 CPU_CHUNK_BYTES = 16 * 2**20
-#: Swaps this many temperatures below zero are passed over in annealing.
-ANNEAL_REACH = 8.0
 #: Rounds of batched annealing that do the work of one compiled sweep.
 ROUNDS_PER_SWEEP = 6
 
@@ -32,6 +32,8 @@ class Moves(Protocol):
     """What a search does with pairs of layers ``first[k]``, ``second[k]``, each ``(P,)`` indices."""
 
     name: str
+    search: SearchMatrices
+    anchor: float
 
     def values(self, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
         """``(P, S)`` float64 objective of ``(P, S, n)`` permutations; higher is better."""
@@ -42,9 +44,20 @@ class Moves(Protocol):
         ...
 
     def anneal(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, seed: int
+        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """Shake ``(P, n)`` permutations and let them descend; also ``(P,)`` bool as above."""
+        """Shake ``(P, n)`` permutations and let them descend; also ``(P,)`` bool as above.
+
+        The temperature starts at `hot` times the `loss` per input of each pair: near layers are shaken gently.
+        """
+        ...
+
+    def on(self, search: SearchMatrices) -> Moves:
+        """The same machinery on other matrices."""
+        ...
+
+    def share(self, work: Callable[..., Found], first: Tensor, second: Tensor, *more: Tensor) -> Found:
+        """``work(first, second, *more)``, whose results are per pair; done by several processes where there are."""
         ...
 
 
@@ -64,14 +77,29 @@ def anchor_gain(search: SearchMatrices, anchor: float, first: Tensor, second: Te
     return anchor * n / (2 * search.scale[first] * search.scale[second])
 
 
+def loss(moves: Moves, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
+    """``(P,)`` by how much the objective at ``(P, n)`` permutations falls short of what no pair of layers can exceed.
+
+    But for the scale this is the distortion: ``Σ A ∘ Bp <= ‖A‖ ‖B‖``, which only relabelled copies attain.
+    """
+    search = moves.search
+    ceiling = search.norms[first] * search.norms[second]
+    if search.diagonals is not None:
+        sizes = search.diagonals.double().norm(dim=1)
+        ceiling = ceiling + sizes[first] * sizes[second]
+    if moves.anchor > 0:
+        ceiling = ceiling + permutations.shape[1] * anchor_gain(search, moves.anchor, first, second)
+    return (ceiling - moves.values(first, second, permutations[:, None])[:, 0]).clamp(min=0)
+
+
 class BatchedMoves:
     """Moves in batches of pairs, in torch, on any device."""
 
     name = "batched torch"
 
     def __init__(self, search: SearchMatrices, anchor: float = 0.0) -> None:
-        self._search = search
-        self._anchor = anchor
+        self.search = search
+        self.anchor = anchor
 
     def values(self, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
         found = []
@@ -97,32 +125,40 @@ class BatchedMoves:
         return torch.cat(found), torch.cat(converged)
 
     def anneal(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, seed: int
+        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         found, converged = [], []
+        warmth = (hot * loss(self, first, second, permutations) / permutations.shape[1]).float()
         for chunk, a, b, linear in self._chunks(first, second, 1):
             generator = torch.Generator().manual_seed(seed)
-            shaken = anneal(a, b, permutations[chunk], linear, sweeps * ROUNDS_PER_SWEEP, generator, hot=hot)
+            rounds = sweeps * ROUNDS_PER_SWEEP
+            shaken = anneal(a, b, permutations[chunk], linear, rounds, generator, warmth[chunk], cooling)
             permutation, done = descend(a, b, shaken, linear)
             found.append(permutation)
             converged.append(done)
         return torch.cat(found), torch.cat(converged)
 
+    def on(self, search: SearchMatrices) -> BatchedMoves:
+        return BatchedMoves(search, self.anchor)
+
+    def share(self, work: Callable[..., Found], first: Tensor, second: Tensor, *more: Tensor) -> Found:
+        return work(first, second, *more)
+
     def _chunks(
         self, first: Tensor, second: Tensor, starts: int
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
-        matrices = self._search.matrices
+        matrices = self.search.matrices
         size = chunk_size(matrices, starts)
         for chunk in torch.arange(len(first), device=first.device).split(size):
             i, j = first[chunk], second[chunk]
             yield chunk, matrices[i], matrices[j], self._linear(i, j)
 
     def _linear(self, i: Tensor, j: Tensor) -> Tensor | None:
-        diagonals = self._search.diagonals
+        diagonals = self.search.diagonals
         linear = None if diagonals is None else diagonals[i][:, :, None] * diagonals[j][:, None, :]
-        if self._anchor > 0:
-            n = self._search.matrices.shape[-1]
-            gain = anchor_gain(self._search, self._anchor, i, j).float()
+        if self.anchor > 0:
+            n = self.search.matrices.shape[-1]
+            gain = anchor_gain(self.search, self.anchor, i, j).float()
             pull = gain[:, None, None] * torch.eye(n, device=gain.device)
             linear = pull if linear is None else linear + pull
         return linear
@@ -138,12 +174,12 @@ class CompiledMoves:
 
         compiled.prepare()
         self.threads = torch.get_num_threads()
-        self._search = search
+        self.search = search
         self._matrices = search.matrices.numpy()
         count, n = self._matrices.shape[:2]
         none = np.zeros((count, n), dtype=np.float32)
         self._diagonals = none if search.diagonals is None else search.diagonals.numpy()
-        self._anchor = anchor
+        self.anchor = anchor
 
     def values(self, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
         from lightning_gw.gw import compiled
@@ -161,36 +197,38 @@ class CompiledMoves:
         def one(pair: int) -> list[bool]:
             a, b, a_diagonal, b_diagonal, anchor = arguments[pair]
             work = np.empty((3, *a.shape), dtype=np.float32)
-            finished = []
-            for p in found[pair]:
-                moved, moved_diagonal = compiled.permuted(b, p), b_diagonal[p]
-                state = (a, moved, a_diagonal, moved_diagonal, anchor, p)
-                finished.append(compiled.descend(*state, rounds, work))
-            return finished
+            return [compiled.descend(a, b, a_diagonal, b_diagonal, anchor, p, rounds, work) for p in found[pair]]
 
         arguments, found = self._arguments(first, second), starts.numpy().copy()
         converged = self._each(one, len(first))
         return torch.from_numpy(found), torch.tensor(converged, dtype=torch.bool).reshape(starts.shape[:2])
 
     def anneal(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, seed: int
+        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         from lightning_gw.gw import compiled
 
         def one(pair: int) -> bool:
             a, b, a_diagonal, b_diagonal, anchor = arguments[pair]
-            p, work = found[pair], np.empty((3, *a.shape), dtype=np.float32)
-            moved, moved_diagonal = compiled.permuted(b, p), b_diagonal[p]
-            state = (a, moved, a_diagonal, moved_diagonal, anchor, p)
-            compiled.anneal(*state, sweeps, hot, hot / 10, ANNEAL_REACH, seed, work)
-            return bool(compiled.descend(*state, 1000, work))
+            p, work, warm = found[pair], np.empty((3, *a.shape), dtype=np.float32), warmth[pair]
+            compiled.anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, warm, cooling, seed, work)
+            return bool(compiled.descend(a, b, a_diagonal, b_diagonal, anchor, p, 1000, work))
 
         arguments, found = self._arguments(first, second), permutations.numpy().copy()
+        warmth = (hot * loss(self, first, second, permutations) / permutations.shape[1]).tolist()
         converged = self._each(one, len(first))
         return torch.from_numpy(found), torch.tensor(converged, dtype=torch.bool)
 
+    def on(self, search: SearchMatrices) -> CompiledMoves:
+        moves = CompiledMoves(search, self.anchor)
+        moves.threads = self.threads
+        return moves
+
+    def share(self, work: Callable[..., Found], first: Tensor, second: Tensor, *more: Tensor) -> Found:
+        return work(first, second, *more)
+
     def _arguments(self, first: Tensor, second: Tensor) -> list[tuple]:
-        anchors = anchor_gain(self._search, self._anchor, first, second).numpy().astype(np.float32)
+        anchors = anchor_gain(self.search, self.anchor, first, second).numpy().astype(np.float32)
         return [
             (self._matrices[i], self._matrices[j], self._diagonals[i], self._diagonals[j], anchor)
             for i, j, anchor in zip(first.tolist(), second.tolist(), anchors, strict=True)

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from lightning_gw.gw.bounds import Spectrum, round_down, spectral_bound
 from lightning_gw.gw.moves import CompiledMoves, choose_moves, chunk_size
+from lightning_gw.gw.plan import PLANS
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search import SearchMatrices, permute_both
 from lightning_gw.gw.shared import Ranks, SharedMoves
-from lightning_gw.gw.solve import PLANS, PairSolver
+from lightning_gw.gw.solve import PairSolver
 from lightning_gw.gw.starts import sorted_rows_assignments
 from lightning_gw.gw.tight import tight_bounds
 from lightning_gw.spaces import Spaces
@@ -110,7 +111,7 @@ def solve_pairs(
 
     warm, known = _warm_permutations(warm_start, pairs)
     plan = PLANS[effort]
-    total, done = len(first) * (1 + len(plan.anneals)), 0
+    total, done = len(first) * (1 + len(plan.annealings)), 0
     total += len(first) if bounds == "tight" else 0
 
     def report(finished: int) -> None:
@@ -125,7 +126,7 @@ def solve_pairs(
         permutations[known], converged[known], settled = solver.polish(warm[known], sorted_rows[known])
         known[known.clone()] = settled
     cold = ~known
-    report(int(known.sum()) * (1 + len(plan.anneals)))  # the work that a warm start spares
+    report(int(known.sum()) * (1 + len(plan.annealings)))  # the work that a warm start spares
     if bool(cold.any()):
         more = [permutations[cold]] if warm_start is not None else []
         more += _random_starts(n, int(cold.sum()), seed, matrices.device)

@@ -14,6 +14,7 @@ annealing, symmetric Gumbel noise is added to the gains before the pairs are cho
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -39,6 +40,18 @@ class SearchMatrices:
     matrices: Tensor
     diagonals: Tensor | None
     scale: Tensor
+
+    @cached_property
+    def norms(self) -> Tensor:
+        """``(L,)`` float64 Frobenius norms of the matrices."""
+        return torch.stack([matrix.double().norm() for matrix in self.matrices])
+
+    def whole(self) -> Tensor:
+        """``(L, n, n)`` float64 matrices with their diagonals."""
+        matrices = self.matrices.double()
+        if self.diagonals is not None:
+            matrices.diagonal(dim1=1, dim2=2).copy_(self.diagonals)
+        return matrices
 
     @staticmethod
     def of(spaces: Tensor) -> SearchMatrices:
@@ -216,8 +229,8 @@ def anneal(
     linear: Tensor | None,
     rounds: int,
     generator: torch.Generator,
-    hot: float = 0.1,
-    cold: float = 0.005,
+    hot: Tensor,
+    cooling: float,
 ) -> Tensor:
     """Move every pair through `rounds` rounds of cooling noise; descend from what comes out.
 
@@ -227,20 +240,16 @@ def anneal(
         first: As in `descend`; likewise `second`, `permutation`, `linear`.
         rounds: Number of rounds.
         generator: CPU generator the noise is drawn from.
-        hot: First temperature, in units of the mean absolute gain of each pair.
-        cold: Last temperature.
+        hot: ``(P,)`` first temperatures.
+        cooling: Last temperature over the first.
 
     Returns:
         ``(P, n)`` permutations, no local optima yet.
     """
     search = SwapSearch(first, second, permutation, linear)
     n = search.n
-    finite = search.gains()
-    finite.diagonal(dim1=1, dim2=2).zero_()
-    unit = finite.abs().sum(dim=(1, 2)) / (n * (n - 1))
     for done in range(rounds):
-        share = done / max(1, rounds - 1)
-        temperature = unit * (hot * (cold / hot) ** share)
+        temperature = hot * cooling ** (done / max(1, rounds - 1))
         uniform = torch.rand(n, n, generator=generator).clamp_(1e-9, 1 - 1e-7)
         gumbel = -torch.log(-torch.log(uniform))
         gumbel = (gumbel.triu(1) + gumbel.triu(1).T).to(first.device)

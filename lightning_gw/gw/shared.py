@@ -18,15 +18,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lightning_gw.gw.moves import Moves
+from lightning_gw.gw.moves import Found, Moves
 from lightning_gw.gw.result import GWMatrix
+from lightning_gw.gw.search import SearchMatrices
 from lightning_gw.spaces import Spaces
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 T = TypeVar("T")
-Found = TypeVar("Found", Tensor, tuple[Tensor, Tensor])
 
 #: Matrices of unit root mean square that differ by less between ranks come from the same representations, computed in
 #: float32 by another machine; those of other inputs differ by about 1.
@@ -215,6 +215,8 @@ class SharedMoves:
 
     def __init__(self, inner: Moves, ranks: Ranks) -> None:
         self.name = inner.name
+        self.search = inner.search
+        self.anchor = inner.anchor
         self._inner = inner
         self._ranks = ranks
 
@@ -225,12 +227,18 @@ class SharedMoves:
         return self._ranks.pairs(lambda i, j, p: self._inner.descend(i, j, p, rounds), first, second, starts)
 
     def anneal(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, seed: int
+        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         def work(i: Tensor, j: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-            return self._inner.anneal(i, j, p, sweeps, hot, seed)
+            return self._inner.anneal(i, j, p, sweeps, hot, cooling, seed)
 
         return self._ranks.pairs(work, first, second, permutations)
+
+    def on(self, search: SearchMatrices) -> SharedMoves:
+        return SharedMoves(self._inner.on(search), self._ranks)
+
+    def share(self, work: Callable[..., Found], first: Tensor, second: Tensor, *more: Tensor) -> Found:
+        return self._ranks.pairs(work, first, second, *more)
 
 
 def same_call(

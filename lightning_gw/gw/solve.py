@@ -5,57 +5,31 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_gw.gw.moves import Moves
+from lightning_gw.gw.coarse import COARSE_FROM, LANDMARKS, extend, subset
+from lightning_gw.gw.moves import Moves, loss
+from lightning_gw.gw.plan import PLANS, TO_THE_END, Annealing, Plan
 from lightning_gw.gw.search import SearchMatrices
-from lightning_gw.gw.starts import compose, eccentricities, identity_start, invert, sorted_start
-
-Effort = Literal["fast", "default", "high"]
+from lightning_gw.gw.starts import (
+    compose,
+    eccentricities,
+    identity_start,
+    invert,
+    sorted_rows_assignments,
+    sorted_start,
+)
 
 #: Up to here all permutations are tried and the result is exact.
 ENUMERATE_UP_TO = 7
-#: More rounds than any descent needs.
-TO_THE_END = 1000
-#: Annealings in a row that may fail to improve a pair before it counts as settled.
-PATIENCE = 2
-#: Relative gain in the objective that counts as an improvement.
+#: Relative gain in the objective that counts as one.
 IMPROVEMENT = 1e-5
 #: A warm start is trusted if descending from it lowers the distortion by at most this share.
 SETTLED = 0.02
-#: Fewest sweeps of an annealing.
-MINIMUM_SWEEPS = 4
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much work an effort spends on each pair.
-
-    Attributes:
-        scout_rounds: Rounds of descent from each start before the best are kept.
-        kept: Starts followed to their local optimum, times n: the larger the spaces, the fewer.
-        through: Third layers whose composed permutations are tried after each stage.
-        anneals: Starting temperatures of the annealings, in units of the mean absolute gain, one after the other, each
-            from the best so far.
-        sweeps: Sweeps of each annealing, times n.
-    """
-
-    scout_rounds: int
-    kept: int
-    through: int
-    anneals: tuple[float, ...]
-    sweeps: int
-
-
-PLANS: dict[str, Plan] = {
-    "fast": Plan(scout_rounds=1, kept=512, through=3, anneals=(), sweeps=0),
-    "default": Plan(scout_rounds=2, kept=384, through=8, anneals=(0.05, 0.1, 0.05, 0.05, 0.05, 0.05), sweeps=1280),
-    "high": Plan(scout_rounds=TO_THE_END, kept=10**9, through=64, anneals=(0.05, 0.1, 0.2, 0.1) * 5, sweeps=5120),
-}
 
 
 @dataclass
@@ -83,7 +57,7 @@ class PairSolver:
     @property
     def stages(self) -> int:
         """How many times `report` is called for every pair in `solve`."""
-        return 1 + len(self.plan.anneals)
+        return 1 + len(self.plan.annealings)
 
     def solve(self, sorted_rows: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
         """Search from cold.
@@ -102,28 +76,51 @@ class PairSolver:
         best, converged = self._from_starts(starts)
         best, converged = self._composed(best, converged)
         self.report(len(best))
-        patience = torch.full((len(best),), PATIENCE, device=best.device)
-        for turn, hot in enumerate(self.plan.anneals):
-            open_pairs = (patience > 0).nonzero()[:, 0]
+        patience = torch.full((len(best),), self.plan.patience, device=best.device)
+        for turn, step in enumerate(self.plan.annealings):
+            moved = (best != torch.arange(n, device=best.device)).double().mean(dim=1)
+            open_pairs = ((patience > 0) & (moved >= step.moved)).nonzero()[:, 0]
             if len(open_pairs):
-                before = self._values(best)
-                shaken, done = self.moves.anneal(
-                    self.first[open_pairs],
-                    self.second[open_pairs],
-                    best[open_pairs],
-                    max(MINIMUM_SWEEPS, self.plan.sweeps // n),
-                    hot,
-                    self.seed * len(self.plan.anneals) + turn + 1,
-                )
+                before = self._loss(best)[open_pairs]
+                found, done = self._only(open_pairs)._shaken(best[open_pairs], step, turn)
                 other, other_done = best.clone(), converged.clone()
-                other[open_pairs], other_done[open_pairs] = shaken, done
+                other[open_pairs], other_done[open_pairs] = found, done
                 best, converged = self._better(best, converged, other, other_done)
                 best, converged = self._composed(best, converged)
                 # A pair that annealing does not move is settled; one that it moves may have further to go.
-                improved = self._values(best) > before * (1 + IMPROVEMENT)
-                patience = torch.where(improved, PATIENCE, patience - 1)
+                improved = self._loss(best)[open_pairs] < before * (1 - self.plan.improvement)
+                patience[open_pairs] = torch.where(improved, self.plan.patience, patience[open_pairs] - 1)
             self.report(len(best))
         return best, converged
+
+    def _only(self, index: Tensor) -> PairSolver:
+        """For some of the pairs."""
+        return replace(self, first=self.first[index], second=self.second[index])
+
+    def _shaken(self, best: Tensor, step: Annealing, turn: int) -> tuple[Tensor, Tensor]:
+        """What an annealing leads to; at cluster temperatures and with many inputs, a coarse solution instead."""
+        n = best.shape[1]
+        if step.hot > 1 and n >= COARSE_FROM:
+            return self._coarse()
+        seed = self.seed * len(self.plan.annealings) + turn + 1
+        return self.moves.anneal(self.first, self.second, best, step.sweeps_for(n), step.hot, step.cooling, seed)
+
+    def _coarse(self) -> tuple[Tensor, Tensor]:
+        """Descend from a solution on a few inputs, extended to all.
+
+        Which clusters of inputs correspond shows on a sample of them, at a small part of the work.
+        """
+        n = self.search.matrices.shape[-1]
+        chosen = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed))[:LANDMARKS].sort().values
+        chosen = chosen.to(self.search.matrices.device)
+        search = subset(self.search, chosen)
+        moves = self.moves.on(search)
+        coarse = PairSolver(search, moves, self.first, self.second, self.plan, self.seed, lambda _: None)
+        sorted_rows, _ = moves.share(partial(sorted_rows_assignments, search.whole()), self.first, self.second)
+        landmarks, _ = coarse.solve(sorted_rows)
+        start = moves.share(partial(extend, self.search, chosen), self.first, self.second, landmarks)
+        found, done = self.moves.descend(self.first, self.second, start[:, None], TO_THE_END)
+        return found[:, 0], done[:, 0]
 
     def polish(self, warm: Tensor, sorted_rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Descend from the better of ``(P, n)`` earlier permutations and the identity.
@@ -165,18 +162,44 @@ class PairSolver:
         )
 
     def _from_starts(self, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """A few rounds from every start, then the best ones all the way down."""
-        scouted, _ = self.moves.descend(self.first, self.second, starts, self.plan.scout_rounds)
-        values = self.moves.values(self.first, self.second, scouted)
-        kept = min(max(1, self.plan.kept // starts.shape[2]), starts.shape[1])
-        order = values.argsort(dim=1, descending=True, stable=True)[:, :kept]
-        scouted = scouted.gather(1, order[:, :, None].expand(-1, -1, starts.shape[2]))
-        found, converged = self.moves.descend(self.first, self.second, scouted, TO_THE_END)
-        choice = self.moves.values(self.first, self.second, found).argmax(dim=1)
-        return _pick(found, choice), converged.gather(1, choice[:, None])[:, 0]
+        """A few rounds from the promising starts, then the best ones all the way down."""
+        count, n = starts.shape[1:]
+        raw = self._losses(starts)
+        promising = raw <= raw.amin(dim=1, keepdim=True) * self.plan.promising
+        scouted = starts.clone()
+        for start in range(count):
+            chosen = promising[:, start].nonzero()[:, 0]
+            if len(chosen):
+                found, _ = self.moves.descend(
+                    self.first[chosen], self.second[chosen], starts[chosen, start, None], self.plan.scout_rounds
+                )
+                scouted[chosen, start] = found[:, 0]
+        values = torch.where(promising, self.moves.values(self.first, self.second, scouted), -torch.inf)
+        order = values.argsort(dim=1, descending=True, stable=True)[:, : self.plan.kept_for(n)]
+        best = scouted[:, 0]
+        top = torch.full((len(starts),), -torch.inf, dtype=torch.float64, device=starts.device)
+        converged = torch.zeros(len(starts), dtype=torch.bool, device=starts.device)
+        rows = torch.arange(len(starts), device=starts.device)
+        for rank in range(order.shape[1]):
+            chosen = (values[rows, order[:, rank]] > -torch.inf).nonzero()[:, 0]
+            if len(chosen) == 0:
+                continue
+            i, j = self.first[chosen], self.second[chosen]
+            found, done = self.moves.descend(i, j, scouted[chosen, order[chosen, rank], None], TO_THE_END)
+            reached = self.moves.values(i, j, found)[:, 0]
+            better = reached > top[chosen]
+            best[chosen[better]], converged[chosen[better]] = found[better, 0], done[better, 0]
+            top[chosen[better]] = reached[better]
+        return best, converged
+
+    def _losses(self, starts: Tensor) -> Tensor:
+        return torch.stack([self._loss(start) for start in starts.unbind(dim=1)], dim=1)
 
     def _values(self, permutations: Tensor) -> Tensor:
         return self.moves.values(self.first, self.second, permutations[:, None])[:, 0]
+
+    def _loss(self, permutations: Tensor) -> Tensor:
+        return loss(self.moves, self.first, self.second, permutations)
 
     def _better(self, best: Tensor, converged: Tensor, other: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
         """Per pair the better of two permutations; of equals the first."""

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from lightning_gw.gw.moves import BatchedMoves
 from lightning_gw.gw.pairs import Pairs, solve_pairs
+from lightning_gw.gw.plan import PLANS
 from lightning_gw.gw.shared import Ranks
-from lightning_gw.gw.solve import PLANS
 
 SIZES = (4, 5, 6, 7, 8)
 EXPONENTS = (1.0, 2.0, 0.5)
