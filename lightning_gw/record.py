@@ -101,6 +101,7 @@ class Record:
             "geometry": self.gw.geometry,
             "unit_scale": bool(self.gw.unit_scale),
             "anchor": number(self.gw.anchor),
+            "warm_looks": int(self.gw.warm_looks),
             "groups": _groups_to_json(self.groups),
             "groups_paired": _groups_to_json(self.groups_paired),
             "identities": integers(self.identities),
@@ -172,6 +173,7 @@ class Record:
             solver=str(line.get("gw_solver", "")),
             # What follows was not kept at first: None is what the geometry's name says, or that it is not known.
             anchor=parse_number(line.get("anchor", 0.0)),
+            warm_looks=int(line.get("warm_looks", 0)),
             unit_scale=None if line.get("unit_scale") is None else bool(line["unit_scale"]),
             restricted=None if restricted is None else np.asarray(restricted, dtype=np.bool_),
         )

@@ -86,6 +86,7 @@ def assemble(
         other_variation=_variation(names, columns) if convertible and columns is not None else None,
         restricted=spread(restricted, False),
         unit_scale=rows.geometry.unit_scale,
+        warm_looks=0 if isinstance(found, Plans) else found[1].warm_looks,
     )
 
 

@@ -274,7 +274,7 @@ def descend(a, b, a_diagonal, b_diagonal, anchor, p, rounds, work):  # type: ign
 
 @njit(**_OPTIONS)
 def anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, hot, cooling, seed, work):  # type: ignore[no-untyped-def]
-    """Simulated annealing by sweeps over all pairs in order (Connolly 1990), cooling from `hot` to that times `cooling`.
+    """Simulated annealing by sweeps over all pairs in order (Connolly 1990), from `hot` down to `cooling` times that.
 
     Swaps whose gain, when all were last taken, lay more than a few temperatures below zero are passed over: hardly any
     of them would be made.

@@ -55,13 +55,13 @@ def gw_matrix(
         others: The other set, alike; its ``n`` may be another.
         geometry: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, … or a `Geometry` of your own; or
             ``"precomputed"``, where every value is a symmetric ``(n, n)`` matrix that is used as it is.
-        effort: ``"fast"`` (descent from five starts), ``"default"`` (and up to six annealings per pair, fewer where
-            they change nothing) or ``"high"`` (up to twenty longer ones). Up to 7 inputs every effort is exact. On the
-            CPU the search is compiled if Numba is installed (``pip install 'lightning-gw[fast]'``), several times
-            faster; the result names its solver.
+        effort: ``"fast"`` (descents, and up to three short annealings per pair), ``"default"`` (up to five longer ones,
+            one of which asks which clusters of inputs correspond; fewer where they change nothing) or ``"high"``
+            (up to twenty, from every start). Up to 7 inputs every effort is exact. On the CPU the search is compiled
+            if Numba is installed (``pip install 'lightning-gw[fast]'``); the result names its solver.
         warm_start: Result for the same layers and inputs at an earlier time. Where its couplings are still all but
-            optimal, descending from them is all that is done, which is many times cheaper; other pairs, and those it
-            does not hold, are searched from cold, from its couplings too.
+            optimal, descending from them is all that is done; other pairs are searched more briefly than from cold,
+            from its couplings too. After seven warm starts in a row everything is searched in full once.
         bounds: ``"fast"`` (third lower bound and spectral), ``"tight"`` (also a convex quadratic relaxation, see
             `tight_bounds`; minutes where the search takes seconds), or None for no bounds (they are 0 then).
         seed: Seed of everything random inside; the global generators are never touched.

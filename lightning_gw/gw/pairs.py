@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_gw.gw.bounds import Spectrum, round_down, spectral_bound
 from lightning_gw.gw.moves import CompiledMoves, choose_moves, chunk_size
-from lightning_gw.gw.plan import PLANS
+from lightning_gw.gw.plan import PLANS, WARM_PLANS, Plan
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search import SearchMatrices, permute_both
 from lightning_gw.gw.shared import Ranks, SharedMoves
@@ -26,6 +26,8 @@ Progress = Callable[[int, int], None]
 #: Beyond it they no longer lead anywhere that the others do not.
 SMALL = 16
 RANDOM_STARTS = 32
+#: Warm starts in a row after which everything is searched in full once, from the last matching too.
+FULL_SEARCH_EVERY = 8
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Solution:
         identity: ``(P,)`` float64.
         lower: ``(P,)`` float64 certified lower bounds on `distortion`.
         solver: What the search ran on.
+        warm_looks: Matrices in a row, this one included, that only refined the one before.
     """
 
     permutations: Tensor
@@ -79,6 +82,7 @@ class Solution:
     identity: Tensor
     lower: Tensor
     solver: str
+    warm_looks: int
 
 
 def solve_pairs(
@@ -107,11 +111,11 @@ def solve_pairs(
         moves = SharedMoves(moves, ranks)
     if len(first) == 0:
         nothing = torch.zeros(0, dtype=torch.float64, device=matrices.device)
-        return Solution(permutations, converged, nothing, nothing, nothing, moves.name)
+        return Solution(permutations, converged, nothing, nothing, nothing, moves.name, 0)
 
     warm, known = _warm_permutations(warm_start, pairs)
-    plan = PLANS[effort]
-    total, done = len(first) * (1 + len(plan.annealings)), 0
+    full = PLANS[effort]
+    total, done = len(first) * (1 + len(full.annealings)), 0
     total += len(first) if bounds == "tight" else 0
 
     def report(finished: int) -> None:
@@ -121,17 +125,30 @@ def solve_pairs(
             progress(min(done, total), total)
 
     sorted_rows, lower = ranks.pairs(partial(sorted_rows_assignments, matrices), first, second)
-    if bool(known.any()):
-        solver = PairSolver(search, moves, first[known], second[known], plan, seed, report)
-        permutations[known], converged[known], settled = solver.polish(warm[known], sorted_rows[known])
-        known[known.clone()] = settled
-    cold = ~known
-    report(int(known.sum()) * (1 + len(plan.annealings)))  # the work that a warm start spares
-    if bool(cold.any()):
-        more = [permutations[cold]] if warm_start is not None else []
-        more += _random_starts(n, int(cold.sum()), seed, matrices.device)
-        solver = PairSolver(search, moves, first[cold], second[cold], plan, seed, report)
-        permutations[cold], converged[cold] = solver.solve(sorted_rows[cold], *more)
+
+    def search_some(chosen: Tensor, plan: Plan) -> None:
+        """Search some of the pairs, from what is known of them too."""
+        if not bool(chosen.any()):
+            return
+        more = [permutations[chosen]] if warm_start is not None else []
+        more += _random_starts(n, int(chosen.sum()), seed, matrices.device)
+        solver = PairSolver(search, moves, first[chosen], second[chosen], plan, seed, report)
+        permutations[chosen], converged[chosen] = solver.solve(sorted_rows[chosen], *more)
+        report(int(chosen.sum()) * (len(full.annealings) - len(plan.annealings)))
+
+    looks = 0 if warm_start is None else warm_start.warm_looks + 1
+    if warm_start is not None and looks < FULL_SEARCH_EVERY and bool(known.any()):
+        solver = PairSolver(search, moves, first[known], second[known], full, seed, report)
+        permutations[known], converged[known], stands = solver.polish(warm[known], sorted_rows[known])
+        settled = known.clone()
+        settled[known] = stands
+        report(int(settled.sum()) * (1 + len(full.annealings)))  # the work that a warm start spares
+        search_some(known & ~settled, WARM_PLANS[effort])
+        search_some(~known, full)
+    else:
+        looks = 0
+        permutations = warm
+        search_some(torch.ones_like(known), full)
 
     distortion, identity = ranks.pairs(partial(evaluate, matrices), first, second, permutations)
     distortion = distortion + anchor * (permutations != in_place).double().mean(dim=1)
@@ -150,7 +167,7 @@ def solve_pairs(
             lower = torch.minimum(torch.maximum(lower, tight), distortion)
     else:
         lower = torch.zeros_like(distortion)
-    return Solution(permutations, converged, distortion, identity, lower, moves.name)
+    return Solution(permutations, converged, distortion, identity, lower, moves.name, looks)
 
 
 def _random_starts(n: int, count: int, seed: int, device: torch.device) -> list[Tensor]:

@@ -11,8 +11,9 @@ Effort = Literal["fast", "default", "high"]
 TO_THE_END = 1000
 #: Number of inputs for which sweeps are stated.
 USUAL_INPUTS = 128
-#: Fewest sweeps of an annealing.
+#: Fewest sweeps of an annealing, and the most, over those at `USUAL_INPUTS`.
 MINIMUM_SWEEPS = 4
+MOST_SWEEPS = 4
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Annealing:
     def sweeps_for(self, n: int) -> int:
         """Sweeps for n inputs: fewer where each costs more and there is less to gain from it."""
         share = USUAL_INPUTS / n
-        return max(MINIMUM_SWEEPS, round(self.sweeps * (share if n <= USUAL_INPUTS else share**1.5)))
+        return max(MINIMUM_SWEEPS, round(self.sweeps * (min(share, MOST_SWEEPS) if n <= USUAL_INPUTS else share**1.5)))
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Plan:
     """The work of one effort.
 
     Attributes:
-        promising: A start takes part if its loss is at most so many times that of the best start.
+        promising: A start takes part if its loss is at most so many times that of the best start; on few inputs all do.
         scout_rounds: Rounds of descent from each start before the best are kept.
         kept: Starts followed to their local optimum at 128 inputs; fewer for more inputs, one at least.
         through: Third layers whose composed permutations are tried after each stage.
@@ -61,6 +62,10 @@ class Plan:
     annealings: tuple[Annealing, ...]
     patience: int
     improvement: float
+
+    def promising_for(self, n: int) -> float:
+        """`promising` for n inputs."""
+        return self.promising if n >= USUAL_INPUTS // 2 else float("inf")
 
     def kept_for(self, n: int) -> int:
         """Starts followed to their local optimum for n inputs."""
@@ -107,4 +112,19 @@ PLANS: dict[str, Plan] = {
         patience=8,
         improvement=1e-5,
     ),
+}
+
+#: Work on pairs that have a matching from an earlier time which no longer stands.
+WARM_PLANS: dict[str, Plan] = {
+    "fast": PLANS["fast"],
+    "default": Plan(
+        promising=1.5,
+        scout_rounds=1,
+        kept=3,
+        through=8,
+        annealings=(Annealing(0.7, 0.1, 16), Annealing(0.4, 0.1, 20), Annealing(0.7, 0.1, 40, moved=0.3)),
+        patience=2,
+        improvement=0.003,
+    ),
+    "high": PLANS["default"],
 }

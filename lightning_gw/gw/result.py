@@ -54,6 +54,7 @@ class GWMatrix:
             written before this was kept.
         unit_scale: Whether the spaces have root mean square 1, so that there is a `similarity`; by default what is true
             of the geometry of that name.
+        warm_looks: How many matrices in a row, this one included, only refined the one before; 0 after a full search.
 
     When is a best coupling a permutation? Along ``Δ = T' − T``, a difference of two couplings, rows and columns of
     which add up to 0, the objective ``const − 2 tr(A T B Tᵀ)`` has the second-order term ``−2 tr(A Δ B Δᵀ) =
@@ -83,6 +84,7 @@ class GWMatrix:
     other_variation: FloatArray | None = None
     restricted: NDArray[np.bool_] | None = None
     unit_scale: bool | None = None
+    warm_looks: int = 0
 
     def __post_init__(self) -> None:
         if self.unit_scale is None:

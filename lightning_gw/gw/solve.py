@@ -165,7 +165,7 @@ class PairSolver:
         """A few rounds from the promising starts, then the best ones all the way down."""
         count, n = starts.shape[1:]
         raw = self._losses(starts)
-        promising = raw <= raw.amin(dim=1, keepdim=True) * self.plan.promising
+        promising = raw / self.plan.promising_for(n) <= raw.amin(dim=1, keepdim=True)
         scouted = starts.clone()
         for start in range(count):
             chosen = promising[:, start].nonzero()[:, 0]

@@ -71,7 +71,7 @@ def sorted_rows_assignments(matrices: Tensor, first: Tensor, second: Tensor) -> 
 
 def main_axis(rows: Tensor) -> Tensor:
     """``(n − 1,)`` unit vector along which centred sorted rows ``(L, n, n − 1)`` differ most, by power iteration."""
-    points = rows.reshape(-1, rows.shape[-1])
+    points = rows.flatten(0, 1)
     axis = torch.ones(rows.shape[-1], dtype=rows.dtype, device=rows.device)
     for _ in range(10):
         axis = torch.nn.functional.normalize(points.T @ (points @ axis), dim=0)
