@@ -118,6 +118,7 @@ class GWSimilarity(Callback):
         self._last_step: int | None = None  # of the last look
         self._before = 0  # steps up to here were dealt with
         self._watching = False  # between the start and the end of training
+        self._met = False  # the other callbacks of the Trainer, at `setup`
         self._loaded: Mapping[str, Any] | None = None
         self._warned: set[str] = set()
 
@@ -129,13 +130,17 @@ class GWSimilarity(Callback):
     @property
     def state_key(self) -> str:
         """Sets apart the states of several instances in a checkpoint."""
+        if not self._met:
+            # A Trainer refuses equal keys the moment it is made, in words that name no remedy. No state is saved or
+            # loaded before `setup`, so until our own check there the key is one that no other instance has.
+            return self._generate_state_key(name=self.name, instance=id(self))
         return self._generate_state_key(name=self.name)
 
     # ---- when to look -------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit":
-            self._check_company(trainer)
+        self._check_company(trainer)
+        self._met = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._begin(trainer, pl_module)
@@ -310,10 +315,11 @@ class GWSimilarity(Callback):
 
     def _check_company(self, trainer: Trainer) -> None:
         callbacks: Sequence[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        if sum(isinstance(other, GWSimilarity) and other.state_key == self.state_key for other in callbacks) > 1:
+        if sum(isinstance(other, GWSimilarity) and other.name == self.name for other in callbacks) > 1:
+            have = "have no name" if self.name is None else f"have the same name, {self.name!r},"
             raise ValueError(
-                f"Two GWSimilarity callbacks have the same name, {self.name!r}, and would write to the same folder and "
-                "checkpoint entry. Tell them apart: GWSimilarity(name='words'), GWSimilarity(name='images')."
+                f"Two GWSimilarity callbacks {have} and would write to the same folder and checkpoint entry. Tell them "
+                "apart: GWSimilarity(name='words'), GWSimilarity(name='images')."
             )
 
     def _announce_blind_schedule(self, trainer: Trainer) -> None:

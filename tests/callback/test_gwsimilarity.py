@@ -333,17 +333,25 @@ def test_two_named_instances_share_a_trainer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
-def test_two_instances_of_one_name_are_refused(tmp_path: Path, package: str) -> None:
+@pytest.mark.parametrize(("name", "said"), [(None, "have no name"), ("words", "have the same name, 'words',")])
+def test_two_instances_of_one_name_are_told_to_use_another(
+    tmp_path: Path, package: str, name: str | None, said: str
+) -> None:
     pl = pytest.importorskip(package)
-    with pytest.raises((ValueError, RuntimeError), match=r"same name|state_key"):
-        trainer(tmp_path, watcher(tmp_path), watcher(tmp_path), pl=pl).fit(module_class(pl)(), loader(), loader(32))
+    fit = trainer(tmp_path, watcher(tmp_path, name=name), watcher(tmp_path, name=name), pl=pl)
+    with pytest.raises(ValueError, match=rf"Two GWSimilarity callbacks {said}.*GWSimilarity\(name='words'\)"):
+        fit.fit(module_class(pl)(), loader(), loader(32))
 
 
-def test_own_check_of_names_says_what_to_do(tmp_path: Path) -> None:
-    fit = trainer(tmp_path, watcher(tmp_path))
-    fit.callbacks.append(watcher(tmp_path))  # Lightning checks only what it is given at the start
-    with pytest.raises(ValueError, match=r"same name, None.*GWSimilarity\(name="):
-        fit.fit(Net(), loader(), loader(32))
+def test_the_state_of_an_unnamed_instance_is_found_again_whatever_instance_wrote_it(tmp_path: Path) -> None:
+    first, fit = resumable(tmp_path, "checkpoint")
+    fit.fit(Net(), loader(), loader(32))
+    second, fit = resumable(tmp_path, "checkpoint")
+    with no_warning_of_ours():
+        fit.validate(Net(), loader(32), ckpt_path=tmp_path / "checkpoints/step=8.ckpt", weights_only=True)
+        fit.fit(Net(), loader(), loader(32), ckpt_path=tmp_path / "checkpoints/step=8.ckpt")
+    assert first.state_key == second.state_key == "GWSimilarity{'name': None}"
+    assert_same_history(first.history, second.history)
 
 
 def test_history_lies_beside_the_checkpoints(tmp_path: Path) -> None:
