@@ -151,6 +151,7 @@ class Analysis:
         if self._previous is not None:
             state["couplings"] = torch.from_numpy(self._previous.couplings.astype(np.int32))
             state["geometry"] = self._previous.geometry
+            state["warm_looks"] = self._previous.warm_looks  # when the next search in full is due
             state["degenerate"] = dict(self._previous.degenerate)
         return state
 
@@ -177,4 +178,5 @@ def _only_couplings(layers: tuple[str, ...], state: Mapping[str, Any]) -> GWMatr
         couplings=state["couplings"].cpu().numpy().astype(np.int64),
         converged=np.zeros(unknown.shape, dtype=bool),
         degenerate=dict(state["degenerate"]),
+        warm_looks=int(state.get("warm_looks", 0)),  # checkpoints made before it was counted lack it
     )
