@@ -91,8 +91,15 @@ def find_groups(
         Groups.
 
     Raises:
-        ValueError: If the array is not square and symmetric, has negative entries, or misses single entries.
+        ValueError: If the array is not square and symmetric, has negative entries, or misses single entries; or if the
+            matrix is one between two sets of layers.
     """
+    if isinstance(matrix, GWMatrix) and matrix.other_layers is not None:
+        raise ValueError(
+            f"This matrix is between two sets of layers, {matrix.layers[0]!r}, … ({len(matrix.layers)}) and "
+            f"{matrix.other_layers[0]!r}, … ({len(matrix.other_layers)}), and groups are of one set in its own depth "
+            "order. Make each set's own matrix for them: find_groups(gw_matrix(representations))."
+        )
     distances = check_distances(matrix.distance if isinstance(matrix, GWMatrix) else matrix)
     count = len(distances)
     usable = np.flatnonzero(~np.isnan(np.where(np.eye(count, dtype=bool), np.nan, distances)).all(axis=1))

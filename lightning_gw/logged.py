@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_gw.gw.result import UNIT_SCALE_GEOMETRIES, GWMatrix
+from lightning_gw.gw.result import GWMatrix
 from lightning_gw.record import Record
 
 STRENGTH_NUMBERS = {"none": 0, "weak": 1, "strong": 2}
@@ -109,7 +109,7 @@ def events_table(looks: Iterable[Record]) -> Table:
 
 def similarities_of(gw: GWMatrix) -> GWMatrix | None:
     """The matrix in a geometry that has similarities, or None where there is no exact way to one."""
-    if gw.geometry in UNIT_SCALE_GEOMETRIES:
+    if gw.unit_scale:
         return gw
     try:
         return gw.to("standardized")

@@ -214,7 +214,8 @@ class GromovWassersteinMatrix(Metric):
         """Draw the matrix: GW similarity above the diagonal, the paired measure below, groups outlined.
 
         Args:
-            val: A result of ``forward`` or ``compute``; ``compute`` is called if it is left out.
+            val: A result of ``forward`` or ``compute``; ``compute`` is called if it is left out. Of one between two
+                sets of layers the GW similarity of every row to every column is drawn.
             ax: Not supported: the picture has a colour bar and a line to read it by, and is a figure of its own.
 
         Returns:
@@ -224,7 +225,7 @@ class GromovWassersteinMatrix(Metric):
             TypeError: If `val` is something else, such as a list of results.
             ValueError: If `ax` is given, or if the geometry has no similarities.
         """
-        from lightning_gw.figures import draw_matrix
+        from lightning_gw.figures import draw_matrix, draw_rectangle
         from lightning_gw.figures.matrix import matrix_title, title_and_reading
 
         matrix = self.compute() if val is None else val
@@ -232,6 +233,9 @@ class GromovWassersteinMatrix(Metric):
             raise TypeError(f"Expected argument `val` to be one GWMatrix, but got {type(matrix).__name__}.")
         if ax is not None:
             raise ValueError("Expected argument `ax` to be None: the matrix is drawn as a figure of its own.")
+        if matrix.other_layers is not None:
+            figure = draw_rectangle(matrix)
+            return figure, figure.axes[0]
         record = _as_record(matrix)
         figure = draw_matrix(record)
         axes = figure.axes[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from lightning_gw.figures.comparison import draw_comparison
 from lightning_gw.figures.matrix import draw_matrix
 from lightning_gw.figures.profile import draw_profile
+from lightning_gw.figures.rectangle import draw_rectangle
 from lightning_gw.figures.timeline import draw_timeline
 
-__all__ = ["draw_comparison", "draw_matrix", "draw_profile", "draw_timeline"]
+__all__ = ["draw_comparison", "draw_matrix", "draw_profile", "draw_rectangle", "draw_timeline"]

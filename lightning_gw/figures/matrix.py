@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
@@ -67,16 +70,21 @@ def draw_matrix(record: Record) -> Figure:
         A figure: GW above the diagonal, the paired measure below, groups outlined in their lasting colours.
 
     Raises:
-        ValueError: If the record's geometry has no unit scale and no exact conversion to one that has.
+        ValueError: If the record's geometry has no unit scale and no exact conversion to one that has, or if its
+            matrix is one between two sets of layers.
     """
+    if record.gw.other_layers is not None:
+        raise ValueError(
+            "This matrix is between two sets of layers, and a look is at one. Draw it with "
+            "lightning_gw.figures.draw_rectangle(gw)."
+        )
     gw, count = viewable(record.gw), len(record.layers)
     figure = new_figure(8.2, 8.0)
     axes = figure.add_subplot()
     values = both_witnesses(gw)
     axes.set_facecolor(NO_EVIDENCE)
     image = axes.imshow(np.ma.masked_invalid(values), cmap=COLORMAP, vmin=0, vmax=1, interpolation="nearest")
-    if count <= VALUES_UP_TO:
-        _write_values(axes, values)
+    write_values(axes, values, diagonal=False)
     _outline_groups(axes, record)
     names, shown = short_names(record.layers), thinned(count, 25)
     axes.set_xticks(shown, [names[i] for i in shown], rotation=55, ha="right", rotation_mode="anchor")
@@ -84,12 +92,17 @@ def draw_matrix(record: Record) -> Figure:
     axes.set_xlabel("layer, in depth order", fontsize=10, color=QUIET)
     axes.set_ylabel("layer, in depth order", fontsize=10, color=QUIET)
     plain(axes)
+    similarity_bar(figure, axes, image)
+    title_and_reading(figure, axes, matrix_title(record), _reading(record, gw))
+    return figure
+
+
+def similarity_bar(figure: Figure, axes: Axes, image: AxesImage) -> None:
+    """The colour bar of a similarity picture."""
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
     bar.set_label("similarity (1 = probe inputs arranged alike)", fontsize=10, color=QUIET)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=9.5, length=0)
-    title_and_reading(figure, axes, matrix_title(record), _reading(record, gw))
-    return figure
 
 
 def matrix_title(record: Record) -> str:
@@ -105,15 +118,21 @@ def _reading(record: Record, gw: GWMatrix) -> str:
         f"How to read: bright squares along the diagonal are layers that arrange the inputs alike. Above the diagonal\n"
         f"GW similarity at the best matching found (the least it can be), below it the paired view, {paired_name(gw)}."
     ]
-    if gw.degenerate:
-        left_out = "; ".join(f"{name} ({reason})" for name, reason in gw.degenerate.items())
-        lines.append(f"Grey, left out: {left_out}.")
-    return "\n".join(lines)
+    return "\n".join([*lines, *left_out(gw.degenerate)])
 
 
-def _write_values(axes: Axes, values: NDArray[np.float64]) -> None:
+def left_out(degenerate: Mapping[str, str]) -> list[str]:
+    """One line that names the grey layers and why they are grey; no line where there are none."""
+    reasons = "; ".join(f"{name} ({reason})" for name, reason in degenerate.items())
+    return [f"Grey, left out: {reasons}."] if reasons else []
+
+
+def write_values(axes: Axes, values: NDArray[np.float64], diagonal: bool = True) -> None:
+    """The values in their cells, where there are few enough to be read."""
+    if max(values.shape) > VALUES_UP_TO:
+        return
     for (row, column), value in np.ndenumerate(values):
-        if row != column and np.isfinite(value):
+        if (diagonal or row != column) and np.isfinite(value):
             colour = INK if value > 0.5 else "white"
             axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color=colour)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_gw.groups import Groups
-from lightning_gw.gw.result import UNIT_SCALE_GEOMETRIES, GWMatrix
+from lightning_gw.gw.result import GWMatrix
 from lightning_gw.record import Record
 
 #: Okabe and Ito's colours, told apart without colour vision, ordered so that neighbours differ in lightness too. Their
@@ -57,7 +57,7 @@ def viewable(gw: GWMatrix) -> GWMatrix:
     Raises:
         ValueError: If its geometry has no unit scale and no exact conversion to one that has.
     """
-    return gw if gw.geometry in UNIT_SCALE_GEOMETRIES else gw.to("standardized")
+    return gw if gw.unit_scale else gw.to("standardized")
 
 
 def short_names(layers: Sequence[str], longest: int = 16) -> tuple[str, ...]:

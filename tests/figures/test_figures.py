@@ -7,12 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from matplotlib import _pylab_helpers
 from matplotlib.colors import to_hex
 from synthetic_runs import DRIFT, EMERGENCE, WEAK, make_large_run, make_run, with_names
 
-from lightning_gw.figures import draw_comparison, draw_matrix, draw_profile, draw_timeline
-from lightning_gw.figures.style import StepAxis, group_colour, short_names
+from lightning_gw.figures import draw_comparison, draw_matrix, draw_profile, draw_rectangle, draw_timeline
+from lightning_gw.figures.style import StepAxis, group_colour, short_names, viewable
+from lightning_gw.geometries import GEOMETRIES, Geometry
+from lightning_gw.gw.matrix import gw_matrix
+from lightning_gw.logged import similarities_of
+from lightning_gw.metric import GromovWassersteinMatrix
 
 
 def gids(axes, prefix):
@@ -79,6 +84,56 @@ def test_a_plain_euclidean_matrix_is_shown_in_the_geometry_whose_values_are_simi
     np.testing.assert_allclose(np.asarray(image.get_array())[upper], record.gw.similarity[upper])
     with pytest.raises(ValueError, match="cannot be read"):
         draw_matrix(replace(record, gw=replace(plain, variation=None)))
+
+
+def representations(prefix, widths, n=12):
+    generator = torch.Generator().manual_seed(0)
+    return {f"{prefix}.{k}": torch.randn(n, width, generator=generator) for k, width in enumerate(widths)}
+
+
+def test_whether_there_are_similarities_is_asked_of_the_matrix_and_not_of_its_geometrys_name():
+    distance = GEOMETRIES["euclidean"].distance
+    x = representations("net", (3, 4, 5))
+    scaled = gw_matrix(x, geometry=Geometry("own", distance, "double", "rms"), effort="fast")
+    assert viewable(scaled) is similarities_of(scaled) is scaled
+    # Its own scale makes this no matrix of similarities, although the name is that of one.
+    unscaled = gw_matrix(x, geometry=Geometry("dcor", distance, "double", "none"), effort="fast")
+    distances = gw_matrix({name: distance(rows) for name, rows in x.items()}, geometry="precomputed", effort="fast")
+    for matrix in (unscaled, distances):
+        assert similarities_of(matrix) is None
+        with pytest.raises(ValueError, match="cannot be read"):
+            viewable(matrix)
+
+
+@pytest.mark.parametrize("others", [12, 9], ids=["same inputs", "other inputs"])
+def test_a_matrix_between_two_sets_is_drawn_with_the_names_of_both(others):
+    columns = representations("net", (6, 3, 4, 5), others)
+    columns["net.2"] = torch.ones(others, 4)
+    gw = gw_matrix(representations("bert", (3, 4)), columns)
+    figure, axes = GromovWassersteinMatrix(["bert.0", "bert.1"]).plot(gw)
+    figure.canvas.draw()
+    shown = axes.get_images()[0].get_array()
+    np.testing.assert_array_equal(np.ma.filled(shown, np.nan), gw.similarity)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1 bert.0", "2 bert.1"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"{k + 1} net.{k}" for k in range(4)]
+    assert axes.get_title(loc="left") == "Two layers against four layers of another set"
+    assert "left out: net.2 of the second set (it is constant" in figure.get_supxlabel()
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {(j, i): f"{gw.similarity[i, j]:.2f}" for i in range(2) for j in (0, 1, 3)}
+
+
+def test_a_matrix_between_two_large_sets_thins_its_names():
+    gw = gw_matrix(representations("a", [2] * 3, 4), representations("b", [2] * 60, 4), effort="fast")
+    axes = draw_rectangle(gw).axes[0]
+    assert len(axes.get_yticks()) == 3
+    assert 12 <= len(axes.get_xticks()) <= 25
+    assert not axes.texts
+
+
+def test_a_look_with_a_matrix_between_two_sets_says_what_draws_it():
+    record = make_run()[-1]
+    with pytest.raises(ValueError, match=r"between two sets of layers.*draw_rectangle\(gw\)"):
+        draw_matrix(replace(record, gw=replace(record.gw, other_layers=record.layers)))
 
 
 def test_a_group_keeps_its_colour_for_life():

@@ -6,9 +6,11 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from lightning_gw.groups import find_groups, roughness
+from lightning_gw.gw.matrix import gw_matrix
 
 
 def blocks(
@@ -139,3 +141,11 @@ def test_roughness_sees_jumps_and_not_slow_change() -> None:
 def test_bad_matrices_are_refused(matrix: NDArray[np.float64], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         find_groups(matrix)
+
+
+def test_a_matrix_between_two_sets_of_layers_has_no_groups_even_where_it_is_square() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sets = [{f"{name}.{k}": torch.randn(6, 3, generator=generator) for k in range(3)} for name in ("bert", "net")]
+    with pytest.raises(ValueError, match=r"two sets of layers, 'bert.0', … \(3\) and 'net.0', … \(3\).*find_groups\("):
+        find_groups(gw_matrix(*sets, effort="fast"))
+    assert find_groups(gw_matrix(sets[0], effort="fast")).count >= 1

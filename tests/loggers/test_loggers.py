@@ -380,7 +380,7 @@ def test_a_picture_that_cannot_be_drawn_costs_only_itself(tmp_path: Path, monkey
 
 def test_a_geometry_without_similarities_logs_distances_and_says_so() -> None:
     record = example_record(10)
-    record = replace(record, gw=replace(record.gw, geometry="euclidean", variation=None))
+    record = replace(record, gw=replace(record.gw, geometry="euclidean", unit_scale=None, variation=None))
     logger = Recorder()
     problems = gw_loggers.log_record([logger], record, [])
     ((_, row),) = logger.rows
