@@ -16,8 +16,9 @@ from lightning_gw.__about__ import __version__
 
 if TYPE_CHECKING:
     from lightning_gw.callback import GWSimilarity
+    from lightning_gw.geometries import Geometry
     from lightning_gw.groups import Groups, find_groups
-    from lightning_gw.gw.general import gw_distance
+    from lightning_gw.gw.general import GWCoupling, gw_coupling, gw_distance
     from lightning_gw.gw.matrix import gw_matrix
     from lightning_gw.gw.result import GWMatrix
     from lightning_gw.history import History, load_history
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Event": "lightning_gw.tracking",
+    "GWCoupling": "lightning_gw.gw.general",
     "GWMatrix": "lightning_gw.gw.result",
     "GWSimilarity": "lightning_gw.callback",
+    "Geometry": "lightning_gw.geometries",
     "GromovWassersteinMatrix": "lightning_gw.metric",
     "GroupTracker": "lightning_gw.tracking",
     "Groups": "lightning_gw.groups",
@@ -37,6 +40,7 @@ _HOMES = {
     "Record": "lightning_gw.record",
     "describe": "lightning_gw.sentences",
     "find_groups": "lightning_gw.groups",
+    "gw_coupling": "lightning_gw.gw.general",
     "gw_distance": "lightning_gw.gw.general",
     "gw_matrix": "lightning_gw.gw.matrix",
     "load_history": "lightning_gw.history",
@@ -44,8 +48,10 @@ _HOMES = {
 
 __all__ = [
     "Event",
+    "GWCoupling",
     "GWMatrix",
     "GWSimilarity",
+    "Geometry",
     "GromovWassersteinMatrix",
     "GroupTracker",
     "Groups",
@@ -54,6 +60,7 @@ __all__ = [
     "__version__",
     "describe",
     "find_groups",
+    "gw_coupling",
     "gw_distance",
     "gw_matrix",
     "load_history",
