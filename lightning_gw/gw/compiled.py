@@ -1,8 +1,9 @@
 """The moves of the search compiled for the CPU with Numba: one pair at a time, with no interpreter in between.
 
 The objective is that of `search`: ``S(p) = Σ A ∘ Bp + Σ_i a_i b_{p_i} + anchor · #{i: p_i = i}``, with ``A`` and ``B``
-zero on the diagonal, ``Bp = B[p][:, p]``, and ``a``, ``b`` what stood on the diagonals. Functions change ``p``, ``b``
-(kept equal to ``Bp``) and ``b_diagonal`` in place. This module needs Numba; `moves` falls back to torch without it.
+zero on the diagonal, ``Bp = B[p][:, p]``, and ``a``, ``b`` what stood on the diagonals. Functions change ``p`` in
+place. Those that make many swaps read ``B`` through ``p``; those that make few hold ``Bp`` and follow every swap in it.
+This module needs Numba; `moves` falls back to torch without it.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ def _search(first: FloatArray, second: FloatArray, seed: int, effort: Effort) ->
     search = SearchMatrices.of(matrices)
     solver = PairSolver(search, choose_moves(search), left, right, PLANS[effort], seed, lambda _: None)
     sorted_rows, _ = sorted_rows_assignments(matrices, left, right)
-    permutation = solver.solve(sorted_rows)[0][0].numpy()
+    permutation = solver.solve(sorted_rows).permutations[0].numpy()
     coupling = np.zeros((n, m))
     np.add.at(coupling, (rows, columns[permutation]), 1 / parts)
     return coupling

@@ -24,6 +24,8 @@ Found = TypeVar("Found", Tensor, tuple[Tensor, Tensor])
 TENSORS_PER_PAIR = 8
 #: Working memory of a chunk on the CPU: about what the caches hold.
 CPU_CHUNK_BYTES = 16 * 2**20
+#: The compiled search looks inputs up by 16 bits.
+COMPILED_UP_TO = 2**16
 #: Rounds of batched annealing that do the work of one compiled sweep.
 ROUNDS_PER_SWEEP = 6
 
@@ -44,11 +46,11 @@ class Moves(Protocol):
         ...
 
     def anneal(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, cooling: float, seed: int
+        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         """Shake ``(P, n)`` permutations and let them descend; also ``(P,)`` bool as above.
 
-        The temperature starts at `hot` times the `loss` per input of each pair: near layers are shaken gently.
+        The temperature of each pair falls from ``(P,)`` `hot`, in units of the objective, to `cooling` times that.
         """
         ...
 
@@ -63,7 +65,8 @@ class Moves(Protocol):
 
 def choose_moves(search: SearchMatrices, anchor: float = 0.0) -> Moves:
     """The compiled moves on a CPU with Numba installed, else the batched ones."""
-    if search.matrices.device.type == "cpu" and importlib.util.find_spec("numba") is not None:
+    on_cpu, few = search.matrices.device.type == "cpu", search.matrices.shape[-1] < COMPILED_UP_TO
+    if on_cpu and few and importlib.util.find_spec("numba") is not None:
         return CompiledMoves(search, anchor)
     return BatchedMoves(search, anchor)
 
@@ -77,19 +80,18 @@ def anchor_gain(search: SearchMatrices, anchor: float, first: Tensor, second: Te
     return anchor * n / (2 * search.scale[first] * search.scale[second])
 
 
-def loss(moves: Moves, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
-    """``(P,)`` by how much the objective at ``(P, n)`` permutations falls short of what no pair of layers can exceed.
+def ceiling(search: SearchMatrices, anchor: float, first: Tensor, second: Tensor) -> Tensor:
+    """``(P,)`` what the objective of no pair can exceed: ``Σ A ∘ Bp <= ‖A‖ ‖B‖``, which only relabelled copies attain.
 
-    But for the scale this is the distortion: ``Σ A ∘ Bp <= ‖A‖ ‖B‖``, which only relabelled copies attain.
+    How far a permutation falls short of it, its *loss*, is its distortion in another scale.
     """
-    search = moves.search
-    ceiling = search.norms[first] * search.norms[second]
+    most = search.norms[first] * search.norms[second]
     if search.diagonals is not None:
         sizes = search.diagonals.double().norm(dim=1)
-        ceiling = ceiling + sizes[first] * sizes[second]
-    if moves.anchor > 0:
-        ceiling = ceiling + permutations.shape[1] * anchor_gain(search, moves.anchor, first, second)
-    return (ceiling - moves.values(first, second, permutations[:, None])[:, 0]).clamp(min=0)
+        most = most + sizes[first] * sizes[second]
+    if anchor > 0:
+        most = most + search.matrices.shape[-1] * anchor_gain(search, anchor, first, second)
+    return most
 
 
 class BatchedMoves:
@@ -125,14 +127,13 @@ class BatchedMoves:
         return torch.cat(found), torch.cat(converged)
 
     def anneal(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, cooling: float, seed: int
+        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         found, converged = [], []
-        warmth = (hot * loss(self, first, second, permutations) / permutations.shape[1]).float()
         for chunk, a, b, linear in self._chunks(first, second, 1):
             generator = torch.Generator().manual_seed(seed)
             rounds = sweeps * ROUNDS_PER_SWEEP
-            shaken = anneal(a, b, permutations[chunk], linear, rounds, generator, warmth[chunk], cooling)
+            shaken = anneal(a, b, permutations[chunk], linear, rounds, generator, hot[chunk].float(), cooling)
             permutation, done = descend(a, b, shaken, linear)
             found.append(permutation)
             converged.append(done)
@@ -204,18 +205,18 @@ class CompiledMoves:
         return torch.from_numpy(found), torch.tensor(converged, dtype=torch.bool).reshape(starts.shape[:2])
 
     def anneal(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, cooling: float, seed: int
+        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         from lightning_gw.gw import compiled
 
         def one(pair: int) -> bool:
             a, b, a_diagonal, b_diagonal, anchor = arguments[pair]
-            p, work, warm = found[pair], np.empty((3, *a.shape), dtype=np.float32), warmth[pair]
-            compiled.anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, warm, cooling, seed, work)
+            p, work = found[pair], np.empty((3, *a.shape), dtype=np.float32)
+            compiled.anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, temperatures[pair], cooling, seed, work)
             return bool(compiled.descend(a, b, a_diagonal, b_diagonal, anchor, p, 1000, work))
 
         arguments, found = self._arguments(first, second), permutations.numpy().copy()
-        warmth = (hot * loss(self, first, second, permutations) / permutations.shape[1]).tolist()
+        temperatures = hot.tolist()
         converged = self._each(one, len(first))
         return torch.from_numpy(found), torch.tensor(converged, dtype=torch.bool)
 

@@ -133,13 +133,15 @@ def solve_pairs(
         more = [permutations[chosen]] if warm_start is not None else []
         more += _random_starts(n, int(chosen.sum()), seed, matrices.device)
         solver = PairSolver(search, moves, first[chosen], second[chosen], plan, seed, report)
-        permutations[chosen], converged[chosen] = solver.solve(sorted_rows[chosen], *more)
+        found = solver.solve(sorted_rows[chosen], *more)
+        permutations[chosen], converged[chosen] = found.permutations, found.converged
         report(int(chosen.sum()) * (len(full.annealings) - len(plan.annealings)))
 
     looks = 0 if warm_start is None else warm_start.warm_looks + 1
     if warm_start is not None and looks < FULL_SEARCH_EVERY and bool(known.any()):
         solver = PairSolver(search, moves, first[known], second[known], full, seed, report)
-        permutations[known], converged[known], stands = solver.polish(warm[known], sorted_rows[known])
+        polished, stands = solver.polish(warm[known], sorted_rows[known])
+        permutations[known], converged[known] = polished.permutations, polished.converged
         settled = known.clone()
         settled[known] = stands
         report(int(settled.sum()) * (1 + len(full.annealings)))  # the work that a warm start spares

@@ -227,12 +227,12 @@ class SharedMoves:
         return self._ranks.pairs(lambda i, j, p: self._inner.descend(i, j, p, rounds), first, second, starts)
 
     def anneal(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: float, cooling: float, seed: int
+        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
-        def work(i: Tensor, j: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
-            return self._inner.anneal(i, j, p, sweeps, hot, cooling, seed)
+        def work(i: Tensor, j: Tensor, p: Tensor, warmth: Tensor) -> tuple[Tensor, Tensor]:
+            return self._inner.anneal(i, j, p, sweeps, warmth, cooling, seed)
 
-        return self._ranks.pairs(work, first, second, permutations)
+        return self._ranks.pairs(work, first, second, permutations, hot)
 
     def on(self, search: SearchMatrices) -> SharedMoves:
         return SharedMoves(self._inner.on(search), self._ranks)
