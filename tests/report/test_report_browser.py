@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from conftest import HOSTILE_STRATEGY
+from report_folders import HOSTILE_STRATEGY
 
 from lightning_gw.report import write_report
 

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import HOSTILE_LAYER, HOSTILE_STRATEGY, entry, save, write_comparison
+from report_folders import HOSTILE_LAYER, HOSTILE_STRATEGY, entry, save, write_comparison
 from synthetic_runs import make_large_run, make_run
 
 from lightning_gw.history import load_history

@@ -1,0 +1,41 @@
+"""Folders on disk as a comparison and a run leave them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lightning_gw.history import History
+
+#: Names are data. These would take a page over that forgot it once.
+HOSTILE_LAYER = "</script><script>window.taken = 1</script>"
+HOSTILE_STRATEGY = "<img src=x onerror='window.taken = 2'>"
+
+
+def save(records, folder: Path) -> Path:
+    history = History.open(folder / "gw")
+    for record in records:
+        history.append(record)
+        history.append_metrics(record.step, record.epoch, record.metrics)
+    return folder
+
+
+def entry(strategy: str, seed: int, **changes) -> dict:
+    return {
+        "strategy": strategy,
+        "task": "algebra",
+        "seed": seed,
+        "path": f"{strategy}/seed-{seed}",
+        "status": "finished",
+        "error": None,
+        "question": f"What does {strategy} do?",
+        "planted": [1, 5],
+        "accuracy": "val/accuracy",
+        "seconds": 12.5,
+    } | changes
+
+
+def write_comparison(folder: Path, entries: list[dict], title: str = "Strategies compared") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "comparison.json").write_text(json.dumps({"schema": 1, "title": title, "runs": entries}))
+    return folder
