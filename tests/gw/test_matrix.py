@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import ot
 import pytest
@@ -12,9 +14,15 @@ from lightning_gw.gw import GWMatrix, gw_matrix
 from lightning_gw.gw.starts import invert
 
 
+@cache
+def solved(geometry: str, moves: str) -> GWMatrix:
+    """Solved once for all tests; `moves` is what the search runs on at the time."""
+    return gw_matrix(layers(), geometry=geometry)
+
+
 @pytest.fixture(params=GEOMETRIES)
 def result(request: pytest.FixtureRequest, moves: str) -> GWMatrix:
-    return gw_matrix(layers(), geometry=request.param)
+    return solved(request.param, moves)
 
 
 def test_values_lie_between_bound_and_identity(result: GWMatrix) -> None:

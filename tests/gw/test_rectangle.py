@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -17,9 +19,15 @@ def two_models(n: int = 24) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     return layers(n), layers(n, count=3, seed=1)
 
 
+@cache
+def solved(geometry: str, moves: str) -> GWMatrix:
+    """Solved once for all tests; `moves` is what the search runs on at the time."""
+    return gw_matrix(*two_models(), geometry=geometry)
+
+
 @pytest.fixture(params=GEOMETRIES)
 def result(request: pytest.FixtureRequest, moves: str) -> GWMatrix:
-    return gw_matrix(*two_models(), geometry=request.param)
+    return solved(request.param, moves)
 
 
 def test_rows_and_columns_are_named_and_values_lie_between_bound_and_identity(result: GWMatrix) -> None:
