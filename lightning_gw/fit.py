@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import Namespace
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 
@@ -58,6 +58,21 @@ class SaveRunConfig(SaveConfigCallback):
         )
 
 
+class SayIfUnwatched(Callback):
+    """Says at the start when nothing will look at the layers, which is what this command is for."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Look through the callbacks once those of the module have joined them."""
+        from lightning_gw.callback import GWSimilarity
+
+        callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if trainer.is_global_zero and not any(isinstance(callback, GWSimilarity) for callback in callbacks):
+            print(
+                "No GWSimilarity is attached, so the layers will not be looked at; to attach one, add "
+                "--trainer.callbacks+=lightning_gw.GWSimilarity"
+            )
+
+
 class FitCLI(LightningCLI):
     """LightningCLI with the one subcommand ``fit``, errors in sentences, and ``--run_dir``.
 
@@ -71,6 +86,7 @@ class FitCLI(LightningCLI):
         return cls(
             args=["fit", *arguments],
             save_config_callback=SaveRunConfig,
+            trainer_defaults={"callbacks": [SayIfUnwatched()]},
             # Errors are raised, not printed with a usage text: main() says them in a sentence.
             parser_kwargs={"prog": "lightning-gw", "exit_on_error": False, "fit": {"exit_on_error": False}},
         )

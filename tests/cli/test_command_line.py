@@ -189,6 +189,19 @@ def test_fit_trains_a_module_of_ones_own_into_one_folder(here: Path) -> None:
     assert (first[-1].gw.distortion == second[-1].gw.distortion).all()
 
 
+def test_fit_without_a_watcher_says_how_to_attach_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "--model=my_net.Net", "--data=my_net.Data", "--trainer.accelerator=cpu", "--trainer.max_steps=1",
+             "--trainer.logger=false", "--trainer.enable_progress_bar=false", "--run_dir=out"]  # fmt: skip
+    assert main(words) == 0
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if "GWSimilarity" in line]
+    assert said.startswith("No GWSimilarity is attached")
+    assert not (here / "out/gw").exists()
+    option = said.split()[-1]
+    assert main([*words, option]) == 0
+    assert "No GWSimilarity" not in capsys.readouterr().out
+    assert len(load_history(here / "out")) == 2
+
+
 def test_a_place_given_by_hand_wins_over_run_dir(here: Path) -> None:
     callbacks = [{"class_path": "lightning_gw.GWSimilarity", "init_args": {"save_dir": "mine", "probe_size": 8}}]
     (here / "mine.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
