@@ -15,7 +15,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.callback import GWSimilarity
 from lightning_gw.compare.local import PARENT_VARIABLE
+from lightning_gw.errors import UsageError
 from lightning_gw.record import Record
+from lightning_gw.sentences import planted_beyond
 
 
 class RunProgress(Callback):
@@ -31,12 +33,19 @@ class RunProgress(Callback):
     Args:
         file: Where to write.
         accuracy: Name of the logged metric to report, or None.
+        planted: Boundaries that the comparison planted (0-based, "after layer k"), or None.
         every: Seconds between writes.
+
+    Raises:
+        UsageError: At the start of training, if a planted boundary lies beyond the layers that are looked at.
     """
 
-    def __init__(self, file: str, accuracy: str | None = None, every: float = 0.5) -> None:
+    def __init__(
+        self, file: str, accuracy: str | None = None, planted: list[int] | None = None, every: float = 0.5
+    ) -> None:
         self.file = Path(file)
         self.accuracy = accuracy
+        self.planted = planted
         self.every = every
         self._parent = int(os.environ.get(PARENT_VARIABLE, "0"))
         self._process = os.getpid()  # processes that a strategy such as DDP adds have other parents, rightly
@@ -55,7 +64,10 @@ class RunProgress(Callback):
             self._earlier = float(json.loads(self.file.read_text(encoding="utf-8"))["seconds"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the first step."""
+        """Check what was planted against the layers, which are known by now, and report the first step."""
+        history = _history(trainer)
+        if history and (beyond := planted_beyond(self.planted, len(history[-1].layers))):
+            raise UsageError(f"{beyond} The layers are: {', '.join(history[-1].layers)}.")
         self._started_training, self._first_step = time.monotonic(), trainer.global_step
         self._write(trainer)
 

@@ -47,7 +47,9 @@ def run_config(plan: Plan, run: PlannedRun, wandb: str) -> dict[str, Any]:
             "resume": "allow",
         }
         loggers.insert(0, {"class_path": "pytorch_lightning.loggers.WandbLogger", "init_args": logger})
-    report = {"file": str(Path(folder, "progress.json")), "accuracy": run.accuracy}
+    report: dict[str, Any] = {"file": str(Path(folder, "progress.json")), "accuracy": run.accuracy}
+    if run.planted:
+        report["planted"] = list(run.planted)
     return {
         "trainer": {
             "enable_progress_bar": False,

@@ -181,10 +181,10 @@ class Comparison:
     # -- after --------------------------------------------------------------------------------------------------------
 
     def _conclude(self) -> int:
-        from lightning_gw.compare.summary import history_of, log_tail, probe_notes, summary_lines
+        from lightning_gw.compare.summary import accuracy_notes, history_of, log_tail, probe_notes, summary_lines
 
         histories = [history_of(self.plan, run) for run in self.plan.runs]
-        notes = probe_notes(self.plan, histories)
+        notes = [*probe_notes(self.plan, histories), *accuracy_notes(self.plan, self.states)]
         self._save(notes)
         failed = [run for run in self.plan.runs if self.states[run.path].status == "failed"]
         for run in failed:

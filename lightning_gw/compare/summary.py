@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from lightning_gw.compare.plan import Plan, PlannedRun
 from lightning_gw.compare.progress import RunState
 from lightning_gw.history import History, load_history
 from lightning_gw.record import Record
+from lightning_gw.sentences import listed, never_logged
 
 #: A metric's name and value take about this much; what is longer is an explanation.
 _NUMBER_WIDTH = 32
@@ -68,6 +68,23 @@ def probe_notes(plan: Plan, histories: Sequence[History | None]) -> list[str]:
     ]
 
 
+def accuracy_notes(plan: Plan, states: Mapping[str, RunState]) -> list[str]:
+    """A sentence for each metric named as ``accuracy`` that finished runs never logged, with those that they did.
+
+    Args:
+        plan: The plan.
+        states: Run path to how it stands.
+    """
+    lacking: dict[str, list[str]] = {}
+    finished = [run for run in plan.runs if states[run.path].status == "finished" and run.accuracy is not None]
+    for run in finished:
+        state = states[run.path]
+        assert run.accuracy is not None
+        if run.accuracy not in state.metrics:
+            lacking.setdefault(never_logged(run.accuracy, state.metrics), []).append(state.name)
+    return [text if len(names) == len(finished) else f"{listed(names)}: {text}" for text, names in lacking.items()]
+
+
 def log_tail(file: Path, lines: int = 12) -> list[str]:
     """The last lines of a log that say something: no empty ones, and not what W&B adds when it closes."""
     if not file.exists():
@@ -100,9 +117,7 @@ def _accuracy(run: PlannedRun, state: RunState) -> str:
     name = run.accuracy.rsplit("/", 1)[-1]
     if state.accuracy is not None and math.isfinite(state.accuracy):
         return f"{name} {state.accuracy:.3f}"
-    near = difflib.get_close_matches(run.accuracy, state.metrics, n=3)
-    logged = ", ".join(near or state.metrics) or "nothing"
-    return f"{name} unknown ({run.accuracy} was never logged; {'near names' if near else 'logged'}: {logged})"
+    return f"{name} unknown"
 
 
 def _groups(history: History | None) -> str:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_gw.figures.matrix import new_figure, plain
-from lightning_gw.figures.metrics import accuracy_names, metric_series
+from lightning_gw.figures.metrics import accuracy_names, logged_names, metric_series
 from lightning_gw.figures.style import INK, QUIET, StepAxis, thinned
 from lightning_gw.figures.timeline import draw_strips
 from lightning_gw.record import Record
@@ -88,10 +88,11 @@ def _label_steps(axes: Axes, scale: StepAxis, steps: list[int], named: bool) -> 
 
 
 def _draw_accuracy(axes: Axes, by_seed: Mapping[int, Sequence[Record]], scale: StepAxis, accuracy: str | None) -> None:
-    drawn = False
+    drawn, logged = False, set()
     for (seed, history), colour in zip(sorted(by_seed.items()), _SEED_COLOURS * len(by_seed), strict=False):
         series = metric_series(history)
-        for name in accuracy_names(series, accuracy, most=1):
+        logged |= {*logged_names(history)}
+        for name in accuracy_names(series, most=1) if accuracy is None else {accuracy} & series.keys():
             steps, values = zip(*series[name], strict=True)
             axes.plot(scale.position(steps), values, color=colour, linewidth=1.8, label=f"seed {seed}")
             drawn = True
@@ -101,7 +102,8 @@ def _draw_accuracy(axes: Axes, by_seed: Mapping[int, Sequence[Record]], scale: S
         axes.legend(fontsize=9.5, frameon=False, loc="lower right")
     else:
         axes.set_yticks([])
-        _say(axes, "no accuracy logged")
+        misnamed = accuracy is not None and accuracy not in logged
+        _say(axes, f"{accuracy} was never logged" if misnamed else "no accuracy logged")
 
 
 def _say(axes: Axes, message: str) -> None:

@@ -46,6 +46,13 @@ def metric_series(history: Sequence[Record]) -> Series:
     }
 
 
+def logged_names(history: Sequence[Record]) -> list[str]:
+    """Names of all scalars a run logged, whatever their values."""
+    rows: Sequence[Mapping[str, Any]] = getattr(history, "metrics", ())
+    found = {name for record in history for name in record.metrics} | {name for row in rows for name in row}
+    return sorted(found - {"step", "epoch"})
+
+
 def accuracy_names(series: Mapping[str, Any], preferred: str | None = None, most: int = 4) -> list[str]:
     """The metrics to draw as accuracy, the preferred one first, held-out ones before the rest."""
     return _chosen(series, _ACCURACY, preferred, most)

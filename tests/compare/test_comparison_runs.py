@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from markupsafe import escape
 from toy_comparison import run, start, write_toy
 
 from lightning_gw.cli import main
@@ -73,6 +75,22 @@ def test_one_failing_run_is_reported_and_takes_no_other_along(uninterrupted: tup
     assert "out/broken/seed-0/log.txt" in output
     assert "toy_net.py" in output, "the end of the log shows where"
     assert "1 of 3 runs failed" in output
+
+
+def test_a_misspelt_metric_is_said_at_the_end_and_on_the_page(
+    uninterrupted: tuple[Path, int, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(uninterrupted[0] / "out", tmp_path / "out", ignore=shutil.ignore_patterns("broken"))
+    file = write_toy(tmp_path, ["fast", "slow"], accuracy="val/acuracy")  # only what is shown: nothing runs again
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert main(["compare", str(file)]) == 0
+    said = "Metric 'val/acuracy' was never logged; logged was val/accuracy."
+    assert f"Note: {said}" in capsys.readouterr().out
+    assert escape(said) in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
 
 def test_a_comparison_leaves_histories_page_and_answers(uninterrupted: tuple[Path, int, str]) -> None:

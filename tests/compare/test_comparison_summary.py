@@ -13,7 +13,7 @@ from toy_comparison import write_toy
 
 from lightning_gw.compare.plan import Plan, read_plan
 from lightning_gw.compare.progress import RunState
-from lightning_gw.compare.summary import failure, log_tail, probe_notes, summary_lines
+from lightning_gw.compare.summary import accuracy_notes, failure, log_tail, probe_notes, summary_lines
 
 
 @pytest.fixture
@@ -43,9 +43,20 @@ def test_runs_say_their_groups_or_where_layers_moved_apart(plan: Plan) -> None:
     states["fast/seed-0"] = replace(fast, accuracy=None, metrics=["val/acc", "train/loss"])
     states["slow/seed-0"] = replace(slow, status="failed", error="ValueError: no")
     lines = summary_lines(plan, states, [None, None])
-    assert "val/accuracy was never logged; near names: val/acc" in lines[0]
+    assert lines[0].startswith("fast  accuracy unknown  ")
     assert "no GWSimilarity" in lines[0]
     assert lines[1] == "slow  failed: ValueError: no"
+
+
+def test_a_metric_that_no_run_logged_is_named_with_those_that_were(plan: Plan) -> None:
+    fast = RunState("fast/seed-0", "fast", "toy", "finished", metrics=["train/loss", "val/acc"])
+    states = {"fast/seed-0": fast, "slow/seed-0": replace(fast, name="slow")}
+    said = "Metric 'val/accuracy' was never logged; logged were train/loss and val/acc."
+    assert accuracy_notes(plan, states) == [said]
+    states["slow/seed-0"] = replace(fast, name="slow", metrics=["val/accuracy"])
+    assert accuracy_notes(plan, states) == [f"fast: {said}"]
+    states["fast/seed-0"] = replace(fast, status="failed")  # it may never have come to its first validation
+    assert accuracy_notes(plan, states) == []
 
 
 def test_runs_of_one_task_seen_through_different_probes_are_named(plan: Plan) -> None:
