@@ -64,12 +64,15 @@ def _report(options: argparse.Namespace) -> int:
     path = Path(options.path)
     if not path.exists():
         raise UsageError(f"{path} does not exist. `report` takes the folder of a comparison or of one run.")
-    from lightning_gw.report import write_report
+    from lightning_gw.report import damages, load_source, write_page
 
     try:
-        page = write_report(path)
+        source = load_source(path)
     except (ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
+    page = write_page(source, path)
+    for damage in damages(source):
+        print(f"Note: {damage}")
     print(f"Open {page.resolve().as_uri()}")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from lightning_gw.history import History, load_history
 COMPARISON_FILE = "comparison.json"
 #: Version of comparison.json that this module reads.
 COMPARISON_SCHEMA = 1
+#: Names that loggers and comparisons give to the folders of any run.
+_UNTELLING = re.compile(r"version_\d+|lightning_logs|seed-\d+|gw|gw-.*|")
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,35 @@ def load_source(path: Path) -> ReportSource:
             f"{path} holds neither {COMPARISON_FILE} (the folder of a comparison) nor a history "
             "(the folder of a run, with gw/history.jsonl in it)."
         ) from error
-    name = path.resolve().name
-    run = ReportRun(name, name, "", None, "finished", None, "", None, None, history)
+    name = run_title(path)
+    run = ReportRun(path.resolve().name, name, "", None, "finished", None, "", None, None, history)
     return ReportSource(name, (run,), is_comparison=False)
+
+
+def run_title(path: Path) -> str:
+    """What to call the run in a folder: its name, after that of the first folder above that tells one from another.
+
+    Args:
+        path: The run's folder, or ``gw`` inside it.
+
+    Returns:
+        ``digits``, or where loggers named the folder ``digits, version_0`` for ``digits/lightning_logs/version_0``.
+    """
+    folder = path.resolve()
+    folder = folder.parent if folder.name == "gw" else folder
+    if not _UNTELLING.fullmatch(folder.name):
+        return folder.name
+    above = next((parent.name for parent in folder.parents if not _UNTELLING.fullmatch(parent.name)), "")
+    return ", ".join(filter(None, [above, folder.name]))
+
+
+def damages(source: ReportSource) -> list[str]:
+    """What of the runs' histories could not be read, one sentence each, with the run's name where there are several."""
+    return [
+        f"{run.name}: {problem}" if len(source.runs) > 1 else problem
+        for run in source.runs
+        for problem in run.history.problems
+    ]
 
 
 def _load_comparison(file: Path) -> ReportSource:

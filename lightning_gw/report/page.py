@@ -17,11 +17,11 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from lightning_gw.__about__ import __version__
-from lightning_gw.figures.metrics import accuracy_names, metric_series
+from lightning_gw.figures.metrics import accuracy_names, logged_names, metric_series
 from lightning_gw.report.answers import describe_comparison, growth_across, headline, planted_sentence
 from lightning_gw.report.loading import ReportRun, ReportSource, load_source
 from lightning_gw.report.payload import page_payload
-from lightning_gw.sentences import describe, inherited_sentences
+from lightning_gw.sentences import describe, inherited_sentences, never_logged, planted_beyond
 
 PAGE_FILE = "report.html"
 #: The page's script, in the order in which its parts build on each other.
@@ -56,8 +56,12 @@ def write_report(path: str | Path) -> Path:
         FileNotFoundError: If the folder holds neither.
         ValueError: If ``comparison.json`` is damaged, or a history was written by a newer version.
     """
-    folder = Path(path)
-    html = render(load_source(folder))
+    return write_page(load_source(Path(path)), Path(path))
+
+
+def write_page(source: ReportSource, folder: Path) -> Path:
+    """Build the page of what `load_source` read, ``report.html`` in `folder`."""
+    html = render(source)
     page = folder / PAGE_FILE
     aside = page.with_suffix(".html.part")
     aside.write_text(html, encoding="utf-8")
@@ -140,7 +144,9 @@ def _final_accuracy(runs: Sequence[ReportRun]) -> str:
     values = []
     for run in runs:
         series = metric_series(run.history)
-        values += [series[name][-1][1] for name in accuracy_names(series, run.accuracy, most=1)]
+        # Another metric's values would pass for those of the one that was named.
+        names = accuracy_names(series, most=1) if run.accuracy is None else {run.accuracy} & series.keys()
+        values += [series[name][-1][1] for name in names]
     texts = sorted({f"{value:.3f}" for value in values})
     return f"{texts[0]}–{texts[-1]}" if len(texts) > 1 else "".join(texts)
 
@@ -169,6 +175,12 @@ def _missing_from(run: ReportRun) -> list[str]:
     elif not run.history:
         found.append("This run finished, but left no look that could be read.")
     found += run.history.problems
+    if run.status == "finished" and run.history and run.accuracy is not None:
+        logged = logged_names(run.history)
+        if run.accuracy not in logged:
+            found.append(never_logged(run.accuracy, logged))
+    if run.history and (beyond := planted_beyond(run.planted, len(run.history[-1].layers))):
+        found.append(beyond)
     found += sorted(
         {
             f"Layer {name} could not be measured at some looks: {reason}"

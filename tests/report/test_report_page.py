@@ -12,8 +12,10 @@ import pytest
 from report_folders import HOSTILE_LAYER, HOSTILE_STRATEGY, entry, save, write_comparison
 from synthetic_runs import make_large_run, make_run
 
+from lightning_gw.cli import main
 from lightning_gw.history import load_history
 from lightning_gw.report import write_report
+from lightning_gw.report.loading import run_title
 from lightning_gw.report.page import json_for_html
 from lightning_gw.sentences import describe
 
@@ -163,6 +165,47 @@ def test_damaged_lines_leave_the_rest_and_are_named(tmp_path):
     assert "line 9" in page.text
 
 
+def test_the_command_says_what_the_page_says_of_damaged_lines(tmp_path, capsys):
+    save(make_run(), tmp_path / "joint/seed-0")
+    save(make_run(), tmp_path / "joint/seed-1")
+    with (tmp_path / "joint/seed-1/gw/history.jsonl").open("a") as file:
+        file.write("{ not json\n")
+    folder = write_comparison(tmp_path, [entry("joint", 0), entry("joint", 1)])
+    assert main(["report", str(folder)]) == 0
+    (problem,) = load_history(tmp_path / "joint/seed-1").problems
+    assert "line 9" in problem
+    note, page = capsys.readouterr().out.splitlines()
+    assert note == f"Note: joint, seed 1: {problem}"
+    assert page == f"Open {(folder / 'report.html').as_uri()}"
+    assert problem in Parsed((folder / "report.html").read_text(encoding="utf-8")).text
+    assert main(["report", str(folder / "joint/seed-1")]) == 0
+    assert capsys.readouterr().out.startswith(f"Note: {problem}\n")
+    assert main(["report", str(folder / "joint/seed-0")]) == 0
+    assert "Note" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("folder", "title"),
+    [
+        ("digits", "digits"),
+        ("digits/version_0", "digits, version_0"),
+        ("digits/lightning_logs/version_12", "digits, version_12"),
+        ("joint/seed-3", "joint, seed-3"),
+        ("digits/gw", "digits"),
+        ("digits/version_0/gw", "digits, version_0"),
+        ("digits/gw-words", "digits, gw-words"),
+    ],
+)
+def test_a_run_is_called_by_a_name_that_tells(tmp_path, folder, title):
+    assert run_title(tmp_path / folder) == title
+
+
+def test_the_folder_of_a_logger_gives_a_page_a_telling_title(tmp_path):
+    page = Parsed(write_report(save(make_run(), tmp_path / "digits/lightning_logs/version_0")).read_text("utf-8"))
+    assert "digits, version_0: layer groups during training" in page.text
+    assert page.data["runs"][0]["key"] == "version_0"
+
+
 def test_runs_that_never_got_anywhere_do_not_stop_the_page(tmp_path):
     entries = [entry("late", 0, status="waiting"), entry("lost", 0)]
     page = Parsed(write_report(write_comparison(tmp_path / "none", entries)).read_text(encoding="utf-8"))
@@ -170,6 +213,29 @@ def test_runs_that_never_got_anywhere_do_not_stop_the_page(tmp_path):
     assert "still waiting" in page.text
     assert "left no look that could be read" in page.text
     assert page.data["runs"] == []
+
+
+def test_a_misspelt_metric_is_named_and_no_other_passes_for_it(tmp_path):
+    save(make_run(), tmp_path / "joint/seed-0")
+    logged = sorted(make_run()[0].metrics)
+    right = Parsed(write_report(write_comparison(tmp_path, [entry("joint", 0)])).read_text(encoding="utf-8"))
+    wrong = write_comparison(tmp_path, [entry("joint", 0, accuracy="val/acuracy")])
+    page = Parsed(write_report(wrong).read_text(encoding="utf-8"))
+    said = f"Metric 'val/acuracy' was never logged; logged were {', '.join(logged[:-1])} and {logged[-1]}."
+    assert said in page.text
+    assert "was never logged" not in right.text
+    final = f"{make_run()[-1].metrics['val/accuracy']:.3f}"
+    assert final in right.text
+    assert final not in page.text
+
+
+def test_planted_boundaries_that_no_layer_has_are_named_with_the_numbers(tmp_path):
+    save(make_run(), tmp_path / "joint/seed-0")
+    folder = write_comparison(tmp_path, [entry("joint", 0, planted=[1, 8, 12])])
+    page = Parsed(write_report(folder).read_text(encoding="utf-8"))
+    assert (
+        "planted names 8 and 12, but with 9 layers, counted from 0, the last boundary there can be is 7." in page.text
+    )
 
 
 def test_a_folder_that_holds_nothing_is_refused_by_name(tmp_path):
