@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.groups import find_groups
+from lightning_gw.groups import MINIMUM_FOR_ROUGHNESS, find_groups, why_no_roughness
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.plan import PLANS, Effort
 from lightning_gw.gw.result import GWMatrix
@@ -117,6 +117,10 @@ class Analysis:
         start = groups.adjacent if self._start is None else self._start
         with np.errstate(divide="ignore", invalid="ignore"):
             growth = groups.adjacent / start
+        notes = [*notes, *(f"Layer {name} is left out: {reason}" for name, reason in gw.degenerate.items())]
+        # A network of too few layers has no roughness at any look; the first record says so for all.
+        if (lacking := why_no_roughness(groups)) and (not self._layers or len(layers) > MINIMUM_FOR_ROUGHNESS):
+            notes.append(lacking)
         record = Record(
             step=step,
             epoch=epoch,
@@ -130,7 +134,7 @@ class Analysis:
             measures=paired_similarities(representations),
             probe=probe,
             metrics=metrics,
-            notes=(*notes, *(f"Layer {name} is left out: {reason}" for name, reason in gw.degenerate.items())),
+            notes=tuple(notes),
         )
         # Nothing is remembered before everything that can fail is done: a failed look leaves no trace.
         events = tuple(self._tracker.update(step, groups))

@@ -19,6 +19,8 @@ DEFAULT_GAMMA = 2.0
 STRONG_CONTRAST = 1.8
 #: From here on a boundary is at least "weak"; below it, it is taken back.
 WEAK_CONTRAST = 1.35
+#: A quadratic in depth fits three adjacent distances whatever they are.
+MINIMUM_FOR_ROUGHNESS = 4
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,21 @@ def roughness(adjacent: ArrayLike) -> float:
     values = np.asarray(adjacent, dtype=np.float64)
     depth = np.arange(len(values))
     usable = np.isfinite(values) & (values > 0)
-    if usable.sum() < 4:
+    if usable.sum() < MINIMUM_FOR_ROUGHNESS:
         return float("nan")
     logs = np.log(values[usable])
     fit = np.polynomial.Polynomial.fit(depth[usable], logs, deg=2)
     return float((logs - fit(depth[usable])).std())
+
+
+def why_no_roughness(groups: Groups) -> str | None:
+    """Why `groups` has no roughness, in one sentence; None where it has one."""
+    if np.isfinite(groups.roughness):
+        return None
+    return (
+        f"Roughness was left out: it is told from at least {MINIMUM_FOR_ROUGHNESS} distances above zero between "
+        "neighbouring layers, and there are fewer."
+    )
 
 
 def check_distances(matrix: ArrayLike) -> FloatArray:

@@ -7,7 +7,7 @@ Keys, which loggers put under ``gw/`` unless another prefix is given:
 ``timeline``               picture: groups over the steps so far
 ``groups/count``           number of groups
 ``groups/strength``        how strongly they stand out: 0 none, 1 weak, 2 strong
-``groups/roughness``       unevenness of the adjacent distances
+``groups/roughness``       unevenness of the adjacent distances; absent where fewer than four are above zero
 ``groups/p_value``         its p-value; absent where none was computed
 ``boundary/<k>``           where the k-th boundary stands (k from 1): the number of the layer it comes after, from 1
 ``events``                 table: all that happened to the groups so far
@@ -42,8 +42,9 @@ def record_scalars(record: Record) -> dict[str, float]:
     scalars: dict[str, float] = {
         "groups/count": groups.count,
         "groups/strength": STRENGTH_NUMBERS[groups.strength],
-        "groups/roughness": groups.roughness,
     }
+    if math.isfinite(groups.roughness):  # networks of fewer than five layers have none, which is no news at every look
+        scalars["groups/roughness"] = groups.roughness
     if groups.p_value is not None:
         scalars["groups/p_value"] = groups.p_value
     scalars |= {f"boundary/{k}": boundary + 1 for k, boundary in enumerate(groups.boundaries, start=1)}

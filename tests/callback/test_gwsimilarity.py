@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import lightning_gw as lgw
+from lightning_gw.groups import why_no_roughness
 from lightning_gw.observer import find_data
 
 
@@ -315,6 +316,21 @@ def test_a_second_run_in_the_same_folder_sets_the_first_aside(tmp_path: Path) ->
 
 
 # ---- several, folders, loggers --------------------------------------------------------------------------------------
+
+
+def test_a_network_too_shallow_for_roughness_is_told_so_once_in_its_record(tmp_path: Path) -> None:
+    callback = watcher(tmp_path, when=[2, 4])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*not finite")
+        trainer(tmp_path, callback, max_epochs=1, logger=CSVLogger(tmp_path, name="log", version="one")).fit(
+            Net(), loader(), loader(32)
+        )
+    said = [[note for note in record.notes if "Roughness" in note] for record in callback.history]
+    assert said == [[why_no_roughness(callback.history[0].groups)], [], []]
+    assert "at least 4 distances above zero between neighbouring layers" in said[0][0]
+    header = (tmp_path / "log/one/metrics.csv").read_text().splitlines()[0].split(",")
+    assert "gw/groups/count" in header
+    assert "gw/groups/roughness" not in header
 
 
 def test_two_named_instances_share_a_trainer(tmp_path: Path) -> None:

@@ -122,11 +122,16 @@ def test_every_number_in_wandb_is_that_of_the_history(logged: Logged) -> None:
 def test_what_is_not_finite_is_left_out_and_named(logged: Logged) -> None:
     assert "gw/adjacent/embedding" in logged.problems[0]
     assert "gw/growth/embedding" in logged.problems[0]
-    assert "gw/groups/roughness" in logged.problems[0]
-    assert "gw/groups/roughness" not in logged.problems[-1]
     assert len(logged.problems) == len(STEPS), "there are other problems"
     for row in rows_of_records(logged.wandb_run):
         assert "gw/adjacent/embedding" not in row
+
+
+def test_a_roughness_that_there_is_none_of_is_absent_without_a_word_at_every_look(logged: Logged) -> None:
+    assert not any("roughness" in problem for problem in logged.problems)
+    with_roughness = ["gw/groups/roughness" in row for row in rows_of_records(logged.wandb_run)]
+    assert with_roughness == [math.isfinite(record.groups.roughness) for record in logged.records]
+    assert with_roughness == [False] * (len(STEPS) - 1) + [True]
 
 
 def test_the_pictures_are_png_files_that_show_something(logged: Logged) -> None:
