@@ -153,9 +153,13 @@ class _Collector:
         called = {key.split("#")[0] for key in (*chain.from_iterable(self._kept), *self._misshapen)}
         silent = [name for name in layers if name not in called]
         if silent and not self._optional:
+            one = len(silent) == 1
+            it, were = ("it", "was") if one else ("them", "were")
             raise ValueError(
-                f"Layer {', '.join(map(repr, silent))} was never called in forward, so it put out nothing. "
-                f"Called were: {', '.join(in_all) or 'none of the layers asked for'}."
+                f"Layer{'' if one else 's'} {', '.join(map(repr, silent))} {were} never called in forward and put out "
+                f"nothing. Called were: {', '.join(in_all) or 'none of the layers asked for'}. Take {it} out of "
+                f"layers=[...], or name the modules inside or around {it} that forward does call; where training runs "
+                "the network some other way than through forward, pass that way as probe_step=...."
             )
         notes = list(self._notes)
         if silent:

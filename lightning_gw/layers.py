@@ -46,29 +46,33 @@ def match_layers(module: nn.Module, patterns: str | Sequence[str]) -> tuple[str,
             (``encoder.layer.*`` are the layers and not what is inside them), ``**`` for any number of them.
 
     Raises:
-        ValueError: If a pattern finds nothing; the message lists near names.
+        ValueError: If patterns find nothing, or name what is never called; the message tells of all of them, with near
+            names.
     """
     named = named_layers(module)
     wanted: set[str] = set()
+    problems: list[str] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         if pattern in named:
             wanted.add(pattern)
             continue
         found = _first_names({name: named[name] for name in named if _matches(name.split("."), pattern.split("."))})
         if not found:
-            raise ValueError(
+            problems.append(
                 sentence(
                     f"layers={pattern!r} names no module of {type(module).__name__}.",
                     near_names(pattern, named) or f"Its first modules are: {', '.join(list(named)[:8])}.",
                 )
             )
         wanted |= found
-    for name in wanted:
-        if isinstance(named[name], _HOLDERS):
-            raise ValueError(
-                f"layers={name!r} is a {type(named[name]).__name__}, which holds modules but is never called, so it "
-                f"puts out nothing. To take what is in it, write {name + '.*'!r}."
-            )
+    problems += [
+        f"layers={name!r} is a {type(named[name]).__name__}, which holds modules but is never called, so it puts out "
+        f"nothing. To take what is in it, write {name + '.*'!r}."
+        for name in named
+        if name in wanted and isinstance(named[name], _HOLDERS)
+    ]
+    if problems:
+        raise ValueError("\n".join(problems))
     return tuple(name for name in named if name in wanted)
 
 
@@ -76,8 +80,10 @@ def choose_layers(module: nn.Module) -> tuple[str, ...]:
     """The layers a person would name: the repeated blocks, and the embedding before them.
 
     Blocks are the instances of the one class, with children, that occurs at least twice and holds the most parameters;
-    of classes nested in one another the outermost. Where nothing repeats, every layer with parameters of its own is
-    taken, together with the normalisation and activation that follow it in the same ``nn.Sequential``.
+    of classes nested in one another the outermost. Plain ``nn.Sequential`` count as blocks where an ``nn.ModuleList``
+    holds them, all built alike, and most of the parameters are in them. Where nothing repeats, every layer with
+    parameters of its own is taken, together with the normalisation and activation that follow it in the same
+    ``nn.Sequential``.
 
     Raises:
         ValueError: If fewer than two layers are found.
@@ -148,6 +154,15 @@ def _blocks(named: dict[str, nn.Module]) -> list[str]:
         size = _parameter_count([named[name] for name in outermost])
         if len(outermost) >= 2 and size > 0:
             candidates.append((outermost, size))
+    best = _largest(candidates)
+    for alike in _alike_sequentials(named):
+        if all(_within(name, alike) for name in best):  # what repeats inside them lies further in than they do
+            return alike
+    return best
+
+
+def _largest(candidates: Sequence[tuple[list[str], int]]) -> list[str]:
+    """Of instances and their number of parameters, the instances that a person would call the layers."""
     if not candidates:
         return []
 
@@ -161,6 +176,33 @@ def _blocks(named: dict[str, nn.Module]) -> list[str]:
     if len(best) == 2 and often:
         best, _ = max(often, key=rank)
     return best
+
+
+def _alike_sequentials(named: dict[str, nn.Module]) -> Iterator[list[str]]:
+    """``nn.Sequential`` that a person wrote as the blocks of a network: alike, in a list, with most of the parameters.
+
+    Lists of them that are heads, side by side on one trunk, hold fewer.
+    """
+    by_structure: dict[object, list[str]] = defaultdict(list)
+    for holder, child in named.items():
+        if not isinstance(child, nn.ModuleList):
+            continue
+        members = {f"{holder}.{key}": block for key, block in child.named_children()}
+        structures = {_structure(block) for block in members.values()}
+        if len(structures) == 1 and all(
+            type(block) is nn.Sequential and name in named for name, block in members.items()
+        ):
+            by_structure[structures.pop()] += members
+    embeddings = [child for child in named.values() if isinstance(child, nn.Embedding | nn.EmbeddingBag)]
+    all_others = _parameter_count(list(named.values())) - _parameter_count(embeddings)
+    for names in by_structure.values():
+        if len(names) >= 2 and 2 * _parameter_count([named[name] for name in names]) > all_others:
+            yield names
+
+
+def _structure(module: nn.Module) -> object:
+    """The classes of a module and all it holds, by name; equal for modules that differ in widths only."""
+    return type(module), tuple((name, _structure(child)) for name, child in module.named_children())
 
 
 def _embedding(named: dict[str, nn.Module], blocks: Sequence[str]) -> str | None:

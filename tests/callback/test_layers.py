@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from callback_nets import Block, ResNet
@@ -74,6 +76,46 @@ def test_chooses_what_a_person_would(net: nn.Module, expected: list[str]) -> Non
     assert list(choose_layers(net)) == expected
 
 
+class Trunk(nn.Module):
+    """A trunk of linear layers with heads side by side, in lists of ``nn.Sequential``."""
+
+    def __init__(self, width: int, heads: int = 3) -> None:
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
+        self.heads = nn.ModuleList(nn.Sequential(nn.Linear(width, 2), nn.Sigmoid()) for _ in range(heads))
+
+
+def listed(*blocks: nn.Module) -> nn.Module:
+    net = nn.Module()
+    net.embed = nn.Embedding(1000, 4)  # most of the parameters, and none that a block could hold
+    net.blocks = nn.ModuleList(blocks)
+    net.head = nn.Linear(4, 2)
+    return net
+
+
+def mlp(*extra: nn.Module, width: int = 8) -> nn.Sequential:
+    return nn.Sequential(nn.LayerNorm(4), nn.Linear(4, width), nn.GELU(), nn.Linear(width, 4), *extra)
+
+
+@pytest.mark.parametrize(
+    ("net", "expected"),
+    [
+        pytest.param(listed(mlp(), mlp(width=6), mlp()), ["embed", "blocks.0", "blocks.1", "blocks.2"], id="alike"),
+        pytest.param(listed(mlp(Block(4)), mlp(Block(4))), ["embed", "blocks.0", "blocks.1"], id="blocks inside"),
+        pytest.param(
+            listed(mlp(), mlp(nn.Tanh())),
+            ["embed", "blocks.0.2", "blocks.0.3", "blocks.1.2", "blocks.1.4", "head"],
+            id="unlike",
+        ),
+        pytest.param(Trunk(16), ["trunk.1", "trunk.3", "heads.0.1", "heads.1.1", "heads.2.1"], id="heads"),
+    ],
+)
+def test_sequentials_in_a_list_are_blocks_if_they_are_alike_and_make_up_the_network(
+    net: nn.Module, expected: list[str]
+) -> None:
+    assert list(choose_layers(net)) == expected
+
+
 def test_bert_gives_embeddings_and_layers() -> None:
     assert choose_layers(bert()) == ("embeddings", "encoder.layer.0", "encoder.layer.1", "encoder.layer.2")
 
@@ -102,6 +144,16 @@ def test_unknown_names_are_errors_with_near_names() -> None:
         match_layers(residual_mlp(), ["blocks.1", "block.3"])
     with pytest.raises(ValueError, match=r"'blocks' is a ModuleList.*'blocks\.\*'"):
         match_layers(residual_mlp(), "blocks")
+
+
+def test_all_that_is_wrong_with_the_names_is_told_at_once() -> None:
+    with pytest.raises(ValueError, match="names no module") as caught:
+        match_layers(residual_mlp(), ["block.3", "blocks.1", "head.0", "blocks"])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert re.match(r"layers='block\.3' names no module of Module\. Near names: .*blocks\.3", lines[0])
+    assert re.match(r"layers='head\.0' names no module of Module\. Near names: .*heads\.0", lines[1])
+    assert lines[2].startswith("layers='blocks' is a ModuleList")
 
 
 def test_compiled_modules_keep_their_natural_names() -> None:
