@@ -46,6 +46,7 @@ class Plan:
 
     Attributes:
         promising: A start takes part if its loss is at most so many times that of the best start; on few inputs all do.
+        assignments: Linear assignments followed from the identity to one more start.
         scout_rounds: Rounds of descent from each start before the best are kept.
         kept: Starts followed to their local optimum at 128 inputs; fewer for more inputs, one at least.
         through: Third layers whose composed permutations are tried after each stage.
@@ -56,6 +57,7 @@ class Plan:
     """
 
     promising: float
+    assignments: int
     scout_rounds: int
     kept: int
     through: int
@@ -75,6 +77,7 @@ class Plan:
 PLANS: dict[str, Plan] = {
     "fast": Plan(
         promising=1.5,
+        assignments=0,
         scout_rounds=1,
         kept=3,
         through=3,
@@ -84,6 +87,7 @@ PLANS: dict[str, Plan] = {
     ),
     "default": Plan(
         promising=1.5,
+        assignments=3,
         scout_rounds=1,
         kept=3,
         through=8,
@@ -99,6 +103,7 @@ PLANS: dict[str, Plan] = {
     ),
     "high": Plan(
         promising=float("inf"),
+        assignments=30,
         scout_rounds=TO_THE_END,
         kept=10**9,
         through=64,
@@ -119,6 +124,7 @@ WARM_PLANS: dict[str, Plan] = {
     "fast": PLANS["fast"],
     "default": Plan(
         promising=1.5,
+        assignments=3,
         scout_rounds=1,
         kept=3,
         through=8,

@@ -16,6 +16,7 @@ from lightning_gw.gw.moves import Moves, ceiling
 from lightning_gw.gw.plan import PLANS, TO_THE_END, Annealing, Plan
 from lightning_gw.gw.search import SearchMatrices
 from lightning_gw.gw.starts import (
+    assignment_steps,
     compose,
     eccentricities,
     identity_start,
@@ -90,6 +91,8 @@ class PairSolver:
         if n <= ENUMERATE_UP_TO:
             return self._enumerate(n)
         starts = torch.cat([self._starts(sorted_rows), *(start[:, None] for start in more)], dim=1)
+        if self.plan.assignments > 0:
+            starts = self._with_assignments(starts)
         best = self._composed(self._from_starts(starts))
         self.report(len(sorted_rows))
         most = ceiling(self.search, self.moves.anchor, self.first, self.second)
@@ -178,16 +181,31 @@ class PairSolver:
             dim=1,
         )
 
+    def _with_assignments(self, starts: Tensor) -> Tensor:
+        """With where linear assignments lead from the identity, for pairs for which that is a promising start."""
+        n = starts.shape[2]
+        losses = self._losses(starts)
+        index = (losses[:, 0] / self.plan.promising_for(n) <= losses.amin(dim=1)).nonzero()[:, 0]
+        led = starts[:, 0].clone()
+        if len(index):
+            follow = partial(assignment_steps, self.search.matrices, steps=self.plan.assignments)
+            led[index] = self.moves.share(follow, self.first[index], self.second[index], led[index])
+        return torch.cat([starts, led[:, None]], dim=1)
+
+    def _losses(self, starts: Tensor) -> Tensor:
+        """``(P, S)`` how far ``(P, S, n)`` permutations fall short of the ceiling."""
+        raw = self.moves.values(self.first, self.second, starts)
+        return (ceiling(self.search, self.moves.anchor, self.first, self.second)[:, None] - raw).clamp(min=0)
+
     def _from_starts(self, starts: Tensor) -> Best:
         """A few rounds from the promising of ``(P, S, n)`` starts, then the best ones all the way down."""
         n = starts.shape[2]
-        raw = self.moves.values(self.first, self.second, starts)
-        losses = (ceiling(self.search, self.moves.anchor, self.first, self.second)[:, None] - raw).clamp(min=0)
+        losses = self._losses(starts)
         promising = losses / self.plan.promising_for(n) <= losses.amin(dim=1, keepdim=True)
         pair, start = promising.nonzero().unbind(dim=1)
         i, j = self.first[pair], self.second[pair]
         scouted, _ = self.moves.descend(i, j, starts[pair, start, None], self.plan.scout_rounds)
-        values = torch.full_like(raw, -torch.inf)
+        values = torch.full_like(losses, -torch.inf)
         values[pair, start] = self.moves.values(i, j, scouted)[:, 0]
         starts = starts.clone()
         starts[pair, start] = scouted[:, 0]
@@ -197,10 +215,10 @@ class PairSolver:
         found = replace(self, first=self.first[pair], second=self.second[pair])._descended(
             starts[pair, order[pair, rank]]
         )
-        reached = torch.full(order.shape, -torch.inf, dtype=raw.dtype, device=raw.device)
+        reached = torch.full(order.shape, -torch.inf, dtype=values.dtype, device=values.device)
         reached[pair, rank] = found.values
-        place = torch.zeros(order.shape, dtype=torch.int64, device=raw.device)
-        place[pair, rank] = torch.arange(len(pair), device=raw.device)
+        place = torch.zeros(order.shape, dtype=torch.int64, device=values.device)
+        place[pair, rank] = torch.arange(len(pair), device=values.device)
         top = place.gather(1, reached.argmax(dim=1, keepdim=True))[:, 0]
         return Best(found.permutations[top], found.converged[top], found.values[top])
 
