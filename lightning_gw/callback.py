@@ -64,7 +64,8 @@ class GWSimilarity(Callback):
         probe_step: ``function(module, batch)`` that runs the network, in place of its ``forward``. A method
             ``probe_step(batch)`` of the module does the same.
         effort: How hard to search: ``"fast"``, ``"default"`` or ``"high"``.
-        warm_start: Whether each search starts from what the look before found, which is many times cheaper.
+        warm_start: Whether each search starts from what the look before found, which is cheaper; every eighth look is
+            searched in full all the same.
         on_error: ``"warn"``: an error during training costs the look, never the training. ``"raise"``: it ends it.
             Errors before the first training step always do.
 
