@@ -21,8 +21,8 @@ class Annealing:
     """One annealing from the best permutation so far.
 
     Attributes:
-        hot: First temperature, in units of the loss per input (how far `moves.ceiling` is missed): below 1 it refines a matching, at
-            2 or 3 it finds out which clusters of inputs correspond.
+        hot: First temperature, in units of the loss per input, by how much `moves.ceiling` is missed: below 1 it
+            refines a matching, at 2 or 3 it finds out which clusters of inputs correspond.
         cooling: Last temperature over the first.
         sweeps: Sweeps at 128 inputs.
         moved: Only pairs take part whose share of inputs matched to another than themselves is at least this: layers
