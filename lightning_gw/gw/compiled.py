@@ -137,15 +137,15 @@ def looked_up_gain(a_u, a_v, b_u, b_v, p, v):  # type: ignore[no-untyped-def]
 def sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, least, tolerance, temperature, state):  # type: ignore[no-untyped-def]
     """Try all swaps in order whose gain was above `least` at the start, and make those that are accepted (Metropolis).
 
-    ``b`` and ``b_diagonal`` stay in their own order and are read through ``p``: up to half of the swaps that are tried
-    are made, and to exchange two columns takes longer than to look up a row.
+    ``b`` and ``b_diagonal`` stay in their own order and are read through ``p``: many of the swaps that are tried are
+    made, and to exchange two columns takes longer than to look up a row.
 
     Returns:
         Number of swaps made.
     """
     n = a.shape[0]
     b_u = np.empty(n, np.float32)
-    narrow = p.astype(np.uint16)  # looking up by short indices takes half the time
+    narrow = p.astype(np.uint16)  # short indices are quicker to look up by
     made = 0
     for u in range(n - 1):
         if best[u] < least:

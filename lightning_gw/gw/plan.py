@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Effort = Literal["fast", "default", "high"]
@@ -122,15 +122,9 @@ PLANS: dict[str, Plan] = {
 #: Work on pairs that have a matching from an earlier time which no longer stands.
 WARM_PLANS: dict[str, Plan] = {
     "fast": PLANS["fast"],
-    "default": Plan(
-        promising=1.5,
-        assignments=3,
-        scout_rounds=1,
-        kept=3,
-        through=8,
+    "default": replace(
+        PLANS["default"],
         annealings=(Annealing(0.7, 0.1, 16), Annealing(0.4, 0.1, 20), Annealing(0.7, 0.1, 40, moved=0.3)),
-        patience=2,
-        improvement=0.003,
     ),
     "high": PLANS["default"],
 }

@@ -115,7 +115,7 @@ def main_axis(rows: Tensor) -> Tensor:
 
 
 def reduced_costs(cost: FloatArray, first: FloatArray, second: FloatArray) -> FloatArray:
-    """An assignment problem with the same solution that is solved several times faster.
+    """An assignment problem with the same solution that is solved faster.
 
     Any potentials may be taken off rows and columns. Most of the cost is the squared difference along one axis, whose
     optimal potentials are known from sorting; with them and the least of every row and column gone, hardly anything is
@@ -145,7 +145,7 @@ def sorted_off_diagonal(matrix: Tensor) -> Tensor:
     n = len(matrix)
     flat = matrix.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
     if flat.device.type == "cpu":
-        return torch.from_numpy(np.sort(flat.numpy(), axis=1))  # several times faster than sorting in torch
+        return torch.from_numpy(np.sort(flat.numpy(), axis=1))  # NumPy sorts in vectors
     return flat.sort(dim=1).values
 
 
