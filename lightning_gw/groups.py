@@ -1,16 +1,18 @@
-"""Groups of neighbouring layers: where the depth of a network falls into blocks of alike representations."""
+"""Groups of layers: where the depth of a network falls into blocks of alike representations."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from lightning_gw.detection import FloatArray, best_branches, best_cut, boundaries_of, check_distances, stand_out
 from lightning_gw.gw.result import GWMatrix
 
-FloatArray = NDArray[np.float64]
+Method = Literal["contiguous", "hierarchical"]
 Strength = Literal["none", "weak", "strong"]
 
 #: Exponent on the squared distances in the modularity cost; 2 emphasises strong contrasts, 1.5 follows weaker ones.
@@ -25,11 +27,12 @@ MINIMUM_FOR_ROUGHNESS = 4
 
 @dataclass(frozen=True)
 class Groups:
-    """Contiguous groups of layers, how strongly they stand out, and how sure one can be.
+    """Groups of layers, how strongly they stand out, and how sure one can be.
 
     Attributes:
-        labels: One group index per layer, ascending with depth from 0; −1 for a degenerate layer, which is in no group.
-        boundaries: Each ``k`` such that a group ends after the ``k``-th layer (0-based). Empty when `strength` is none.
+        labels: One group index per layer, numbered from 0 in the order in which groups begin; −1 for a degenerate
+            layer, which is in no group.
+        boundaries: Each ``k`` such that the ``k``-th layer (0-based) and the next are of different groups.
         adjacent: ``(L − 1,)`` distance from each layer to the next; NaN beside a degenerate layer.
         strength: ``"none"`` (the layers drift smoothly or cannot be told apart), ``"weak"`` or ``"strong"``.
         contrast: Adjacent distance at the weakest boundary over the median of those inside groups (of the boundary that
@@ -39,6 +42,10 @@ class Groups:
         proposed: Boundaries the detector proposed before `strength` was judged.
         p_value: p-value of `roughness` against a null, or None where none was computed.
         stability: Per boundary, the share of probe resamples in which it returned, or None where none were drawn.
+        support: ``(L − 1,)`` share of probe resamples in which a boundary stood after each layer, or None where none
+            were drawn; `stability` is this at the boundaries.
+        noise: ``(L − 1,)`` standard deviation of the logarithm of each adjacent distance over probe resamples, or None
+            where none were drawn.
     """
 
     labels: tuple[int, ...]
@@ -50,11 +57,13 @@ class Groups:
     proposed: tuple[int, ...] = ()
     p_value: float | None = None
     stability: tuple[float, ...] | None = None
+    support: FloatArray | None = None
+    noise: FloatArray | None = None
 
     @property
     def count(self) -> int:
         """Number of groups; 1 when no boundary stands."""
-        return len(self.boundaries) + 1
+        return max(max(self.labels, default=0), 0) + 1
 
     def members(self) -> tuple[tuple[int, ...], ...]:
         """Layer indices of every group, in depth order."""
@@ -63,9 +72,8 @@ class Groups:
 
     def ranges(self) -> str:
         """The groups as 1-based layer ranges, such as ``1–2 | 3–6 | 7–9``."""
-        return " | ".join(
-            f"{group[0] + 1}" if len(group) == 1 else f"{group[0] + 1}–{group[-1] + 1}" for group in self.members()
-        )
+        left_out = [i for i, label in enumerate(self.labels) if label < 0]
+        return " | ".join(layer_ranges(group, left_out) for group in self.members())
 
 
 def find_groups(
@@ -73,14 +81,17 @@ def find_groups(
     gamma: float = DEFAULT_GAMMA,
     weak: float = WEAK_CONTRAST,
     strong: float = STRONG_CONTRAST,
+    method: Method = "contiguous",
+    count: int | None = None,
 ) -> Groups:
-    """Contiguous groups of layers, their number not given.
+    """Groups of layers, their number not given.
 
     Among all ways to cut the depth into blocks, the one is proposed that maximises the modularity
     ``Σ_b 1/|b| Σ_{i<j in b} (mean(D^γ) − D^γ_ij)`` with ``D`` the squared distances (``2 (1 − similarity)``), found
     exactly by dynamic programming. Since every matrix has such a best cut, also one of pure drift, proposed boundaries
     whose adjacent distance does not stand out from those inside groups are taken back one by one, the least contrasted
-    first; what remains is as strong as its weakest boundary.
+    first; what remains is as strong as its weakest boundary. The same matrix always gives the same groups: of equally
+    good cuts the one with longer first blocks is taken.
 
     Args:
         matrix: A `GWMatrix`, whose `distance` is read, or a symmetric ``(L, L)`` array of distances. A layer whose
@@ -88,14 +99,21 @@ def find_groups(
         gamma: Exponent ``γ`` on the squared distances.
         weak: Least contrast of a boundary that is kept.
         strong: Least contrast of the weakest boundary for strength "strong".
+        method: ``"contiguous"``, or ``"hierarchical"``: groups need not be contiguous, so that layers far apart in
+            depth may be of one; cut from the tree of average linkage (SciPy) where the same modularity is highest.
+        count: Number of groups, where it is known; then all of them are kept, however little they stand out, and
+            `strength` says how much they do.
 
     Returns:
         Groups.
 
     Raises:
-        ValueError: If the array is not square and symmetric, has negative entries, or misses single entries; or if the
-            matrix is one between two sets of layers.
+        ValueError: If the array is not square and symmetric, has negative entries, or misses single entries; if the
+            matrix is one between two sets of layers; if the method is unknown; or if `count` is below 1 or above the
+            number of usable layers.
     """
+    if method not in get_args(Method):
+        raise ValueError(f"Unknown method {method!r}. Known: {', '.join(get_args(Method))}.")
     if isinstance(matrix, GWMatrix) and matrix.other_layers is not None:
         raise ValueError(
             f"This matrix is between two sets of layers, {matrix.layers[0]!r}, … ({len(matrix.layers)}) and "
@@ -103,28 +121,58 @@ def find_groups(
             "order. Make each set's own matrix for them: find_groups(gw_matrix(representations))."
         )
     distances = check_distances(matrix.distance if isinstance(matrix, GWMatrix) else matrix)
-    count = len(distances)
-    usable = np.flatnonzero(~np.isnan(np.where(np.eye(count, dtype=bool), np.nan, distances)).all(axis=1))
-    if count == 1:
+    layers = len(distances)
+    usable = np.flatnonzero(~np.isnan(np.where(np.eye(layers, dtype=bool), np.nan, distances)).all(axis=1))
+    if layers == 1:
         usable = np.arange(1)
-    adjacent = distances[np.arange(count - 1), np.arange(1, count)].copy()
+    if count is not None and not 1 <= count <= max(len(usable), 1):
+        raise ValueError(
+            f"count={count} groups cannot be made of {len(usable)} usable layers: expected 1 or more of each."
+        )
+    adjacent = distances[np.arange(layers - 1), np.arange(1, layers)].copy()
     inner = distances[np.ix_(usable, usable)]
     steps = inner[np.arange(max(len(usable) - 1, 0)), np.arange(1, len(usable))] if len(usable) else np.empty(0)
 
-    proposed = _best_cut(inner ** (2 * gamma))
-    boundaries, contrast = _prune(proposed, steps, weak)
-    strength: Strength = "none" if not boundaries else "strong" if contrast >= strong else "weak"
-    labels = np.full(count, -1)
-    labels[usable] = np.searchsorted(boundaries, np.arange(len(usable)), side="left") if boundaries else 0
+    proposed = _propose(inner ** (2 * gamma), method, count)
+    found, contrast = stand_out(proposed, steps, weak if count is None else 0.0)
+    boundaries = boundaries_of(found)
+    strength: Strength = "strong" if contrast >= strong else "weak" if contrast >= weak else "none"
+    labels = np.full(layers, -1)
+    labels[usable] = found
     return Groups(
         labels=tuple(labels.tolist()),
         boundaries=tuple(int(usable[k]) for k in boundaries),
         adjacent=adjacent,
-        strength=strength,
+        strength=strength if boundaries else "none",
         contrast=contrast,
         roughness=roughness(steps),
-        proposed=tuple(int(usable[k]) for k in proposed),
+        proposed=tuple(int(usable[k]) for k in boundaries_of(proposed)),
     )
+
+
+def _propose(costs: FloatArray, method: Method, count: int | None) -> list[int]:
+    """Group of each layer by the best partition of that kind."""
+    if method == "hierarchical":
+        return best_branches(costs, count)
+    labels = np.zeros(len(costs), dtype=np.int64)
+    labels[np.array(best_cut(costs, count), dtype=np.int64) + 1] = 1
+    return np.cumsum(labels).tolist()
+
+
+def layer_ranges(layers: Iterable[int], left_out: Sequence[int] = ()) -> str:
+    """0-based layer indices as 1-based ranges: ``(0, 1, 2, 6)`` is ``1–3, 7``.
+
+    Args:
+        layers: The indices.
+        left_out: Layers that are in no group; a range goes on across them.
+    """
+    runs: list[list[int]] = []
+    for layer in sorted(layers):
+        if runs and all(between in left_out for between in range(runs[-1][-1] + 1, layer)):
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ", ".join(f"{run[0] + 1}" if len(run) == 1 else f"{run[0] + 1}–{run[-1] + 1}" for run in runs)
 
 
 def roughness(adjacent: ArrayLike) -> float:
@@ -154,76 +202,3 @@ def why_no_roughness(groups: Groups) -> str | None:
         f"Roughness was left out: it is told from at least {MINIMUM_FOR_ROUGHNESS} distances above zero between "
         "neighbouring layers, and there are fewer."
     )
-
-
-def check_distances(matrix: ArrayLike) -> FloatArray:
-    """A symmetric ``(L, L)`` float64 array of distances, with zeros on the diagonal of usable layers.
-
-    Raises:
-        ValueError: If it is not square, not symmetric, negative, infinite, or misses single entries of usable layers.
-    """
-    distances = np.asarray(matrix, dtype=np.float64)
-    if distances.ndim != 2 or distances.shape[0] != distances.shape[1] or len(distances) == 0:
-        raise ValueError(f"Expected a square (L, L) array of distances, got shape {distances.shape}.")
-    if np.isinf(distances).any():
-        raise ValueError("The distances hold infinite entries; mark a layer that has no distances with NaN throughout.")
-    if not np.allclose(distances, distances.T, rtol=1e-6, atol=1e-9, equal_nan=True):
-        i, j = np.argwhere(~np.isclose(distances, distances.T, rtol=1e-6, atol=1e-9, equal_nan=True))[0]
-        raise ValueError(
-            f"The distances are not symmetric: entry ({i}, {j}) is {distances[i, j]:g}, but ({j}, {i}) is "
-            f"{distances[j, i]:g}."
-        )
-    if (distances < 0).any():
-        raise ValueError("The distances hold negative entries; for a similarity s pass 1 − s.")
-    missing = np.isnan(distances)
-    np.fill_diagonal(missing, False)
-    dead = missing.sum(axis=1) == len(distances) - 1
-    if missing[np.ix_(~dead, ~dead)].any():
-        i, j = np.argwhere(missing & ~dead[:, None] & ~dead[None, :])[0]
-        raise ValueError(f"Entry ({i}, {j}) is NaN although both layers have other distances.")
-    return distances
-
-
-def _best_cut(costs: FloatArray) -> list[int]:
-    """Boundaries of the contiguous cut with the highest modularity; of equal cuts the one with longer first blocks."""
-    count = len(costs)
-    if count < 2:
-        return []
-    upper = np.triu(costs, 1)
-    gain = np.where(np.triu(np.ones_like(costs), 1) > 0, upper.sum() / (count * (count - 1) / 2) - upper, 0.0)
-    # within[s, e]: sum of gain over pairs of s..e, from two-dimensional prefix sums
-    prefix = np.zeros((count + 1, count + 1))
-    prefix[1:, 1:] = gain.cumsum(axis=0).cumsum(axis=1)
-    tolerance = 1e-12 * max(float(np.abs(gain).max()), np.finfo(float).tiny)
-    best = np.zeros(count + 1)
-    start = np.zeros(count + 1, dtype=np.int64)
-    for end in range(1, count + 1):
-        first = np.arange(end)
-        within = prefix[end, end] - prefix[first, end] - prefix[end, first] + prefix[first, first]
-        total = best[first] + within / (end - first)
-        best[end] = total.max()
-        start[end] = int(np.flatnonzero(total >= best[end] - tolerance)[0])
-    boundaries: list[int] = []
-    end = count
-    while start[end] > 0:
-        end = int(start[end])
-        boundaries.append(end - 1)
-    return boundaries[::-1]
-
-
-def _prune(proposed: list[int], steps: FloatArray, weak: float) -> tuple[list[int], float]:
-    """Take back boundaries that do not stand out; what is left, and the contrast of the weakest (or last taken)."""
-    boundaries = list(proposed)
-    contrast = float("nan")
-    while boundaries:
-        inside = np.delete(steps, boundaries)
-        if len(inside) == 0 or np.median(inside) <= 0:
-            # Nothing to stand out from, or groups of identical layers: any positive step is a boundary.
-            return ([], float("nan")) if len(inside) == 0 else (boundaries, float("inf"))
-        contrasts = steps[boundaries] / np.median(inside)
-        weakest = int(contrasts.argmin())
-        contrast = float(contrasts[weakest])
-        if contrast >= weak:
-            break
-        del boundaries[weakest]
-    return boundaries, contrast

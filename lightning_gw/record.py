@@ -9,6 +9,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_gw.events import Event
 from lightning_gw.groups import Groups, Strength
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.plain import (
@@ -21,7 +22,6 @@ from lightning_gw.plain import (
     parse_numbers,
     plain,
 )
-from lightning_gw.tracking import Event
 
 FloatArray = NDArray[np.float64]
 
@@ -44,7 +44,7 @@ class Record:
         groups: Groups of the Gromov-Wasserstein distances.
         groups_paired: Groups of the identity column, the paired measure on the same matrices.
         identities: Lasting identity of each group of `groups`, by group index; empty when there are no groups.
-        events: What happened to the groups since the look before.
+        events: What this look made certain to have happened to the groups; each names the look that first showed it.
         growth: ``(L − 1,)`` adjacent distances over their value at the first look of the run.
         measures: Further ``(L, L)`` similarity matrices from the same activations, by name: ``paired_dcor`` (squared
             distance correlation) and ``paired_cka`` (linear CKA).
@@ -252,6 +252,8 @@ def _groups_to_json(groups: Groups) -> dict[str, Any]:
         "proposed": integers(groups.proposed),
         "p_value": None if groups.p_value is None else number(groups.p_value),
         "stability": None if groups.stability is None else numbers(groups.stability),
+        "support": None if groups.support is None else numbers(groups.support),
+        "noise": None if groups.noise is None else numbers(groups.noise),
     }
 
 
@@ -260,6 +262,7 @@ def _groups_from_json(groups: Mapping[str, Any]) -> Groups:
     if strength not in STRENGTHS:
         raise ValueError(f"strength is {strength!r}, where one of {list(STRENGTHS)} was expected")
     p_value, stability = groups.get("p_value"), groups.get("stability")
+    support, noise = groups.get("support"), groups.get("noise")  # not kept at first
     return Groups(
         labels=tuple(int(label) for label in groups["labels"]),
         boundaries=tuple(int(boundary) for boundary in groups["boundaries"]),
@@ -270,6 +273,8 @@ def _groups_from_json(groups: Mapping[str, Any]) -> Groups:
         proposed=tuple(int(boundary) for boundary in groups.get("proposed", ())),
         p_value=None if p_value is None else parse_number(p_value),
         stability=None if stability is None else tuple(parse_numbers(stability).tolist()),
+        support=None if support is None else parse_numbers(support),
+        noise=None if noise is None else parse_numbers(noise),
     )
 
 
@@ -282,6 +287,8 @@ def _event_to_json(event: Event) -> dict[str, Any]:
         "others": integers(event.others),
         "boundary_from": None if event.boundary_from is None else int(event.boundary_from),
         "boundary_to": None if event.boundary_to is None else int(event.boundary_to),
+        "confirmed": None if event.confirmed is None else int(event.confirmed),
+        "factors": numbers(event.factors),
     }
 
 
@@ -294,4 +301,6 @@ def _event_from_json(event: Mapping[str, Any]) -> Event:
         others=tuple(int(other) for other in event.get("others", ())),
         boundary_from=event.get("boundary_from"),
         boundary_to=event.get("boundary_to"),
+        confirmed=event.get("confirmed"),
+        factors=tuple(parse_numbers(event.get("factors", ())).tolist()),
     )

@@ -131,11 +131,13 @@ def strips_of(record: Record) -> list[tuple[int, int, str, str | None, str]]:
 
 
 def _draw_boundaries(axes: Axes, history: Sequence[Record], edges: NDArray[np.float64]) -> None:
+    told = [event for record in history for event in record.events]
     for column, record in enumerate(history):
         for boundary in record.groups.boundaries:
             y = boundary + 0.5
             axes.plot([edges[column], edges[column + 1]], [y, y], color=INK, linewidth=2.4, zorder=3, gid="boundary")
-        for event in record.events:
+        # A later look may have confirmed what this one showed first.
+        for event in (event for event in told if event.step == record.step):
             if event.kind == "boundary_moved" and event.boundary_from is not None and event.boundary_to is not None:
                 ends = [event.boundary_from + 0.5, event.boundary_to + 0.5]
                 axes.plot([edges[column]] * 2, ends, color=INK, linewidth=2.4, zorder=3, gid="boundary-moved")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lightning_gw.figures.metrics import Series, accuracy_names, loss_names, metric_series
 from lightning_gw.figures.style import (
     COLORMAP,
+    NO_EVIDENCE,
     OKABE_ITO,
     StepAxis,
     group_colour,
@@ -93,6 +94,10 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
     edges = scale.edges(steps)
     adjacent = np.concatenate([record.groups.adjacent for record in history])
     first, last = history[0], history[-1]
+    # A move is drawn at the look that showed it first, which a later one may have confirmed.
+    moves: dict[int, list[tuple[int | None, int | None]]] = {}
+    for event in (event for record in history for event in record.events if event.kind == "boundary_moved"):
+        moves.setdefault(event.step, []).append((event.boundary_from, event.boundary_to))
     return {
         "key": run.key,
         "name": run.name,
@@ -112,13 +117,16 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
         "adjacentTop": float(np.nanmax(adjacent, initial=0.0)) or 1.0,
         "accuracy": _metrics(series, accuracy_names(series, run.accuracy), scale),
         "loss": _metrics(series, loss_names(series), scale),
-        "looks": [_look(record, at) for record, at in zip(history, scale.position(steps), strict=True)],
+        "looks": [
+            _look(record, at, moves.get(record.step, []))
+            for record, at in zip(history, scale.position(steps), strict=True)
+        ],
         "events": [
             {
-                "look": index,
+                "look": steps.index(event.step) if event.step in steps else index,
                 "step": event.step,
                 "text": event.sentence(),
-                "colour": group_colour(event.group),
+                "colour": NO_EVIDENCE if event.group < 0 else group_colour(event.group),
             }
             for index, record in enumerate(history)
             for event in record.events
@@ -134,7 +142,7 @@ def _metrics(series: Series, names: Sequence[str], scale: StepAxis) -> list[dict
     return found
 
 
-def _look(record: Record, at: float) -> dict[str, Any]:
+def _look(record: Record, at: float, moves: Sequence[tuple[int | None, int | None]]) -> dict[str, Any]:
     gw, groups = viewable(record.gw), record.groups
     identities = group_identities(record)
     return {
@@ -148,9 +156,7 @@ def _look(record: Record, at: float) -> dict[str, Any]:
             for group, first, last in runs_of_layers(groups)
         ],
         "boundaries": list(groups.boundaries),
-        "moves": [
-            [event.boundary_from, event.boundary_to] for event in record.events if event.kind == "boundary_moved"
-        ],
+        "moves": [list(move) for move in moves],
         "pairedBoundaries": list(record.groups_paired.boundaries),
         "gw": _upper(gw.similarity),
         "bound": _upper(gw.similarity_bound),

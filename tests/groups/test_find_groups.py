@@ -149,3 +149,65 @@ def test_a_matrix_between_two_sets_of_layers_has_no_groups_even_where_it_is_squa
     with pytest.raises(ValueError, match=r"two sets of layers, 'bert.0', … \(3\) and 'net.0', … \(3\).*find_groups\("):
         find_groups(gw_matrix(*sets, effort="fast"))
     assert find_groups(gw_matrix(sets[0], effort="fast")).count >= 1
+
+
+def apart() -> NDArray[np.float64]:
+    """Three kinds of layers, one of which comes back at the end."""
+    kind = np.array([0, 0, 0, 1, 1, 2, 2, 2, 0, 0])
+    distances = np.where(kind[:, None] == kind[None, :], 0.2, 1.0)
+    np.fill_diagonal(distances, 0)
+    return distances
+
+
+def test_hierarchical_groups_need_not_be_contiguous() -> None:
+    groups = find_groups(apart(), method="hierarchical")
+    assert groups.labels == (0, 0, 0, 1, 1, 2, 2, 2, 0, 0)
+    assert groups.boundaries == (2, 4, 7)
+    assert groups.count == 3
+    assert groups.ranges() == "1–3, 9–10 | 4–5 | 6–8"
+    assert groups.strength == "strong"
+    contiguous = find_groups(apart())
+    assert contiguous.labels == (0, 0, 0, 1, 1, 2, 2, 2, 3, 3)
+    assert contiguous.boundaries == groups.boundaries
+
+
+@pytest.mark.parametrize("lengths", [(2, 4, 3), (1, 5), (2, 3, 5, 2, 7, 4), tuple(range(2, 14))])
+def test_where_groups_are_contiguous_both_methods_agree(lengths: tuple[int, ...]) -> None:
+    matrix = blocks(lengths, noise=0.02)
+    assert find_groups(matrix, method="hierarchical").labels == find_groups(matrix).labels
+
+
+@pytest.mark.parametrize("count", [3, 9, 24, 200])
+def test_hierarchical_groups_of_smooth_drift_do_not_stand_out(count: int) -> None:
+    assert find_groups(drift(count), method="hierarchical").strength == "none"
+
+
+def test_a_known_number_of_groups_is_kept_to() -> None:
+    generator = np.random.default_rng(1)
+    points = generator.normal(size=(7, 2)).cumsum(axis=0)
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    costs = distances**4
+    mean = costs[np.triu_indices(7, 1)].mean()
+    for count in range(1, 8):
+        groups = find_groups(distances, count=count)
+        assert groups.count == count
+        assert find_groups(distances, count=count, method="hierarchical").count == count
+
+        def modularity(cuts: tuple[int, ...]) -> float:
+            edges = [0, *[cut + 1 for cut in cuts], 7]
+            return sum(
+                sum(mean - costs[i, j] for i, j in itertools.combinations(range(a, b), 2)) / (b - a)
+                for a, b in itertools.pairwise(edges)
+            )
+
+        assert groups.boundaries == max(itertools.combinations(range(6), count - 1), key=modularity)
+    # Kept, but no stronger for it: drift cut in three is not three groups.
+    assert find_groups(drift(9), count=3).strength == "none"
+    assert len(find_groups(drift(9), count=3).boundaries) == 2
+
+
+def test_more_groups_than_layers_are_refused() -> None:
+    with pytest.raises(ValueError, match="count=4 groups cannot be made of 3 usable layers"):
+        find_groups(blocks((1, 2)), count=4)
+    with pytest.raises(ValueError, match=r"Unknown method 'kmeans'\. Known: contiguous, hierarchical"):
+        find_groups(blocks((1, 2)), method="kmeans")  # type: ignore[arg-type]
