@@ -1,0 +1,56 @@
+"""Under the null, p-values are uniform: re-initialised networks tested against re-initialised networks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from nets import CustomStart, Drift, probe, represent_on
+from numpy.typing import NDArray
+from scipy.stats import binomtest, kstest
+from torch import nn
+
+from lightning_gw.significance import p_value, reinitialisation_null
+from lightning_gw.significance.statistics import STATISTICS
+
+
+def null_p_values(make: type[nn.Module], cases: int, samples: int, statistic: str) -> NDArray[np.float64]:
+    """p-values of live networks, as their constructors leave them, each against a null and on a probe of its own.
+
+    A p-value is uniform on its ``samples + 1`` steps; it is spread over its step, so that it is uniform altogether.
+    """
+    found = []
+    for case in range(cases):
+        torch.manual_seed(case)
+        live, represent = make(), represent_on(probe(case))
+        null = reinitialisation_null(live, represent, samples, seed=case)
+        found.append(null.test(represent(live), statistic).value)  # type: ignore[arg-type]
+    return np.array(found) - np.random.default_rng(0).random(cases) / (samples + 1)
+
+
+@pytest.mark.parametrize("make", [Drift, CustomStart])
+def test_p_values_of_fresh_networks_are_uniform(make: type[nn.Module]) -> None:
+    values = null_p_values(make, cases=30, samples=7, statistic="roughness")
+    assert kstest(values, "uniform").pvalue > 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("make", [Drift, CustomStart])
+@pytest.mark.parametrize("statistic", ["roughness"])
+def test_p_values_of_500_fresh_networks_are_uniform(make: type[nn.Module], statistic: str) -> None:
+    values = null_p_values(make, cases=500, samples=19, statistic=statistic)
+    result = kstest(values, "uniform")
+    print(f"{make.__name__}, {statistic}: KS statistic {result.statistic:.4f}, p = {result.pvalue:.3f}")
+    assert result.pvalue > 0.05
+
+
+@pytest.mark.parametrize("statistic", list(STATISTICS))
+def test_p_values_of_any_exchangeable_networks_are_uniform(statistic: str) -> None:
+    generator = np.random.default_rng(0)
+    profile = np.exp(generator.normal(size=8))  # steep places of its own, as architectures have them
+    cases, samples = 2000, 19
+    tables = profile * np.exp(generator.normal(0, 0.3, size=(cases, samples + 1, 8)))
+    values = [p_value(table[0], table[1:], statistic).value for table in tables]  # type: ignore[arg-type]
+    assert kstest(np.array(values) - generator.random(cases) / (samples + 1), "uniform").pvalue > 0.05
+    assert binomtest(sum(v <= 0.05 for v in values if v is not None), cases, 0.05).pvalue > 0.01
