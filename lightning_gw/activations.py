@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from lightning_gw.batches import count_rows, padding_mask
+from lightning_gw.failures import explained, is_out_of_memory
 from lightning_gw.layers import named_layers
 from lightning_gw.pooling import Pooling, pool
 
@@ -64,14 +65,24 @@ def capture(
     Raises:
         ValueError: If a layer is never called, or `pooling` does not suit its output.
         ShapeError: If a layer's output has another number of rows than the batch.
+        LookError: If a module of the network fails; the message names it and the shapes. Running out of memory is
+            passed on as it is.
     """
     named = named_layers(module)
     collector = _Collector(pooling, optional)
     handles = [named[name].register_forward_hook(partial(collector.hook, name)) for name in layers]
     try:
-        for batch in batches:
+        for number, batch in enumerate(batches, start=1):
             collector.begin(batch)
-            run(batch)
+            try:
+                run(batch)
+            except Exception as error:
+                if collector.refused is error or is_out_of_memory(error):
+                    raise
+                reason = explained(error, module, batch, number, len(batches))
+                if reason is error:
+                    raise
+                raise reason from error
             collector.end()
     finally:
         for handle in handles:
@@ -90,6 +101,7 @@ class _Collector:
         self._notes: dict[str, None] = {}
         self._rows = 0
         self._mask: Tensor | None = None
+        self.refused: Exception | None = None  # the error of a hook, which is none of the network's
 
     def begin(self, batch: Any) -> None:
         self._rows, self._mask = count_rows(batch), padding_mask(batch)
@@ -99,6 +111,13 @@ class _Collector:
         self._kept.append(self._current)
 
     def hook(self, layer: str, module: nn.Module, args: Any, output: Any) -> None:
+        try:
+            self._keep(layer, module, output)
+        except Exception as error:
+            self.refused = error
+            raise
+
+    def _keep(self, layer: str, module: nn.Module, output: Any) -> None:
         self._calls[layer] = self._calls.get(layer, 0) + 1
         key = layer if self._calls[layer] == 1 else f"{layer}#{self._calls[layer]}"
         try:

@@ -44,15 +44,35 @@ def count_rows(batch: Any) -> int:
 
 
 def take_rows(batch: Any, start: int, stop: int) -> Any:
-    """The inputs from `start` to `stop` of a batch: every tensor and list that has one entry per input is cut."""
+    """The inputs from `start` to `stop` of a batch: every tensor and list that has one entry per input is cut.
+
+    A list counts as one entry per input if it holds plain values, such as texts, and no tensors.
+    """
     rows = count_rows(batch)
     if start == 0 and stop >= rows:
         return batch
 
-    def cut(tensor: Tensor) -> Tensor:
-        return tensor[start:stop] if tensor.dim() > 0 and tensor.shape[0] == rows else tensor
+    def cut(entries: Any) -> Any:
+        if isinstance(entries, Tensor):
+            return entries[start:stop] if entries.dim() > 0 and entries.shape[0] == rows else entries
+        return entries[start:stop]
 
-    return apply_to_collection(batch, Tensor, cut)
+    def per_input(entries: Any) -> bool:
+        return len(entries) == rows and all(isinstance(entry, str | bytes | int | float) for entry in entries)
+
+    def walk(part: Any) -> Any:
+        if type(part) in (list, tuple):
+            return cut(part) if per_input(part) else type(part)(walk(held) for held in part)
+        if type(part) is dict:
+            return {key: walk(held) for key, held in part.items()}
+        return apply_to_collection(part, Tensor, cut)
+
+    return walk(batch)
+
+
+def in_pieces(batches: Sequence[Any], rows: int) -> list[Any]:
+    """The same inputs in the same order, in batches of at most `rows`."""
+    return [take_rows(batch, start, start + rows) for batch in batches for start in range(0, count_rows(batch), rows)]
 
 
 def fingerprint(batches: Sequence[Any]) -> str:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import nn
 
 from lightning_gw.activations import Activations, capture
+from lightning_gw.batches import count_rows, in_pieces
+from lightning_gw.failures import LookError, is_out_of_memory
 from lightning_gw.forward import ProbeStep, call_forward
 from lightning_gw.layers import choose_layers, match_layers
 from lightning_gw.pooling import Pooling
 from lightning_gw.probe import Balance, Probe, ProbeError, draw_probe
+from lightning_gw.remembered import is_sharded, kept_generators
+from lightning_gw.together import together
 from lightning_gw.undisturbed import undisturbed
 
 
@@ -43,6 +50,7 @@ class Observer:
         self._seed = seed
         self._modules: tuple[str, ...] = ()
         self._probe: Probe | None = None
+        self._fits: int | None = None  # inputs per forward pass that fit in memory, once all of a batch did not
         self.notes: tuple[str, ...] = ()
 
     @property
@@ -94,14 +102,16 @@ class Observer:
                 "new history without the checkpoint's state."
             )
         source, data = find_data(trainer, self._data)
-        self._probe = draw_probe(
-            data,
-            source=source,
-            size=self._size,
-            batch_size=self._batch_size,
-            balance=self._balance,
-            seed=self._seed,
-        )
+        with kept_generators(data):  # an augmentation that draws from a generator of its own is not to notice
+            self._probe = draw_probe(
+                data,
+                source=source,
+                size=self._size,
+                batch_size=self._batch_size,
+                balance=self._balance,
+                seed=self._seed,
+            )
+        self._fits = None
         warnings = list(self._probe.notes)
         if known is not None and known != self._probe.hash:
             warnings.append(
@@ -115,23 +125,26 @@ class Observer:
     def observe(self, trainer: Trainer, module: LightningModule) -> Activations:
         """Run the probe through the network, which afterwards is what it was before.
 
+        Where the memory does not hold a probe batch, it goes through in halves, quarters and so on, and so it does from
+        then on; the notes say so. They also say what the forward pass changed that could not be put back. Of several
+        processes all look, and if one fails all do.
+
         Args:
             trainer: The Trainer, which moves batches and sets the precision.
             module: The network.
 
         Raises:
             ValueError: If a layer is silent or its output has no row per input.
+            LookError: If a module fails on the probe, or a single input does not fit in memory.
         """
-        assert self._probe is not None
-        with undisturbed(module, trainer):
-            activations = capture(
-                module,
-                self._modules,
-                self._probe.batches,
-                self._runner(trainer, module),
-                self._pooling,
-                optional=self._asked is None,
-            )
+        with together(f"The look at step {trainer.global_step}"):
+            activations, disturbed = self._capture_what_fits(trainer, module)
+        for said in disturbed:
+            rank_zero_warn(f"A look of GWSimilarity disturbed training: {said}. See docs/undisturbed.md.")
+        notes = [*activations.notes, *(f"This look disturbed training: {said}." for said in disturbed)]
+        if self._fits is not None:
+            notes.append(f"The probe went through the network {self._fits} at a time; more did not fit in memory.")
+        activations = replace(activations, notes=tuple(notes))
         if len(activations.representations) < 2:
             raise ValueError(
                 f"At least 2 layers are needed to compare, but only {len(activations.representations)} put something "
@@ -139,6 +152,48 @@ class Observer:
                 "with GWSimilarity(layers=[...])."
             )
         return activations
+
+    def _capture_what_fits(self, trainer: Trainer, module: LightningModule) -> tuple[Activations, list[str]]:
+        """Begin again with half as many inputs at a time as long as the memory runs out."""
+        assert self._probe is not None
+        largest = max(count_rows(batch) for batch in self._probe.batches)
+        while True:
+            try:
+                return self._capture(trainer, module)
+            except Exception as error:
+                if not is_out_of_memory(error) or self._shared_forward(trainer):
+                    raise
+                problem = f"{type(error).__name__}: {error}"
+            # Only here, where the error is gone, are the tensors gone that its traceback held.
+            self._halve(min(largest, self._fits or largest), problem)
+
+    def _capture(self, trainer: Trainer, module: LightningModule) -> tuple[Activations, list[str]]:
+        assert self._probe is not None
+        with undisturbed(module, trainer) as disturbed:
+            activations = capture(
+                module,
+                self._modules,
+                self._probe.batches if self._fits is None else in_pieces(self._probe.batches, self._fits),
+                self._runner(trainer, module),
+                self._pooling,
+                optional=self._asked is None,
+            )
+        return activations, disturbed
+
+    def _halve(self, tried: int, problem: str) -> None:
+        """Take half as many inputs at a time from now on."""
+        if tried <= 1:
+            raise LookError(
+                f"The probe does not fit in memory, not even one input at a time: {problem}. Free some memory, for "
+                "example with a smaller training batch, or pass smaller inputs with GWSimilarity(probe=...)."
+            )
+        self._fits = tried // 2
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def _shared_forward(self, trainer: Trainer) -> bool:
+        """Whether the forward pass is one of all processes, in which none can begin again by itself."""
+        return trainer.world_size > 1 and any(is_sharded(child) for child in trainer.lightning_module.modules())
 
     def _runner(self, trainer: Trainer, module: LightningModule) -> Callable[[Any], Any]:
         precision = trainer.precision_plugin

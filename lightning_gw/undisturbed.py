@@ -1,26 +1,22 @@
 """Guards that leave everything as it was: random states, modes, buffers, caches, metrics, logging.
 
-Training with looks in between is to be identical to the last bit to training without. Not covered: generators that a
-module or data set keeps to itself, caches nested inside a module's own objects, and side effects outside the process.
+Training with looks in between is to be identical to the last bit to training without. What cannot be put back is named:
+weights that forward itself writes to, and tensors too large to be copied. Not seen are global variables, iterators,
+objects of ``__slots__``, and effects outside the process; see ``docs/undisturbed.md``.
 """
 
 from __future__ import annotations
 
-import copy
 import random
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-#: What a module consists of rather than what it remembers; `nn.Module` keeps these in its ``__dict__`` too.
-_STRUCTURE = frozenset({"_parameters", "_buffers", "_modules", "training"})
-#: Plain containers whose content is put back when it was changed in place.
-_CONTAINERS = (list, dict, set, deque, OrderedDict, defaultdict)
+from lightning_gw.remembered import Memory, same_state
 
 
 @contextmanager
@@ -57,29 +53,33 @@ def isolated_randomness(seed: int) -> Iterator[None]:
 
 
 @contextmanager
-def undisturbed(module: nn.Module, trainer: Any = None) -> Iterator[None]:
+def undisturbed(module: nn.Module, trainer: Any = None) -> Iterator[list[str]]:
     """Evaluation mode without gradients, after which the module is what it was before.
 
     Inside, every submodule is in evaluation mode, ``self.log`` does nothing, compiled code runs eagerly (hooks do not
     fire in warm compiled graphs), fused attention is off (it hands hooks nested tensors), and the trainer says that it
-    is validating, so that batch hooks do not augment. Afterwards modes, buffers and all plain attributes are restored
-    per module, which covers the states of torchmetrics and caches that a module keeps.
+    is validating, so that batch hooks do not augment. Afterwards modes, buffers and all that the modules remember are
+    put back: plain attributes, containers and objects inside them, random generators of their own, the states of
+    torchmetrics. Modules that are hidden in containers and objects are treated as those that are registered.
 
     Args:
         module: The network, usually the LightningModule.
         trainer: Its Trainer, where there is one.
+
+    Yields:
+        A list, filled at the end, of what was changed and could not be put back, in plain words.
     """
-    modules = list(module.modules())
-    modes = [(child, child.training) for child in modules]
-    memories = [_Memory(child) for child in modules]
+    disturbed: list[str] = []
+    memory = Memory(module)
+    modes = [(child, child.training) for child in memory.modules.values()]
     stage = trainer.state.stage if trainer is not None else None
     with ExitStack() as stack:
         # The order matters: what is restored is written under the gradient mode of the caller, as it was read.
-        stack.callback(_restore, modes, memories)
+        stack.callback(_restore, modes, memory, disturbed)
         if trainer is not None:
             stack.callback(setattr, trainer.state, "stage", stage)
             trainer.validating = True
-        for child in modules:
+        for child, _ in modes:
             # Assigned rather than .eval(), which some modules override to merge weights and the like.
             child.training = False
             if hasattr(child, "log") and hasattr(child, "log_dict"):
@@ -88,7 +88,47 @@ def undisturbed(module: nn.Module, trainer: Any = None) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(False)
         stack.enter_context(_eager())
         stack.enter_context(plain_tensors())
-        yield
+        yield disturbed
+
+
+@contextmanager
+def changes_of(module: nn.Module) -> Iterator[list[str]]:
+    """Compare everything before and after, to the bit: what a look, or any other code, leaves changed.
+
+    Compared are weights, gradients, ``requires_grad``, buffers, training flags, hooks, attributes, containers and plain
+    objects that the modules hold, their own random generators, the global random states and torch's global settings.
+    While inside, the weights are in memory twice.
+
+    Args:
+        module: The network.
+
+    Yields:
+        A list, filled at the end (also after an error), of what changed, in plain words; empty if nothing did.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+        >>> with changes_of(net) as changes:
+        ...     _ = net(torch.ones(3, 2))
+        >>> changes
+        ['tensor 1.running_mean changed', 'tensor 1.running_var changed', 'tensor 1.num_batches_tracked changed']
+    """
+    changes: list[str] = []
+    memory = Memory(module, exact=True)
+    settings = {name: ask() for name, ask in _SETTINGS.items()}
+    states = {name: ask() for name, ask in _random_states().items()}
+    try:
+        yield changes
+    finally:
+        changes += memory.changes()
+        for name, before in settings.items():
+            if (now := _SETTINGS[name]()) != before:
+                changes.append(f"{name} is {now} now, and was {before}")
+        asking = _random_states()
+        changes += [
+            f"the random state of {name} moved on"
+            for name, before in states.items()
+            if not same_state(asking[name](), before)
+        ]
 
 
 @contextmanager
@@ -99,6 +139,38 @@ def plain_tensors() -> Iterator[None]:
     """
     with torch.inference_mode(False), torch.no_grad():
         yield
+
+
+#: Settings of the process that a forward pass could leave changed.
+_SETTINGS: dict[str, Callable[[], Any]] = {
+    "torch.is_grad_enabled()": torch.is_grad_enabled,
+    "torch.is_inference_mode_enabled()": torch.is_inference_mode_enabled,
+    "torch.get_default_dtype()": torch.get_default_dtype,
+    "torch.get_num_threads()": torch.get_num_threads,
+    "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision,
+    "torch.are_deterministic_algorithms_enabled()": torch.are_deterministic_algorithms_enabled,
+    "torch.is_autocast_enabled('cpu')": lambda: torch.is_autocast_enabled("cpu"),
+    "torch.is_autocast_enabled('cuda')": lambda: torch.is_autocast_enabled("cuda"),
+    "torch.backends.mha.get_fastpath_enabled()": torch.backends.mha.get_fastpath_enabled,
+    "torch.backends.cudnn.enabled": lambda: torch.backends.cudnn.enabled,
+    "torch.backends.cudnn.benchmark": lambda: torch.backends.cudnn.benchmark,
+    "torch.backends.cudnn.deterministic": lambda: torch.backends.cudnn.deterministic,
+}
+
+
+def _random_states() -> dict[str, Callable[[], Any]]:
+    """How to ask for every global random state there is, by name."""
+    states: dict[str, Callable[[], Any]] = {
+        "Python": random.getstate,
+        "NumPy": np.random.get_state,
+        "torch": torch.get_rng_state,
+    }
+    for device in (torch.cuda, getattr(torch, "xpu", None)):
+        if device and _in_use(device):
+            states[device.__name__] = device.get_rng_state_all
+    if torch.backends.mps.is_available():
+        states["torch.mps"] = torch.mps.get_rng_state
+    return states
 
 
 def _in_use(device: Any) -> bool:
@@ -114,64 +186,7 @@ def _eager() -> Any:
     return set_stance("force_eager") if set_stance is not None else nullcontext()
 
 
-def _restore(modes: list[tuple[nn.Module, bool]], memories: list[_Memory]) -> None:
-    for memory in memories:
-        memory.restore()
+def _restore(modes: list[tuple[nn.Module, bool]], memory: Memory, disturbed: list[str]) -> None:
+    disturbed += memory.restore()
     for child, training in modes:
         child.training = training
-
-
-class _Memory:
-    """Everything a single module remembers besides its parameters: buffers and plain attributes."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
-        self._buffers = dict(module._buffers)
-        self._attributes = {name: value for name, value in vars(module).items() if name not in _STRUCTURE}
-        held = [*self._buffers.values(), *self._attributes.values()]
-        self._tensors = [(tensor, tensor.detach().clone()) for tensor in held if _is_plain(tensor)]
-        self._containers = [(value, copy.copy(value)) for value in held if type(value) in _CONTAINERS]
-
-    def restore(self) -> None:
-        module = self._module
-        if module._buffers != self._buffers:  # dicts compare identities first, so equal content is never looked at
-            module._buffers.clear()
-            module._buffers.update(self._buffers)
-        now = vars(module)
-        for name in [name for name in now if name not in self._attributes and name not in _STRUCTURE]:
-            del now[name]
-        for name, value in self._attributes.items():
-            if now.get(name, _MISSING) is not value:
-                now[name] = value
-        for container, before in self._containers:
-            _refill(container, before)
-        with torch.no_grad():
-            for tensor, saved in self._tensors:
-                if not torch.equal(tensor, saved):
-                    tensor.copy_(saved)
-
-
-_MISSING = object()
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, Tensor) and not value.is_meta and not nn.parameter.is_lazy(value)
-
-
-def _refill(container: Any, before: Any) -> None:
-    """Put the same objects back into a container, and do not touch it where they are still there."""
-    if isinstance(container, dict):
-        same = len(container) == len(before) and all(
-            key in before and before[key] is value for key, value in container.items()
-        )
-    elif isinstance(container, set):
-        same = container == before
-    else:
-        same = len(container) == len(before) and all(a is b for a, b in zip(container, before, strict=True))
-    if same:
-        return
-    container.clear()
-    if isinstance(container, dict | set):
-        container.update(before)
-    else:
-        container.extend(before)

@@ -155,24 +155,24 @@ def _remove_randomness_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _remove_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_gw.undisturbed._Memory.restore", lambda self: None)
+    monkeypatch.setattr("lightning_gw.undisturbed.Memory.restore", lambda self: [])
 
 
 def _remove_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def only_silent(module: Any, trainer: Any) -> Iterator[None]:
+    def only_silent(module: Any, trainer: Any) -> Iterator[list[str]]:
         module.__dict__["log"] = lambda *args, **kwargs: None
-        yield
+        yield []
         del module.__dict__["log"]
 
     monkeypatch.setattr(lightning_gw.observer, "undisturbed", only_silent)
 
 
 def _leave_evaluation_mode_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forgetful(modes: Any, memories: Any) -> None:
-        for memory in memories:
-            memory._attributes.pop("training", None)
-            memory.restore()
+    def forgetful(modes: Any, memory: Any, disturbed: Any) -> None:
+        memory.restore()
+        for child, _ in modes:
+            child.training = False
 
     monkeypatch.setattr("lightning_gw.undisturbed._restore", forgetful)
 
