@@ -15,8 +15,11 @@ from torch import Tensor
 
 from tasks.algebra.data import OPERATIONS
 
-#: Operands run from 0 to OPERANDS − 1.
+#: Operands run from 0 to OPERANDS − 1 at most.
 OPERANDS = 11
+#: And to FEW_OPERANDS − 1 from `MANY_STAGES` stages on, which would otherwise take several times as long to learn.
+FEW_OPERANDS = 7
+MANY_STAGES = 4
 #: Tuples kept of an algebra family, of which `HELD_OUT` are never trained on.
 TUPLES = 22_000
 HELD_OUT = 2_000
@@ -138,14 +141,20 @@ def load_family(name: str, stages: int) -> Data:
     return _algebra(family, max(stages, FEWEST_STAGES))
 
 
+def operands_of(stages: int) -> int:
+    """How many values an operand of an algebra family takes."""
+    return OPERANDS if stages < MANY_STAGES else FEW_OPERANDS
+
+
 def _algebra(family: Algebra, stages: int) -> Data:
-    every = OPERANDS ** (stages + 1)
-    # Tuples are numbers in base OPERANDS. Drawing with replacement and keeping each once needs no list of all.
+    operands = operands_of(stages)
+    every = operands ** (stages + 1)
+    # Tuples are numbers in base `operands`. Drawing with replacement and keeping each once needs no list of all.
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(every, (2 * TUPLES,), generator=generator).unique() if every > TUPLES else torch.arange(every)
     numbers = drawn[torch.randperm(len(drawn), generator=generator)][:TUPLES]
-    places = OPERANDS ** torch.arange(stages + 1)
-    x = numbers[:, None] // places % OPERANDS
+    places = operands ** torch.arange(stages + 1)
+    x = numbers[:, None] // places % operands
     answer, answers = x[:, 0], []
     for stage in range(stages):
         answer = OPERATIONS[family.operations[stage]](answer, x[:, stage + 1]) % family.moduli[stage]

@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.planted import specification as spec
-from benchmarks.planted.families import Data, balanced_probe, load_family
+from benchmarks.planted.families import (
+    FAMILIES,
+    MANY_STAGES,
+    Algebra,
+    Data,
+    balanced_probe,
+    load_family,
+    operands_of,
+)
 from benchmarks.planted.networks import ARCHITECTURES, LayeredNet
 from benchmarks.planted.specification import Specification, stage_ends, stage_of_layer
 
@@ -76,7 +84,7 @@ def recipe_of(one: Specification) -> Recipe:
     batch = {"mlp": 192, "transformer": 96, "convnet": 48}.get(one.architecture, 128)
     match one.strategy:
         case spec.EVERY_LAYER | spec.RANDOM_STAGED:
-            return Recipe(240, batch)
+            return Recipe(240 if len(one.lengths) < MANY_STAGES else 300, batch)
         case spec.STAGE_END:
             return Recipe(320, batch)
         case spec.GREEDY | spec.ASSEMBLED:
@@ -96,7 +104,8 @@ def recipe_of(one: Specification) -> Recipe:
 
 def recipe_numbers(one: Specification) -> dict[str, Any]:
     """The recipe as plain values, for the key a network is cached under."""
-    return {"version": VERSION, **asdict(recipe_of(one))}
+    operands = operands_of(len(one.lengths)) if isinstance(FAMILIES.get(one.family), Algebra) else None
+    return {"version": VERSION, "operands": operands, **asdict(recipe_of(one))}
 
 
 def train(one: Specification) -> Trained:
@@ -105,7 +114,7 @@ def train(one: Specification) -> Trained:
     found = Trained()
     with torch.random.fork_rng(devices=[]):
         data, net = _data_and_net(one)
-        probe = data.held_x[balanced_probe(data.held_y, data.classes)] if one.family in _LABELLED else data.held_x
+        probe = data.held_x[balanced_probe(data.held_y, data.classes)] if one.family in FAMILIES else data.held_x
         torch.manual_seed(1000 + one.seed)  # batches: the same for every architecture and depth
 
         def look(step: int) -> None:
@@ -129,15 +138,12 @@ def untrained_look(one: Specification, seed: int) -> dict[str, Tensor]:
     """
     with torch.random.fork_rng(devices=[]):
         data, net = _data_and_net(one, seed)
-        probe = data.held_x[balanced_probe(data.held_y, data.classes)] if one.family in _LABELLED else data.held_x
+        probe = data.held_x[balanced_probe(data.held_y, data.classes)] if one.family in FAMILIES else data.held_x
         return net.look(probe)
 
 
-_LABELLED = frozenset({"sums", "zigzag", "mixed", "products", "narrowing", "widening", "loops"})
-
-
 def _data_and_net(one: Specification, seed: int | None = None) -> tuple[Data, LayeredNet]:
-    if one.family in _LABELLED:
+    if one.family in FAMILIES:
         data = load_family(one.family, len(one.lengths))
         if one.strategy in (spec.RANDOM, spec.RANDOM_STAGED, spec.MEMORISED):
             data = data.with_random_labels(one.seed)
