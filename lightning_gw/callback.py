@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
-from lightning_gw.analysis import Analysis
+from lightning_gw.background import BackgroundSolver
+from lightning_gw.budget import Pace
 from lightning_gw.forward import ProbeStep
 from lightning_gw.gw.plan import Effort
 from lightning_gw.history import History
 from lightning_gw.observer import Observer
+from lightning_gw.outbox import Outbox
 from lightning_gw.pooling import Pooling, check_pooling
 from lightning_gw.probe import Balance
-from lightning_gw.record import Record
-from lightning_gw.rundir import continue_history, metric_values, run_folder
+from lightning_gw.progress import shown
+from lightning_gw.rundir import run_folder
 from lightning_gw.schedule import Schedule
-from lightning_gw.sentences import describe
-from lightning_gw.trainer_facts import scalar_metrics, total_steps, was_interrupted, why_no_checkpoints
+from lightning_gw.solving import Job, Solver
+from lightning_gw.terminal import note_put_off, say_blind, say_put_off
+from lightning_gw.tolerance import OnError, Tolerance
+from lightning_gw.trainer_facts import (
+    fail_together,
+    finish_queued_work,
+    refuse_namesakes,
+    scalar_metrics,
+    total_steps,
+    was_interrupted,
+    why_no_checkpoints,
+)
 from lightning_gw.undisturbed import isolated_randomness, plain_tensors
+
+#: Seconds to wait for each look that is being solved in the background: when training ends well, and when it does not.
+PATIENCE = 600.0
+SHORT_PATIENCE = 5.0
 
 
 class GWSimilarity(Callback):
@@ -66,8 +83,16 @@ class GWSimilarity(Callback):
         effort: How hard to search: ``"fast"``, ``"default"`` or ``"high"``.
         warm_start: Whether each search starts from what the look before found, which is cheaper; every eighth look is
             searched in full all the same.
-        on_error: ``"warn"``: an error during training costs the look, never the training. ``"raise"``: it ends it.
-            Errors before the first training step always do.
+        on_error: ``"warn"``: an error during training costs the look, never the training, is said once, and the next
+            record names what is missing. ``"raise"``: it ends the training, as errors before the first step always do.
+            ``KeyboardInterrupt`` and Lightning's own exceptions always pass through.
+        max_overhead: What looking may cost, as a share of the training time, which counts as at least 300 s. Looks
+            that do not fit are put off, and the log and the next record say so; the first, the last and those listed in
+            `when` are always made. A training seen to end before it is 300 s old may spend up to 60 s on looks. None
+            for looks at any price.
+        solve: ``"inline"``: training waits until a look is solved. ``"background"``: training waits only for the
+            forward pass; another process solves the look, on the CPU, and its record is logged at its own step as soon
+            as it is ready, all of them by the end of ``fit``.
 
     Raises:
         ValueError: If an argument is unknown, or, at the start of ``fit``, a layer is unknown or silent, or there are
@@ -99,12 +124,14 @@ class GWSimilarity(Callback):
         probe_step: ProbeStep | None = None,
         effort: Effort = "default",
         warm_start: bool = True,
-        on_error: Literal["warn", "raise"] = "warn",
+        on_error: OnError = "warn",
+        max_overhead: float | None = 0.02,
+        solve: Literal["inline", "background"] = "inline",
     ) -> None:
         super().__init__()
         check_pooling(pooling)
-        if on_error not in ("warn", "raise"):
-            raise ValueError(f"on_error={on_error!r} must be 'warn' or 'raise'.")
+        if solve not in ("inline", "background"):
+            raise ValueError(f"solve={solve!r} must be 'inline' or 'background'.")
         self.name = name
         self.save_dir = save_dir
         self.seed = seed
@@ -113,20 +140,23 @@ class GWSimilarity(Callback):
         self.on_error = on_error
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
-        self._analysis = Analysis(geometry, effort, warm_start, seed)
-        self._history: History | None = None
+        self._solver = (Solver if solve == "inline" else BackgroundSolver)(
+            {"geometry": geometry, "effort": effort, "warm_start": warm_start, "seed": seed}
+        )
+        self._pace = Pace(max_overhead)
+        self._tolerance = Tolerance(on_error)
+        self._outbox = Outbox(self.prefix, self._tolerance, verbose)
         self._metrics: dict[str, float] = {}
         self._last_step: int | None = None  # of the last look
         self._before = 0  # steps up to here were dealt with
         self._watching = False  # between the start and the end of training
         self._met = False  # the other callbacks of the Trainer, at `setup`
         self._loaded: Mapping[str, Any] | None = None
-        self._warned: set[str] = set()
 
     @property
     def history(self) -> History | None:
         """What was found so far; None before ``fit``, and on all processes but the first."""
-        return self._history
+        return self._outbox.history
 
     @property
     def state_key(self) -> str:
@@ -140,7 +170,7 @@ class GWSimilarity(Callback):
     # ---- when to look -------------------------------------------------------------------------------------------
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._check_company(trainer)
+        refuse_namesakes(trainer, self)
         self._met = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -150,16 +180,22 @@ class GWSimilarity(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         before, self._before = self._before, trainer.global_step
-        if self._schedule.due(trainer.global_step, before):
-            self._look(trainer, pl_module)
+        step = trainer.global_step
+        self._collect(trainer, pl_module)
+        if self._schedule.due(step, before):
+            self._look_if_it_fits(trainer, pl_module, demanded=self._schedule.listed(step, before))
+        elif self._pace.due(step):
+            self._look_if_it_fits(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._watching and not trainer.sanity_checking:
-            self._note_metrics(trainer)
+            metrics = scalar_metrics(trainer)
+            self._metrics |= metrics
+            self._outbox.put_metrics(trainer.global_step, trainer.current_epoch, metrics)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._schedule.at_checkpoints and self._watching and not was_interrupted(trainer):
-            self._look(trainer, pl_module)
+            self._look_if_it_fits(trainer, pl_module, ask_again=False)
             # Lightning asked for the state before this hook; the checkpoint is to hold what was just found.
             checkpoint["callbacks"][self.state_key] = self.state_dict()
 
@@ -169,188 +205,162 @@ class GWSimilarity(Callback):
         self._conclude(trainer, pl_module)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._watching = False
+        watching, self._watching = self._watching, False
+        if watching:
+            with suppress(Exception):  # the exception at hand says more than whatever comes of this
+                self._collect(trainer, pl_module, SHORT_PATIENCE)
+                self._outbox.abandon(self._solver)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._watching = False
+        self._solver.close()
 
     def state_dict(self) -> dict[str, Any]:
         if self._last_step is None:
             return {}
+        self._pace.update()
+        history = self.history
         return {
             "step": self._last_step,
+            "recorded": self._outbox.last,
             "probe_hash": self._observer.probe_hash,
             "metrics": dict(self._metrics),
-            "folder": str(self._history.path.absolute()) if self._history and self._history.path else None,
-            "analysis": self._analysis.state_dict(),
+            "folder": str(history.path.absolute()) if history is not None and history.path else None,
+            "budget": self._pace.budget.state_dict(),
+            **self._solver.state_dict(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._loaded = state_dict
         self._last_step = state_dict["step"]
+        # What was made before any of this was counted lacks it.
+        self._outbox.last = state_dict.get("recorded", state_dict["step"])
         self._metrics = dict(state_dict["metrics"])
-        self._analysis.load_state_dict(state_dict["analysis"])
+        self._solver.load_state_dict(state_dict)
+        if "budget" in state_dict:
+            self._pace.budget.load_state_dict(state_dict["budget"])
 
     # ---- what it does -------------------------------------------------------------------------------------------
 
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         """Settle probe, layers and folder, and look for the first time. Whatever is wrong is an error here."""
         loaded, self._loaded = self._loaded, None
+        problem: Exception | None = None
         if loaded is None and trainer.global_step == 0:
-            self._last_step = None
+            self._last_step = self._outbox.last = None
             self._metrics = {}
-            self._analysis.reset()
+            self._solver.reset()
+            self._pace.budget.reset()
+        if trainer.is_global_zero:
+            self._solver.warm_up(module.device)
         self._schedule.plan(lambda: total_steps(trainer))
         self._before = trainer.global_step
-        self._announce_blind_schedule(trainer)
-        with isolated_randomness(self.seed), plain_tensors():
+        if self._schedule.at_checkpoints and self._schedule.every is None and (why := why_no_checkpoints(trainer)):
+            self._tolerance.warn(say_blind(why))
+        self._pace.start(trainer.global_step, total_steps(trainer))
+        with self._pace.holding_up(), self._aside():
             known = loaded["probe_hash"] if loaded else None
-            for warning in self._observer.prepare(trainer, module, known, self._analysis.layers):
-                self._warn(warning)
-        self._open_history(trainer, loaded)
-        self._watching = True
-        # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
-        if self._last_step is None:
-            self._look(trainer, module, first=True)
-        if trainer.is_global_zero:
-            self._log_config(trainer)
-
-    def _look(self, trainer: Trainer, module: LightningModule, first: bool = False) -> None:
-        """Look at the network now, unless that was done at this step; on every process alike."""
-        if trainer.global_step == self._last_step:
-            return
-        try:
-            with isolated_randomness(self.seed), plain_tensors():
-                record = self._observe(trainer, module)
-                self._last_step = record.step
-                if trainer.is_global_zero:
-                    self._hand_on(trainer, module, record)
-        except Exception as error:
-            if first or self.on_error == "raise":
-                raise
-            self._warn(
-                f"GWSimilarity could not look at step {trainer.global_step}, and training goes on without: "
-                f"{type(error).__name__}: {error}"
-            )
-
-    def _observe(self, trainer: Trainer, module: LightningModule) -> Record:
-        started = time.perf_counter()
-        activations = self._observer.observe(trainer, module)
-        self._metrics |= scalar_metrics(trainer)
-        return self._analysis.look(
-            activations.representations,
-            step=trainer.global_step,
-            epoch=trainer.current_epoch,
-            probe=self._observer.description(tuple(activations.representations)),
-            metrics=dict(self._metrics),
-            notes=(*self._observer.notes, *activations.notes),
-            started=started,
-        )
-
-    def _hand_on(self, trainer: Trainer, module: LightningModule, record: Record) -> None:
-        """To the disk first, then to the loggers, then to the terminal."""
-        from lightning_gw.loggers import log_record  # pictures and wandb are slow to import
-
-        history = self._history
-        assert history is not None
-        history.append(record)
-        self._logged(log_record(trainer.loggers, record, history, prefix=self.prefix))
-        if self.verbose:
-            module.print(f"{self.prefix.rstrip('/')} step {record.step}: {record.summary()}  ({record.seconds:.1f} s)")
-
-    def _note_metrics(self, trainer: Trainer) -> None:
-        metrics = scalar_metrics(trainer)
-        self._metrics |= metrics
-        history = self._history
-        if history is None or not metrics:
-            return
-        # Resumed from a checkpoint saved between this step and its validation, training comes by here twice.
-        if not history.metrics or history.metrics[-1]["step"] != trainer.global_step:
-            self._safely("write metrics", history.append_metrics, trainer.global_step, trainer.current_epoch, metrics)
-
-    def _conclude(self, trainer: Trainer, module: LightningModule) -> None:
-        if not trainer.is_global_zero or self._history is None:
-            return
-        from lightning_gw.loggers import log_summary
-
-        with isolated_randomness(self.seed), plain_tensors():
-            self._logged(log_summary(trainer.loggers, self._history, prefix=self.prefix))
-            if self.verbose:
-                module.print(describe(self._history))
-                if self._history.path is not None:
-                    module.print(f"The history of this run is in {self._history.path}.")
-                    module.print(f"For a page to look at:  lightning-gw report {self._history.path.parent}")
-
-    def _open_history(self, trainer: Trainer, loaded: Mapping[str, Any] | None) -> None:
-        """Open the run folder on the first process; what goes wrong there is an error on all of them."""
-        problem: str | None = None
-        if trainer.is_global_zero:
-            try:
-                self._history, warnings = continue_history(
-                    self._history,
+            for warning in self._observer.prepare(trainer, module, known, self._solver.layers):
+                self._tolerance.warn(warning)
+            if trainer.is_global_zero:
+                problem = self._outbox.try_to_open(
                     run_folder(trainer, self.save_dir, self.name),
                     looked=self._last_step,
                     resumed=trainer.global_step,
                     origin=loaded["folder"] if loaded else None,
                 )
-                for warning in warnings:
-                    self._warn(warning)
-                # A checkpoint saved just before a validation does not know what that found; the folder does.
-                for row in self._history.metrics:
-                    if self._last_step is not None and row["step"] >= self._last_step:
-                        self._metrics |= metric_values(row)
-            except Exception as error:
-                problem = str(error)
-        problem = trainer.strategy.broadcast(problem)
-        if problem is not None:
-            raise OSError(problem)
+            fail_together(trainer, problem)
+            self._metrics |= self._outbox.known
+            if trainer.is_global_zero:
+                self._solver.resume()
+        self._watching = True
+        # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
+        if self._last_step is None:
+            self._look(trainer, module, first=True)
+        if trainer.is_global_zero:
+            with self._pace.holding_up(), self._aside():
+                config = self._solver.description() | self._observer.description(self._solver.layers)
+                self._outbox.configure(trainer.loggers, config)
 
-    def _log_config(self, trainer: Trainer) -> None:
-        from lightning_gw.loggers import log_config
-
-        with isolated_randomness(self.seed):
-            self._logged(log_config(trainer.loggers, self._config(), prefix=self.prefix))
-
-    def _config(self) -> dict[str, Any]:
-        return self._analysis.description() | self._observer.description(self._analysis.layers)
-
-    def _check_company(self, trainer: Trainer) -> None:
-        callbacks: Sequence[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        if sum(isinstance(other, GWSimilarity) and other.name == self.name for other in callbacks) > 1:
-            have = "have no name" if self.name is None else f"have the same name, {self.name!r},"
-            raise ValueError(
-                f"Two GWSimilarity callbacks {have} and would write to the same folder and checkpoint entry. Tell them "
-                "apart: GWSimilarity(name='words'), GWSimilarity(name='images')."
-            )
-
-    def _announce_blind_schedule(self, trainer: Trainer) -> None:
-        """Say once when there will be no checkpoints to look at."""
-        if not self._schedule.at_checkpoints or self._schedule.every is not None:
+    def _look_if_it_fits(
+        self, trainer: Trainer, module: LightningModule, demanded: bool = False, ask_again: bool = True
+    ) -> None:
+        """Look, or put it off where it would cost more than it may; on every process alike."""
+        step = trainer.global_step
+        if step == self._last_step:
             return
-        reason = why_no_checkpoints(trainer)
-        if reason is not None:
-            self._warn(
-                f"GWSimilarity looks whenever a checkpoint is saved, but {reason}; so it will look only at the start "
-                "and at the end. Pass when='log' or every_n_steps=... to look in between."
-            )
+        delay = 0 if demanded else trainer.strategy.broadcast(self._pace.delay(step, self._solver.backlog))
+        if not delay:
+            self._look(trainer, module)
+        elif self._pace.postpone(step, step + delay if ask_again else None):
+            rank_zero_info(say_put_off(step, step + delay if ask_again else None, self._pace.budget))
 
-    def _logged(self, problems: Sequence[str]) -> None:
-        """Pass on what a logger did not take; the record itself is on disk by then."""
-        for problem in problems:
-            self._warn(problem)
+    def _look(self, trainer: Trainer, module: LightningModule, first: bool = False) -> None:
+        """Look at the network now, unless that was done at this step; on every process alike."""
+        step = trainer.global_step
+        if step == self._last_step:
+            return
+        finish_queued_work(trainer)
+        with self._pace.looking(), self._aside(), shown(trainer, f"Looking through the layers at step {step}"):
+            try:
+                self._submit(trainer, self._observe(trainer, module, first))
+            except Exception as error:
+                if first:
+                    raise
+                self._tolerance.cost_a_look(error, step)
+            problem: Exception | None = None
+            try:
+                self._outbox.deliver(self._solver, trainer.loggers, module.print)
+            except Exception as error:
+                if not first:
+                    raise
+                problem = error
+            if first:
+                fail_together(trainer, problem)
 
-    def _safely(self, what: str, function: Any, *args: Any, **kwargs: Any) -> None:
-        """Call something whose failure must cost neither the record nor the training."""
-        try:
-            function(*args, **kwargs)
-        except Exception as error:
-            if self.on_error == "raise":
-                raise
-            self._warn(f"GWSimilarity could not {what}: {type(error).__name__}: {error}")
+    def _observe(self, trainer: Trainer, module: LightningModule, first: bool) -> Job:
+        started = time.perf_counter()
+        activations = self._observer.observe(trainer, module)
+        self._metrics |= scalar_metrics(trainer)
+        if put_off := self._pace.made(trainer.global_step):
+            self._tolerance.note(note_put_off(put_off, self._pace.budget))
+        return Job(
+            step=trainer.global_step,
+            epoch=trainer.current_epoch,
+            representations=activations.representations,
+            probe=self._observer.description(tuple(activations.representations)),
+            metrics=dict(self._metrics),
+            notes=(*self._observer.notes, *activations.notes, *self._tolerance.take_notes()),
+            seconds=time.perf_counter() - started,
+            first=first,
+        )
 
-    def _warn(self, message: str) -> None:
-        # The step is left out of the comparison: the same reason is said once.
-        reason = message.split(": ", 1)[-1]
-        if reason not in self._warned:
-            self._warned.add(reason)
-            rank_zero_warn(message)
+    def _submit(self, trainer: Trainer, job: Job) -> None:
+        self._last_step = job.step
+        if trainer.is_global_zero:
+            self._solver.submit(job)
+        else:
+            self._solver.know(job)
+
+    def _collect(self, trainer: Trainer, module: LightningModule, patience: float = 0.0) -> None:
+        """Hand on what was solved in the background."""
+        if patience or self._solver.ready:
+            with self._pace.holding_up(), self._aside():
+                self._outbox.deliver(self._solver, trainer.loggers, module.print, patience)
+
+    def _conclude(self, trainer: Trainer, module: LightningModule) -> None:
+        if not trainer.is_global_zero or self.history is None:
+            return
+        with shown(trainer, f"Waiting for {len(self._solver.pending)} looks to be solved"):
+            self._collect(trainer, module, PATIENCE)
+        self._outbox.abandon(self._solver)
+        self._pace.finish()
+        with self._pace.holding_up(), self._aside():
+            self._outbox.conclude(trainer.loggers)
+        self._outbox.report(module.print, self._pace.budget)
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """What runs inside leaves training's random states and gradient mode as they are."""
+        with isolated_randomness(self.seed), plain_tensors():
+            yield

@@ -90,3 +90,7 @@ class Schedule:
         if self.every is not None and step // self.every > before // self.every:
             return True
         return any(before < scheduled <= step for scheduled in self._steps)
+
+    def listed(self, step: int, before: int) -> bool:
+        """Whether the look due at `step` is one that the user asked for by its step; see `due`."""
+        return not self._log and any(before < scheduled <= step for scheduled in self._steps)

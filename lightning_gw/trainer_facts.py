@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 
@@ -44,3 +45,38 @@ def why_no_checkpoints(trainer: Any) -> str | None:
     if all(getattr(saver, "save_weights_only", False) for saver in savers):
         return "with save_weights_only=True callbacks are not told of them"
     return None
+
+
+def finish_queued_work(trainer: Any) -> None:
+    """Wait until the device has done what training gave it, so that a look is not charged with it."""
+    if trainer.strategy.root_device.type == "cuda":
+        torch.cuda.synchronize(trainer.strategy.root_device)
+
+
+def refuse_namesakes(trainer: Any, callback: Any) -> None:
+    """Allow one callback of a class and name in a Trainer.
+
+    Raises:
+        ValueError: If there are two; the message says how to tell them apart.
+    """
+    name = callback.name
+    if sum(isinstance(other, type(callback)) and other.name == name for other in trainer.callbacks) > 1:
+        have = "have no name" if name is None else f"have the same name, {name!r},"
+        raise ValueError(
+            f"Two GWSimilarity callbacks {have} and would write to the same folder and checkpoint entry. Tell them "
+            "apart: GWSimilarity(name='words'), GWSimilarity(name='images')."
+        )
+
+
+def fail_together(trainer: Any, problem: Exception | None) -> None:
+    """Raise on every process what went wrong on the first.
+
+    Raises:
+        Exception: `problem` itself on the first process.
+        RuntimeError: With its message, on all others.
+    """
+    told = trainer.strategy.broadcast(None if problem is None else str(problem))
+    if problem is not None:
+        raise problem
+    if told is not None:
+        raise RuntimeError(told)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +155,10 @@ def assert_same_history(one: History, other: History) -> None:
 def step_of_a_config(module: nn.Module, batch: Any) -> Any:
     """A ``probe_step`` that a YAML file names by its import path."""
     return module(batch[0])
+
+
+@contextmanager
+def no_warning_of_ours() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*GWSimilarity.*")
+        yield

@@ -1,0 +1,75 @@
+"""What `GWSimilarity` says in the terminal and in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lightning_gw.budget import Budget
+from lightning_gw.history import History
+from lightning_gw.sentences import describe
+from lightning_gw.solving import Outcome
+
+
+def say_look(prefix: str, outcome: Outcome, handing_on: float) -> str:
+    """One line on a look: what was found, and what it cost the training.
+
+    Args:
+        prefix: What log keys begin with.
+        outcome: What became of the look; it has a record.
+        handing_on: Seconds that writing and logging took.
+    """
+    record = outcome.record
+    assert record is not None
+    cost = f"{record.seconds + handing_on:.1f} s"
+    if outcome.aside:
+        cost += f", and {outcome.solving:.1f} s in the background"
+    return f"{prefix.rstrip('/')} step {record.step}: {record.summary()}  ({cost})"
+
+
+def say_end(history: History, budget: Budget) -> str:
+    """What a run found, what looking cost, and where to find it."""
+    lines = [describe(history), f"{budget.sentence()}."]
+    if history.path is not None:
+        lines.append(f"The history of this run is in {history.path}.")
+        lines.append(f"For a page to look at:  lightning-gw report {history.path.parent}")
+    return "\n".join(lines)
+
+
+def say_blind(reason: str) -> str:
+    """There will be no checkpoints to look at."""
+    return (
+        f"GWSimilarity looks whenever a checkpoint is saved, but {reason}; so it will look only at the start and at "
+        "the end. Pass when='log' or every_n_steps=... to look in between."
+    )
+
+
+def say_put_off(step: int, until: int | None, budget: Budget) -> str:
+    """A look at `step` is put off until another, or until a later checkpoint."""
+    later = "a later checkpoint" if until is None else f"about step {until}"
+    return (
+        f"GWSimilarity puts off its look at step {step} until {later}, to keep to max_overhead={budget.share}. "
+        f"{budget.sentence()}."
+    )
+
+
+def note_put_off(count: int, budget: Budget) -> str:
+    """What the next record says of looks that were put off."""
+    looks = "1 look was" if count == 1 else f"{count} looks were"
+    return f"{looks} put off before this one, to keep to max_overhead={budget.share}."
+
+
+def say_overdrawn(budget: Budget) -> str:
+    """Looking cost more than it was to."""
+    return (
+        f"{budget.sentence()}: more than max_overhead={budget.share}, because the first look, the last one and those "
+        "listed in `when` are always made."
+    )
+
+
+def say_abandoned(steps: Sequence[int]) -> str:
+    """Looks at these steps were given up."""
+    return (
+        "GWSimilarity ends without the records of these steps, which were still being solved: "
+        f"{', '.join(map(str, steps))}. A checkpoint saved since then holds them: training that is resumed from it "
+        "solves them first."
+    )

@@ -1,0 +1,80 @@
+"""What happens when something goes wrong during training: it is said once and noted, and training goes on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+
+OnError = Literal["warn", "raise"]
+#: Top-level packages whose exceptions steer the Trainer and are nobody else's to catch.
+_LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
+
+
+class Tolerance:
+    """Decides of every error whether it ends the training, says the others once each, and keeps them for the record.
+
+    ``KeyboardInterrupt`` and whatever else is no `Exception` never comes here.
+
+    Args:
+        on_error: ``"warn"``: training goes on; ``"raise"``: it ends.
+
+    Raises:
+        ValueError: If `on_error` is neither.
+    """
+
+    def __init__(self, on_error: OnError) -> None:
+        if on_error not in ("warn", "raise"):
+            raise ValueError(f"on_error={on_error!r} must be 'warn' or 'raise'.")
+        self.on_error = on_error
+        self._said: set[str] = set()
+        self._notes: list[str] = []
+
+    def cost_a_look(self, error: Exception, step: int) -> None:
+        """A look failed. It is missing from the history, and the next record will say so.
+
+        Raises:
+            Exception: The error itself, where errors end the training.
+        """
+        self.let_through(error)
+        reason = f"{type(error).__name__}: {error}"
+        self._notes.append(f"There is no record of step {step}, because the look failed ({reason}).")
+        self.warn(f"GWSimilarity could not look at step {step}, and training goes on without: {reason}")
+
+    def tolerate(self, error: Exception, what: str) -> None:
+        """Something beside the look failed.
+
+        Args:
+            error: Why.
+            what: What could not be done, after "could not".
+
+        Raises:
+            Exception: The error itself, where errors end the training.
+        """
+        self.let_through(error)
+        self.warn(f"GWSimilarity could not {what}: {type(error).__name__}: {error}")
+
+    def let_through(self, error: Exception) -> None:
+        """Raise what is not to be caught here: every error where they end the training, and Lightning's own always.
+
+        Raises:
+            Exception: The error itself.
+        """
+        if self.on_error == "raise" or type(error).__module__.split(".")[0] in _LIGHTNING:
+            raise error
+
+    def note(self, message: str) -> None:
+        """Have the next record say something."""
+        self._notes.append(message)
+
+    def take_notes(self) -> tuple[str, ...]:
+        """What the record at hand has to say, each once."""
+        notes, self._notes = self._notes, []
+        return tuple(dict.fromkeys(notes))
+
+    def warn(self, message: str) -> None:
+        """Say something, unless the same reason was said before; the step, before the first colon, makes no other."""
+        reason = message.split(": ", 1)[-1]
+        if reason not in self._said:
+            self._said.add(reason)
+            rank_zero_warn(message)

@@ -1,0 +1,172 @@
+"""Looks that are solved in another process give the records of those solved at once, and hold nobody up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from callback_nets import Net, assert_same_history, loader, plain_net, steps, trainer, watcher
+from forked_solver import ForkedProcess
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from test_resuming import StopAt
+
+import lightning_gw as lgw
+from lightning_gw import background
+from lightning_gw import callback as callback_module
+from lightning_gw.background import BackgroundSolver
+from lightning_gw.solving import Job, Solver
+
+ARGUMENTS: dict[str, Any] = {"geometry": "standardized", "effort": "fast", "warm_start": True, "seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test but the one of the real thing saves the seconds in which a process imports torch."""
+    monkeypatch.setattr(background, "_start", ForkedProcess)
+    monkeypatch.setattr(background, "NICENESS", 0)
+
+
+def job(step: int, layers: int = 3, inputs: int = 12, spoilt: bool = False) -> Job:
+    generator = torch.Generator().manual_seed(step)
+    x = torch.randn(inputs, 6, generator=generator)
+    representations = {f"layer{k}": x + k * torch.randn(inputs, 6, generator=generator) / 2 for k in range(layers)}
+    if spoilt:
+        representations = {name: x[:2] for name, x in representations.items()}
+    return Job(step, 0, representations, {"hash": "0f"}, {"loss": 0.1}, ("a note",))
+
+
+def drain(solver: Solver) -> list[Any]:
+    outcomes = solver.collect(patience=60)
+    solver.close()
+    return outcomes
+
+
+def comparable(outcome: Any) -> Any:
+    line = {key: value for key, value in outcome.record.to_json().items() if "seconds" not in key}
+    return line, {name: values.tobytes() for name, values in outcome.record.arrays().items()}
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_both_solvers_give_the_same_records_and_remember_the_same(real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if real:
+        monkeypatch.undo()
+    here, there = Solver(ARGUMENTS), BackgroundSolver(ARGUMENTS)
+    for step in (0, 5, 9):
+        here.submit(job(step))
+        there.submit(job(step))
+    ours, theirs = drain(here), drain(there)
+    assert [comparable(outcome) for outcome in ours] == [comparable(outcome) for outcome in theirs]
+    assert torch.equal(here.state_dict()["analysis"]["couplings"], there.state_dict()["analysis"]["couplings"])
+    assert here.state_dict()["analysis"].keys() == there.state_dict()["analysis"].keys()
+    assert here.layers == there.layers == ("layer0", "layer1", "layer2")
+
+
+def test_a_state_holds_what_is_not_collected_yet_and_another_solver_takes_it_up(tmp_path: Path) -> None:
+    whole = Solver(ARGUMENTS)
+    for step in (0, 5, 9):
+        whole.submit(job(step))
+    expected = [comparable(outcome) for outcome in drain(whole)]
+
+    broken = BackgroundSolver(ARGUMENTS)
+    broken.submit(job(0))
+    assert comparable(broken.collect(patience=60)[0]) == expected[0]
+    broken.submit(job(5))
+    broken.submit(job(9))
+    torch.save(broken.state_dict(), tmp_path / "state")
+    broken.close()
+    assert broken.pending == (5, 9)
+    for other in (Solver(ARGUMENTS), BackgroundSolver(ARGUMENTS)):
+        other.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
+        other.resume()
+        assert [comparable(outcome) for outcome in drain(other)] == expected[1:]
+
+
+def test_a_failed_look_leaves_no_trace() -> None:
+    solvers = Solver(ARGUMENTS), BackgroundSolver(ARGUMENTS)
+    for solver in solvers:
+        for step in (0, 5, 9):
+            solver.submit(job(step, spoilt=step == 5))
+    ours, theirs = (drain(solver) for solver in solvers)
+    for outcomes in (ours, theirs):
+        assert [outcome.record is None for outcome in outcomes] == [False, True, False]
+        assert "ValueError" in str(outcomes[1].error) or isinstance(outcomes[1].error, ValueError)
+    assert comparable(ours[2]) == comparable(theirs[2])
+
+
+def test_a_solving_process_that_is_killed_takes_only_its_look_with_it() -> None:
+    solver = BackgroundSolver(ARGUMENTS)
+    solver.submit(job(0))
+    solver.collect(patience=60)
+    assert solver._worker is not None
+    os.kill(solver._worker._process.pid, signal.SIGSTOP)  # so that it cannot be done before it is killed
+    solver.submit(job(5))
+    time.sleep(0.2)
+    os.kill(solver._worker._process.pid, signal.SIGKILL)
+    solver.submit(job(9))
+    lost, found = drain(solver)
+    assert "ended with signal 9; the system ends processes so when memory runs out" in str(lost.error)
+    assert found.record.step == 9
+
+
+def test_no_more_than_two_looks_wait() -> None:
+    solver = BackgroundSolver(ARGUMENTS)
+    solver.submit(job(0))
+    assert solver._worker is not None
+    os.kill(solver._worker._process.pid, signal.SIGSTOP)
+    assert solver.backlog == 0
+    solver.submit(job(1))
+    assert solver.backlog > 0
+    os.kill(solver._worker._process.pid, signal.SIGCONT)
+    solver.submit(job(2))  # waits for room
+    assert len(solver.pending) == 3
+    assert solver.ready
+    assert [outcome.job.step for outcome in drain(solver)] == [0, 1, 2]
+    assert solver._worker is None
+
+
+def test_a_geometry_of_ones_own_is_refused_at_once() -> None:
+    own = lgw.Geometry("manhattan", lambda rows: torch.cdist(rows, rows, p=1), "offdiagonal", "rms")
+    with pytest.raises(ValueError, match=r"takes a geometry by its name.*solve='inline'"):
+        lgw.GWSimilarity(geometry=own, solve="background")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="solve='thread' must be 'inline' or 'background'"):
+        lgw.GWSimilarity(solve="thread")  # type: ignore[arg-type]
+
+
+# ---- in a Trainer ---------------------------------------------------------------------------------------------------
+
+
+def fit(root: Path, solve: str, *callbacks: Callback, ckpt: Path | None = None) -> Any:
+    """Train the same network, with a checkpoint every other step and looks at two of them."""
+    saver = ModelCheckpoint(root / "checkpoints", filename="{step}", save_top_k=-1, every_n_train_steps=2)
+    callback = watcher(root, when=[2, 4, 6], solve=solve)
+    with pytest.raises(RuntimeError, match="power cut") if callbacks else nullcontext():
+        trainer(root, *callbacks, saver, callback).fit(Net(plain_net()), loader(), loader(32), ckpt_path=ckpt)
+    return callback
+
+
+def test_a_training_solved_in_the_background_ends_with_the_same_history(tmp_path: Path) -> None:
+    inline, background = fit(tmp_path / "inline", "inline"), fit(tmp_path / "background", "background")
+    assert steps(background) == [0, 2, 4, 6, 8]
+    assert_same_history(background.history, inline.history)
+    assert_same_history(lgw.load_history(tmp_path / "background"), inline.history)
+    assert all(record.seconds < record.gw.seconds + 60 for record in background.history)
+
+
+def test_a_training_broken_off_with_looks_unsolved_resumes_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = fit(tmp_path / "whole", "inline")
+    monkeypatch.setattr(callback_module, "SHORT_PATIENCE", 0.001)
+    broken = fit(tmp_path / "broken", "background", StopAt(5))
+    state = torch.load(tmp_path / "broken/checkpoints/step=4.ckpt", weights_only=True)["callbacks"][broken.state_key]
+    assert state["step"] == 4
+    assert [waiting["step"] for waiting in state["pending"]], "everything was solved before the checkpoint was saved"
+    resumed = fit(tmp_path / "broken", "background", ckpt=tmp_path / "broken/checkpoints/step=4.ckpt")
+    assert_same_history(resumed.history, whole.history)
+    assert_same_history(lgw.load_history(tmp_path / "broken"), whole.history)

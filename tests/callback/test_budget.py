@@ -1,0 +1,190 @@
+"""What looking may cost: the arithmetic with made-up clocks, and a real training that is held to it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from callback_nets import Net, loader, steps, trainer, watcher
+from hypothesis import given
+from hypothesis import strategies as st
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+import lightning_gw as lgw
+from lightning_gw import budget as budget_module
+from lightning_gw.budget import FREE_SECONDS, REMEMBERED, SHORTEST_TRAINING, Budget, Pace
+
+
+class Clock:
+    """Seconds that pass only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def simulate(
+    share: float | None, step_seconds: float, looks: list[float], every: int, total: int, known: bool = True
+) -> tuple[Pace, list[int]]:
+    """A training whose looks fall due every so many steps; their costs come from `looks`, over and over."""
+    clock = Clock()
+    pace = Pace(share, clock)
+    pace.start(0, total if known else math.inf)
+    made: list[int] = []
+
+    def look(step: int) -> None:
+        with pace.looking():
+            clock.now += looks[len(made) % len(looks)]
+        pace.made(step)
+        made.append(step)
+
+    look(0)
+    for step in range(1, total + 1):
+        clock.now += step_seconds
+        if step < total and (step % every == 0 or pace.due(step)):
+            delay = pace.delay(step)
+            if delay:
+                pace.postpone(step, step + delay)
+            else:
+                look(step)
+    look(total)
+    pace.finish()
+    return pace, made
+
+
+@given(
+    share=st.floats(0.005, 0.2),
+    step_seconds=st.floats(0.05, 2.0),
+    cost=st.floats(0.01, 1.4),
+    every=st.integers(1, 40),
+    known=st.booleans(),
+)
+def test_a_training_of_five_minutes_or_more_never_pays_more_than_its_share(
+    share: float, step_seconds: float, cost: float, every: int, known: bool
+) -> None:
+    total = math.ceil(SHORTEST_TRAINING / step_seconds) + every
+    cost = min(cost, share * SHORTEST_TRAINING / 2)  # two looks are always made
+    pace, made = simulate(share, step_seconds, [cost], every, total, known)
+    assert pace.budget.spent <= share * pace.budget.training + 1e-9
+    assert not pace.budget.overdrawn
+    # And what it may spend is not left lying: one more look would not have fitted, unless all were made.
+    if len(made) < total // every:
+        assert pace.budget.spent + 2 * cost + every * step_seconds * share > share * SHORTEST_TRAINING
+
+
+def test_put_off_looks_are_made_as_soon_as_they_fit() -> None:
+    _, made = simulate(0.02, 1.0, [2.0], every=100, total=2000)
+    # 6 s are allowed from the start: the first look, and the last one set aside, leave room for one more at 100.
+    assert made == [0, 100, *range(400, 2001, 100)]
+
+
+def test_a_dear_schedule_stretches_and_a_cheap_one_is_kept() -> None:
+    _, cheap = simulate(0.02, 1.0, [0.1], every=100, total=2000)
+    assert cheap == list(range(0, 2001, 100))
+    _, dear = simulate(0.02, 1.0, [5.0], every=100, total=2000)
+    assert dear == [0, 750, 1000, 1250, 1500, 1750, 2000]
+    _, at_any_price = simulate(None, 1.0, [50.0], every=100, total=2000)
+    assert at_any_price == list(range(0, 2001, 100))
+
+
+def test_a_look_dearer_than_the_others_is_waited_for() -> None:
+    """One in eight is a search in full: the next is expected to cost what the dearest of the last eight did."""
+    budget = Budget(0.02)
+    for seconds in (3.0, *[0.1] * (REMEMBERED - 1)):
+        budget.looked(seconds)
+    assert budget.expected == 3.0
+    budget.looked(0.1)
+    assert budget.expected == 0.1
+
+
+def test_a_short_training_gets_its_pictures() -> None:
+    pace, made = simulate(0.02, 0.1, [5.0], every=20, total=200)
+    assert made == list(range(0, 201, 20))
+    assert not pace.budget.overdrawn
+    _, too_dear = simulate(0.02, 0.1, [FREE_SECONDS / 6], every=20, total=200)
+    assert too_dear == [0, 20, 40, 60, 80, 200]
+    _, of_unknown_length = simulate(0.02, 0.1, [5.0], every=20, total=200, known=False)
+    assert of_unknown_length == [0, 200]
+
+
+def test_what_is_done_once_is_paid_for_and_not_expected_again() -> None:
+    budget = Budget(0.02)
+    budget.charge(5.9)
+    assert budget.expected == 0
+    budget.looked(0.2)
+    assert budget.lacking == pytest.approx((5.9 + 3 * 0.2) / 0.02)
+
+
+def test_the_budget_outlives_a_resumed_training() -> None:
+    budget, resumed = Budget(0.02), Budget(0.02)
+    budget.trained(100)
+    budget.looked(4.0)
+    resumed.load_state_dict(budget.state_dict())
+    assert resumed.state_dict() == budget.state_dict()
+    assert resumed.lacking == budget.lacking > 0
+
+
+@pytest.mark.parametrize("share", [0, -0.1, math.inf, math.nan])
+def test_nonsense_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=r"max_overhead=.* above 0, such as 0\.02"):
+        lgw.GWSimilarity(max_overhead=share)
+
+
+# ---- in a Trainer ---------------------------------------------------------------------------------------------------
+
+
+def slow_probe(module: Any, batch: Any) -> None:
+    time.sleep(0.05)
+    module(batch[0])
+
+
+@pytest.fixture
+def every_training_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a training of a second is held to its share."""
+    monkeypatch.setattr(budget_module, "SHORTEST_TRAINING", 0.0)
+
+
+@pytest.mark.usefixtures("every_training_is_long")
+def test_looks_are_put_off_and_the_log_and_the_record_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    callback = watcher(
+        tmp_path, when="every_n_steps", every_n_steps=2, max_overhead=1e-6, probe_step=slow_probe, verbose=True
+    )
+    with caplog.at_level(logging.INFO):
+        trainer(tmp_path, callback).fit(Net(), loader(), loader(32))
+    assert steps(callback) == [0, 8]
+    (said,) = [message for message in caplog.messages if "puts off" in message]
+    assert "its look at step 2 until about step" in said
+    assert "max_overhead=1e-06" in said
+    assert any("more than max_overhead=1e-06, because the first look" in message for message in caplog.messages)
+    assert any("3 looks were put off before this one" in note for note in lgw.load_history(tmp_path)[-1].notes)
+
+
+@pytest.mark.usefixtures("every_training_is_long")
+def test_checkpoints_are_saved_whether_or_not_a_look_fits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saver = ModelCheckpoint(tmp_path / "c", save_top_k=-1, every_n_train_steps=2)
+    callback = watcher(tmp_path, max_overhead=1e-6, probe_step=slow_probe)
+    with caplog.at_level(logging.INFO):
+        trainer(tmp_path, saver, callback).fit(Net(), loader(), loader(32))
+    assert len(list((tmp_path / "c").iterdir())) == 4
+    assert steps(callback) == [0, 8]
+    assert any("at step 2 until a later checkpoint" in message for message in caplog.messages)
+
+
+@pytest.mark.usefixtures("every_training_is_long")
+def test_listed_steps_are_looked_at_whatever_they_cost(tmp_path: Path) -> None:
+    callback = watcher(tmp_path, when=[1, 3], max_overhead=1e-6)
+    trainer(tmp_path, callback).fit(Net(), loader(), loader(32))
+    assert steps(callback) == [0, 1, 3, 8]
+
+
+@pytest.mark.usefixtures("every_training_is_long")
+def test_a_generous_budget_keeps_the_schedule(tmp_path: Path) -> None:
+    callback = watcher(tmp_path, when="every_n_steps", every_n_steps=2, max_overhead=1e6)
+    trainer(tmp_path, callback).fit(Net(), loader(), loader(32))
+    assert steps(callback) == [0, 2, 4, 6, 8]
