@@ -119,7 +119,9 @@ def started(room: int, error: type[Exception] = RuntimeError) -> Net:
 
 
 def test_when_not_even_one_input_fits_it_is_said(tmp_path: Path) -> None:
-    with pytest.raises(LookError, match=r"not even one input at a time: RuntimeError: CUDA out of memory. Tried to allocate 1 GiB"):
+    with pytest.raises(
+        LookError, match=r"not even one input at a time: RuntimeError: CUDA out of memory\. Tried.* 1 GiB"
+    ):
         fit(tmp_path, started(0))
     assert TRIED == [12, 6, 3, 1]
 

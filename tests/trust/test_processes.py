@@ -1,0 +1,120 @@
+"""Two processes find what one finds, write it once, train the same, and fail together instead of waiting."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trust_ranks
+from trust_ranks import train
+from trust_runs import differences
+
+from lightning_gw import History, load_history
+
+HERE = Path(__file__).parent
+
+
+def assert_same_history(one: History, other: History) -> None:
+    """Equal record by record, but for the seconds spent."""
+    assert [record.step for record in one] == [record.step for record in other]
+    for first, second in zip(one, other, strict=True):
+        left, right = first.to_json(), second.to_json()
+        differing = {key for key in left if left[key] != right[key]} - {"seconds", "gw_seconds"}
+        assert differing == set(), f"step {first.step}"
+        theirs = second.arrays()
+        for name, values in first.arrays().items():
+            np.testing.assert_array_equal(values, theirs[name], err_msg=f"{name} at step {first.step}")
+
+
+def test_two_processes_find_what_one_finds_and_train_undisturbed(tmp_path: Path) -> None:
+    train(tmp_path / "one")
+    watched = train(tmp_path / "two", "ddp_fork", 2)
+    alone = train(tmp_path / "without", "ddp_fork", 2, looks=False)
+    history = load_history(tmp_path / "two")
+    assert [record.step for record in history] == [0, 2, 3, 4]
+    assert_same_history(history, load_history(tmp_path / "one"))
+    assert differences(watched, alone) == []
+    assert watched[0]["order of batches"] == watched[1]["order of batches"]
+    # One process wrote: every record is there once, and nothing was set aside or left half-written.
+    written = sorted(path.name for path in (tmp_path / "two" / "gw").iterdir())
+    assert written == sorted(path.name for path in (tmp_path / "one" / "gw").iterdir())
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_look_that_fails_on_one_process_fails_on_all_and_none_waits(tmp_path: Path, rank: int) -> None:
+    alone = train(tmp_path / "without", "ddp_fork", 2, looks=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        watched = train(tmp_path / "with", "ddp_fork", 2, fails={rank: (2, "this layer gave up")}, on_error="warn")
+    history = load_history(tmp_path / "with")
+    assert [record.step for record in history] == [0, 3, 4]
+    for mine in (*watched, *alone):
+        del mine["memories"]  # they hold how it fails
+    assert differences(watched, alone) == []
+
+
+def test_a_process_that_runs_out_of_memory_takes_smaller_batches_alone(tmp_path: Path) -> None:
+    train(tmp_path / "one")
+    train(tmp_path / "two", "ddp_fork", 2, fails={0: (2, "out of memory")})
+    one, two = load_history(tmp_path / "one"), load_history(tmp_path / "two")
+    assert [record.step for record in two] == [0, 2, 3, 4]
+    assert any("4 at a time" in note for note in two[1].notes)
+    for mine, theirs in zip(one, two, strict=True):
+        np.testing.assert_allclose(mine.gw.distortion, theirs.gw.distortion, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_spawned_processes_find_what_one_finds(tmp_path: Path) -> None:
+    train(tmp_path / "one")
+    train(tmp_path / "two", "ddp_spawn", 2)
+    assert_same_history(load_history(tmp_path / "two"), load_history(tmp_path / "one"))
+
+
+@pytest.mark.slow
+def test_a_script_of_two_processes_finds_what_one_finds(tmp_path: Path) -> None:
+    train(tmp_path / "one")
+    paths = [str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
+    subprocess.run(
+        [sys.executable, trust_ranks.__file__, str(tmp_path / "two")],
+        check=True,
+        timeout=280,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+    )
+    assert_same_history(load_history(tmp_path / "two"), load_history(tmp_path / "one"))
+
+
+@pytest.mark.slow
+def test_weights_and_biases_gets_from_two_processes_what_it_gets_from_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = pytest.importorskip("wandb")
+    from pytorch_lightning.loggers import WandbLogger
+
+    monkeypatch.syspath_prepend(str(HERE.parent / "loggers"))
+    from wandb_file import OfflineRun
+
+    monkeypatch.setenv("WANDB_SILENT", "true")
+
+    def logged(devices: int) -> list[dict[str, Any]]:
+        folder = tmp_path / str(devices)
+        folder.mkdir()
+        logger = WandbLogger(save_dir=folder, mode="offline", project="trust")
+        train(folder, "auto" if devices == 1 else "ddp_fork", devices, logger=logger)
+        wandb.finish()
+        rows = OfflineRun.read(folder).rows
+        return [{key: value for key, value in row.items() if isinstance(value, int | float)} for row in rows]
+
+    one, two = logged(1), logged(2)
+    timing = ("seconds", "_runtime", "_timestamp")
+    for row in (*one, *two):
+        for key in [key for key in row if key.endswith(timing)]:
+            del row[key]
+    assert any("gw/groups/count" in row for row in one)
+    assert one == two

@@ -1,0 +1,161 @@
+"""Every protection taken out shows as a difference: so the tests of undisturbed training can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import trust_ranks
+from torch import nn
+from trust_runs import differences, train, watcher
+
+import lightning_gw.observer
+import lightning_gw.remembered as remembered
+import lightning_gw.undisturbed as undisturbed_module
+from lightning_gw import load_history
+from lightning_gw.undisturbed import changes_of, undisturbed
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def _nothing_put_back(kind: str) -> Patch:
+    def take_out(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(getattr(remembered, kind), "put_back", lambda self: [])
+
+    return take_out
+
+
+def _no_generators(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(remembered, "_state_of", lambda value: None)
+
+
+def _no_plain_objects(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(remembered, "_is_plain_object", lambda value: False)
+
+
+def _no_hidden_modules(patch: pytest.MonkeyPatch) -> None:
+    original = remembered.Memory._keep
+
+    def keep(self: Any, name: str, value: Any, depth: int) -> None:
+        if not isinstance(value, nn.Module):
+            original(self, name, value, depth)
+
+    patch.setattr(remembered.Memory, "_keep", keep)
+
+
+def _not_nested(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(remembered, "_DEEPEST", 1)
+
+
+def _training_mode(patch: pytest.MonkeyPatch) -> None:
+    """The look goes through networks that are still in training mode."""
+    original = undisturbed_module.Memory
+
+    class Blind(original):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.modules = {}
+
+    patch.setattr(undisturbed_module, "Memory", Blind)
+    # It silences no module's logging either then, which would fail before anything differs.
+    patch.setattr("pytorch_lightning.LightningModule.log", lambda self, *args, **options: None)
+
+
+#: What is taken out, of which network's training, and where the difference shows.
+TAKEN_OUT: dict[str, tuple[Patch, str, str]] = {
+    "attributes": (_nothing_put_back("_Attributes"), "normed", "/memories/net/calls"),
+    "tensors": (_nothing_put_back("_TensorContent"), "normed", "/memories/net/scale"),
+    "containers": (_nothing_put_back("_Container"), "caching", "/memories/net/nested"),
+    "arrays": (_nothing_put_back("_ArrayContent"), "caching", "/memories/net/counts"),
+    "nested memory": (_not_nested, "caching", "/memories/net/nested"),
+    "plain objects": (_no_plain_objects, "caching", "/memories/net/store"),
+    "generators": (_no_generators, "generators", "/memories/net/own"),
+    "hidden modules": (_no_hidden_modules, "hiding", "/memories/net/teacher"),
+}
+
+
+@pytest.mark.parametrize("protection", TAKEN_OUT)
+def test_without_a_protection_training_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protection: str
+) -> None:
+    take_out, name, shows_in = TAKEN_OUT[protection]
+    alone = train(tmp_path / "without", name, "32-true")
+    take_out(monkeypatch)
+    watched = train(tmp_path / "with", name, "32-true", watcher(tmp_path / "with", name))
+    found = differences(watched, alone)
+    assert any(path.startswith(shows_in) for path in found), found
+
+
+def test_without_evaluation_mode_dropout_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nobody puts the random states back here: only evaluation mode keeps them from moving.
+    monkeypatch.setattr("lightning_gw.callback.isolated_randomness", lambda seed: nullcontext())
+    alone = train(tmp_path / "without", "lora", "32-true")
+    watched = train(tmp_path / "with", "lora", "32-true", watcher(tmp_path / "with", "lora"))
+    assert differences(watched, alone) == []
+    _training_mode(monkeypatch)
+    watched = train(tmp_path / "again", "lora", "32-true", watcher(tmp_path / "again", "lora"))
+    assert any(path.startswith("/random states/2") for path in differences(watched, alone))
+
+
+def test_without_eager_code_warm_compiled_layers_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_gw.activations import capture
+
+    def layers_seen() -> int:
+        torch._dynamo.reset()
+        net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        fast = torch.compile(net, backend="eager")
+        x = torch.randn(4, 4)
+        with torch.no_grad():
+            fast.eval()(x)
+        with undisturbed(fast):
+            return len(capture(fast, ["0", "1"], [x], fast, optional=True).representations)
+
+    assert layers_seen() == 2
+    monkeypatch.setattr(undisturbed_module, "_eager", nullcontext)
+    assert layers_seen() == 0
+
+
+def test_without_plain_tensors_a_cache_breaks_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train_after_a_look() -> None:
+        net, kept = nn.Linear(2, 2), []
+        with torch.inference_mode(), undisturbed(net):
+            kept.append(net(torch.ones(1, 2)))
+        (net(torch.ones(1, 2)) * kept[0]).sum().backward()
+
+    train_after_a_look()
+    monkeypatch.setattr(undisturbed_module, "plain_tensors", nullcontext)
+    with pytest.raises(RuntimeError, match=r"[Ii]nference tensor"):
+        train_after_a_look()
+
+
+def test_without_its_check_a_careless_look_is_named_by_the_comparison() -> None:
+    """`changes_of` sees what a plain forward pass of every guarded kind leaves, and nothing where it is guarded."""
+    net = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.BatchNorm1d(4))
+    x = torch.randn(4, 4)
+    with changes_of(net) as careless:
+        net(x)
+    assert [change.split()[-2] for change in careless] == [
+        "2.running_mean",
+        "2.running_var",
+        "2.num_batches_tracked",
+        "moved",
+    ]
+    with changes_of(net) as careful, undisturbed(net):
+        net(x)
+    assert careful == []
+
+
+def test_without_failing_together_processes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process has the record of a look that another one could not make."""
+
+    @contextmanager
+    def each_for_itself(what: str) -> Iterator[None]:
+        yield
+
+    monkeypatch.setattr(lightning_gw.observer, "together", each_for_itself)
+    trust_ranks.train(tmp_path, "ddp_fork", 2, fails={1: (2, "this layer gave up")}, on_error="warn")
+    assert [record.step for record in load_history(tmp_path)] == [0, 2, 3, 4]

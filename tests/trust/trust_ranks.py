@@ -1,0 +1,87 @@
+"""Trains with several processes that all see the same batches, so that what they find must equal one process's.
+
+A script too: ``python trust_ranks.py FOLDER`` trains with two processes of the strategy ``ddp``.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from trust_nets import WIDTH, Block, Items
+from trust_runs import state_of
+
+from lightning_gw import GWSimilarity
+
+
+class Ranked(pl.LightningModule):
+    """Classifies vectors; may fail on one rank, and writes down what it is in the end."""
+
+    def __init__(self, folder: Path, fails: dict[int, tuple[int, str]] | None = None) -> None:
+        super().__init__()
+        # Without dropout, whose masks would differ between one process and two.
+        self.net = nn.Sequential(nn.Linear(8, WIDTH), *(Block(0.0) for _ in range(3)), nn.Linear(WIDTH, 3))
+        self.folder = folder
+        self.fails = fails or {}
+        self.order: list[Any] = []
+        self.losses: list[Any] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        step, error = self.fails.get(self.global_rank, (-1, ""))
+        if self.global_step == step and not self.training and not (error == "out of memory" and len(x) <= 4):
+            raise RuntimeError(error)
+        return self.net(x)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.order.append(batch["index"].tolist())
+        return nn.functional.cross_entropy(self(batch["x"]), batch["y"])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), 1e-2)
+
+    def on_train_end(self) -> None:
+        assert self.trainer is not None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        torch.save(state_of(self.trainer, self, []), self.folder / f"rank-{self.global_rank}.pt")
+
+
+def train(
+    folder: Path,
+    strategy: str = "auto",
+    devices: int = 1,
+    looks: bool = True,
+    logger: Any = False,
+    fails: dict[int, tuple[int, str]] | None = None,
+    on_error: str = "raise",
+) -> list[dict[str, Any]]:
+    """Train for four steps; what each rank was in the end."""
+    pl.seed_everything(1, verbose=False)
+    options: dict[str, Any] = {"probe_size": 8, "effort": "fast", "verbose": False, "on_error": on_error}
+    watching = [GWSimilarity(layers="net.*", save_dir=folder, when=[2, 3], **options)] if looks else []
+    with warnings.catch_warnings():
+        if on_error == "raise":
+            warnings.simplefilter("ignore")
+        pl.Trainer(
+            accelerator="cpu",
+            devices=devices,
+            strategy=strategy,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+            logger=logger,
+            callbacks=[*watching],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            max_epochs=1,
+        ).fit(Ranked(folder, fails), DataLoader(Items("vectors", 32), batch_size=8))
+    return [torch.load(folder / f"rank-{rank}.pt", weights_only=False) for rank in range(devices)]
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), "ddp", 2)
