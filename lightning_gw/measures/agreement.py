@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
-from torchmetrics.functional.clustering import adjusted_rand_score
 
 from lightning_gw.groups import find_groups
 from lightning_gw.gw.result import GWMatrix
@@ -131,7 +129,14 @@ def adjusted_rand_index(first: Sequence[int], second: Sequence[int]) -> float:
     both = (a >= 0) & (b >= 0)
     if both.sum() < 2:
         return float("nan")
-    return float(adjusted_rand_score(torch.from_numpy(a[both]), torch.from_numpy(b[both])))
+    pairs = np.triu_indices(int(both.sum()), 1)
+    together = [np.equal.outer(labels[both], labels[both])[pairs] for labels in (a, b)]
+    alike, first_only = int((together[0] & together[1]).sum()), int((together[0] & ~together[1]).sum())
+    second_only, apart = int((~together[0] & together[1]).sum()), int((~together[0] & ~together[1]).sum())
+    if first_only == second_only == 0:
+        return 1.0
+    chance = (alike + first_only) * (first_only + apart) + (alike + second_only) * (second_only + apart)
+    return 2.0 * (alike * apart - first_only * second_only) / chance
 
 
 def agreements(

@@ -110,10 +110,12 @@ def _factors(
         if find_defect(x) is None:
             values = to_float64(x)
             u, s, _ = torch.linalg.svd(values - values.mean(dim=0), full_matrices=False)
-            # Rounding to the dtype of the activations, whose size is that of the values before centring, makes
-            # singular values up to about this; dimensions below it are no dimensions of the layer.
-            precision = torch.finfo(x.dtype).eps if x.is_floating_point() else torch.finfo(torch.float64).eps
+            # Rounding the activations to their dtype makes singular values up to about the first term, decomposing them
+            # some up to the second; dimensions below that are none of the layer's.
+            exact = torch.finfo(torch.float64).eps
+            precision = torch.finfo(x.dtype).eps if x.is_floating_point() else exact
             rounding = precision * values.square().mean().sqrt() * (len(x) ** 0.5 + x.shape[1] ** 0.5)
+            rounding = rounding + exact * max(x.shape) * s[0]
             usable.append(name)
             factors.append(make(u, s, max(1, int((s > rounding).sum()))))
     return tuple(usable), factors
