@@ -15,14 +15,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.groups import MINIMUM_FOR_ROUGHNESS, find_groups, why_no_roughness
+from lightning_gw.evidence import judged, resampled, tested
+from lightning_gw.groups import MINIMUM_FOR_ROUGHNESS, Groups, find_groups, why_no_roughness
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.plan import PLANS, Effort
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.measures import paired_similarities
+from lightning_gw.measures import MEASURES, agreements, layer_similarities, unpaired_gw_matrix, why_undefined
 from lightning_gw.record import Record
+from lightning_gw.significance import Null
 from lightning_gw.spaces import Geometry, get_geometry
 from lightning_gw.tracking import GroupTracker
+
+#: Weight of the share of inputs not matched to themselves in the matrix that groups are found in; see docs/method.md.
+ANCHOR = 0.4
+#: Similarity measures of the same activations that every record holds unless others are asked for.
+MEASURES_KEPT = ("paired_dcor", "paired_cka", "debiased_cka")
+#: Resamples of the probe behind stability and noise.
+DRAWS = 100
+NO_NULL = "none: no null was asked for"
 
 
 class Analysis:
@@ -36,6 +46,15 @@ class Analysis:
         effort: See `gw_matrix`.
         warm_start: Whether to start each search from the couplings of the look before.
         seed: Seed of the search.
+        anchor: Groups are found in the matrix of anchored Gromov-Wasserstein with this weight (see `gw_matrix`); 0
+            finds them in the plain one, which the record's matrix always is.
+        paired: False finds groups as if every layer had seen other inputs (see `unpaired_gw_matrix`), and then
+            `anchor` has no part in it.
+        measures: Names of `measures.MEASURES`: similarities that the record holds beside Gromov-Wasserstein.
+        draws: Resamples of the probe, from which stability and noise are told; 0 leaves them out.
+
+    Attributes:
+        null: What roughness is tested against at every look, or why it is not, in words beginning with ``"none"``.
     """
 
     def __init__(
@@ -44,13 +63,30 @@ class Analysis:
         effort: Effort = "default",
         warm_start: bool = True,
         seed: int = 0,
+        anchor: float = ANCHOR,
+        paired: bool = True,
+        measures: Sequence[str] = MEASURES_KEPT,
+        draws: int = DRAWS,
     ) -> None:
         if effort not in PLANS:
             raise ValueError(f"Unknown effort {effort!r}. Known: {', '.join(PLANS)}.")
+        if not 0 <= anchor < float("inf"):
+            raise ValueError(f"anchor={anchor} must be a finite number that is not negative.")
+        if draws < 0:
+            raise ValueError(f"draws={draws} must not be negative.")
+        for name in measures:
+            if name not in MEASURES or MEASURES[name].direction != "similarity":
+                known = [known for known, measure in MEASURES.items() if measure.direction == "similarity"]
+                raise ValueError(f"Unknown similarity measure {name!r}. Known: {', '.join(known)}.")
         self._geometry = get_geometry(geometry)
         self._effort = effort
         self._warm_start = warm_start
         self._seed = seed
+        self._anchor = anchor if paired else 0.0
+        self._paired = paired
+        self._measures = tuple(measures)
+        self._draws = draws
+        self.null: Null | str = NO_NULL
         self.reset()
 
     def reset(self) -> None:
@@ -59,6 +95,12 @@ class Analysis:
         self._layers: tuple[str, ...] = ()
         self._start: NDArray[np.float64] | None = None
         self._previous: GWMatrix | None = None
+        self._previous_anchored: GWMatrix | None = None
+
+    @property
+    def solver_options(self) -> dict[str, Any]:
+        """How neighbouring layers are compared, for a null that is to be measured alike."""
+        return {"geometry": self._geometry, "anchor": self._anchor, "seed": self._seed}
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -67,8 +109,16 @@ class Analysis:
 
     def description(self) -> dict[str, Any]:
         """How the layers are compared, as plain JSON values."""
-        geometry = self._geometry.name
-        return {"geometry": geometry, "effort": self._effort, "warm_start": self._warm_start, "seed": self._seed}
+        return {
+            "geometry": self._geometry.name,
+            "effort": self._effort,
+            "warm_start": self._warm_start,
+            "seed": self._seed,
+            "anchor": self._anchor,
+            "paired": self._paired,
+            "measures": list(self._measures),
+            "draws": self._draws,
+        }
 
     def look(
         self,
@@ -106,54 +156,95 @@ class Analysis:
                 + ". A history follows one set of layers."
             )
         started = time.perf_counter() if started is None else started
-        gw = gw_matrix(
-            representations,
-            geometry=self._geometry,
-            effort=self._effort,
-            warm_start=self._previous if self._warm_start and self._fits(representations) else None,
-            seed=self._seed,
-        )
-        groups = find_groups(gw)
+        gw = self._solve(representations, 0.0, self._previous)
+        anchored = gw if self._anchor == 0 else self._solve(representations, self._anchor, self._previous_anchored)
+        measures = layer_similarities(representations, self._measures)
+        test = tested(representations, self.null)
+        groups, found_in = self._groups(representations, anchored, test.p_value, measures)
         start = groups.adjacent if self._start is None else self._start
         with np.errstate(divide="ignore", invalid="ignore"):
             growth = groups.adjacent / start
-        notes = [*notes, *(f"Layer {name} is left out: {reason}" for name, reason in gw.degenerate.items())]
+        notes = [
+            *notes,
+            *(f"Layer {name} is left out: {reason}" for name, reason in gw.degenerate.items()),
+            *test.notes,
+        ]
+        notes += [f"{name}: {reason}" for name, reason in why_undefined(representations, self._measures).items()]
         # A network of too few layers has no roughness at any look; the first record says so for all.
         if (lacking := why_no_roughness(groups)) and (not self._layers or len(layers) > MINIMUM_FOR_ROUGHNESS):
             notes.append(lacking)
+        paired = find_groups(gw.identity_distance)
         record = Record(
             step=step,
             epoch=epoch,
             layers=layers,
             gw=gw,
             groups=groups,
-            groups_paired=find_groups(gw.identity_distance),
+            groups_paired=resampled(paired, representations, gw, self._draws, self._seed, self._geometry, paired=True),
             identities=(),
             events=(),
             growth=growth,
-            measures=paired_similarities(representations),
+            measures=measures,
             probe=probe,
             metrics=metrics,
             notes=tuple(notes),
+            found_in=found_in,
+            null=test.null,
+            agreement=agreements(gw, measures, groups.labels, seed=self._seed) if gw.unit_scale else {},
         )
         # Nothing is remembered before everything that can fail is done: a failed look leaves no trace.
         events = tuple(self._tracker.update(step, groups))
-        self._layers, self._start, self._previous = layers, start, gw
+        self._layers, self._start, self._previous, self._previous_anchored = layers, start, gw, anchored
         return replace(
             record, events=events, identities=self._tracker.identities, seconds=time.perf_counter() - started
         )
 
-    def _fits(self, representations: Mapping[str, Tensor]) -> bool:
+    def _solve(self, representations: Mapping[str, Tensor], anchor: float, previous: GWMatrix | None) -> GWMatrix:
         inputs = {len(x) for x in representations.values()}
-        return self._previous is not None and inputs == {self._previous.couplings.shape[-1]}
+        fits = self._warm_start and previous is not None and inputs == {previous.couplings.shape[-1]}
+        return gw_matrix(
+            representations,
+            geometry=self._geometry,
+            # Groups need no last percent: what is left to gain is far below the contrast of a boundary.
+            effort="fast" if anchor and self._effort == "default" else self._effort,
+            warm_start=previous if fits else None,
+            bounds=None if anchor else "fast",
+            seed=self._seed,
+            anchor=anchor,
+        )
+
+    def _groups(
+        self,
+        representations: Mapping[str, Tensor],
+        anchored: GWMatrix,
+        p_value: float | None,
+        measures: dict[str, NDArray[np.float64]],
+    ) -> tuple[Groups, str]:
+        """The look's groups with their evidence, and the name of the matrix they were found in.
+
+        The matrix is kept among the record's measures where the record does not hold it already.
+        """
+        if not self._paired:
+            unpaired = unpaired_gw_matrix(representations, seed=self._seed)
+            measures["gw_unpaired"] = unpaired.similarity
+            return judged(find_groups(unpaired.resolved_distance), p_value), "gw_unpaired"
+        groups = find_groups(anchored)
+        groups = resampled(groups, representations, anchored, self._draws, self._seed, self._geometry)
+        if anchored.anchor == 0:
+            return judged(groups, p_value), "gw"
+        if anchored.unit_scale:
+            measures["gw_anchored"] = anchored.similarity
+        return judged(groups, p_value), "gw_anchored"
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors, for a checkpoint that is loaded ``weights_only``."""
         state: dict[str, Any] = {"tracker": self._tracker.state_dict(), "layers": list(self._layers)}
         if self._start is not None:
             state["start"] = torch.from_numpy(self._start.copy())
-        if self._previous is not None:
+        if self._previous is not None and self._previous_anchored is not None:
             state["couplings"] = torch.from_numpy(self._previous.couplings.astype(np.int32))
+            state["anchored"] = torch.from_numpy(self._previous_anchored.couplings.astype(np.int32))
+            state["anchor"] = self._previous_anchored.anchor
             state["geometry"] = self._previous.geometry
             state["warm_looks"] = self._previous.warm_looks  # when the next search in full is due
             state["degenerate"] = dict(self._previous.degenerate)
@@ -167,10 +258,12 @@ class Analysis:
         if "start" in state:
             self._start = state["start"].cpu().numpy().astype(np.float64)
         if "couplings" in state:
-            self._previous = _only_couplings(self._layers, state)
+            self._previous = _only_couplings(self._layers, state, "couplings", 0.0)
+        if "anchored" in state:  # checkpoints made before groups were found in the anchored matrix lack it
+            self._previous_anchored = _only_couplings(self._layers, state, "anchored", float(state["anchor"]))
 
 
-def _only_couplings(layers: tuple[str, ...], state: Mapping[str, Any]) -> GWMatrix:
+def _only_couplings(layers: tuple[str, ...], state: Mapping[str, Any], key: str, anchor: float) -> GWMatrix:
     """A matrix that serves as a warm start: its couplings are known, its values are not and say so as NaN."""
     unknown = np.full((len(layers), len(layers)), np.nan)
     return GWMatrix(
@@ -179,8 +272,9 @@ def _only_couplings(layers: tuple[str, ...], state: Mapping[str, Any]) -> GWMatr
         distortion=unknown,
         lower=unknown,
         identity=unknown,
-        couplings=state["couplings"].cpu().numpy().astype(np.int64),
+        couplings=state[key].cpu().numpy().astype(np.int64),
         converged=np.zeros(unknown.shape, dtype=bool),
         degenerate=dict(state["degenerate"]),
+        anchor=anchor,
         warm_looks=int(state.get("warm_looks", 0)),  # checkpoints made before it was counted lack it
     )

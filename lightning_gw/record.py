@@ -52,6 +52,11 @@ class Record:
         metrics: The run's own scalars as last known at this step; a validation may lie some steps back.
         seconds: Wall-clock seconds this look cost the training.
         notes: What is missing from this record or was done differently, and why, in plain words.
+        found_in: Which matrix `groups` were found in: ``"gw"``, that of `gw` itself, or ``"gw_anchored"`` or
+            ``"gw_unpaired"``, which are among `measures`. `growth` and ``groups.adjacent`` are of that matrix too.
+        null: What ``groups.p_value`` was held against, or why there is none, in words beginning with "none".
+        agreement: How far Gromov-Wasserstein agrees with each of `measures`, and with the identity column: measure to
+            plain numbers (see `measures.agreements`).
     """
 
     step: int
@@ -68,6 +73,9 @@ class Record:
     metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
+    found_in: str = "gw"
+    null: str = ""
+    agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def summary(self) -> str:
         """One line for a terminal: the groups as 1-based layer ranges and how strongly they stand out."""
@@ -114,6 +122,12 @@ class Record:
             "gw_solver": self.gw.solver,
             "degenerate": dict(self.gw.degenerate),
             "notes": list(self.notes),
+            "found_in": self.found_in,
+            "null": self.null,
+            "agreement": {
+                measure: {name: number(value) for name, value in values.items()}
+                for measure, values in self.agreement.items()
+            },
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -196,6 +210,13 @@ class Record:
             metrics=metrics_from_json(line.get("metrics", {})),
             seconds=parse_number(line.get("seconds", 0.0)),
             notes=tuple(str(note) for note in line.get("notes", ())),
+            # Older records lack these: their groups are of the matrix itself, and there were no nulls.
+            found_in=str(line.get("found_in", "gw")),
+            null=str(line.get("null", "")),
+            agreement={
+                str(measure): {str(name): parse_number(value) for name, value in values.items()}
+                for measure, values in line.get("agreement", {}).items()
+            },
         )
 
     def _check_shapes(self) -> None:

@@ -21,6 +21,18 @@ _PAIRED_NAMES = {
     "dcor": "squared distance correlation",
     "cka": "linear CKA",
 }
+_MEASURE_NAMES = {
+    "gw_anchored": "anchored Gromov-Wasserstein",
+    "gw_unpaired": "unpaired Gromov-Wasserstein",
+    "paired_rsa": "RSA",
+    "paired_dcor": "squared distance correlation",
+    "paired_cka": "linear CKA",
+    "debiased_cka": "debiased CKA",
+    "debiased_dcor": "debiased distance correlation",
+    "procrustes": "Procrustes",
+    "cca": "CCA",
+    "svcca": "SVCCA",
+}
 #: From this factor on, growth of an adjacent distance is worth a sentence; below it, looks differ by as much anyway.
 NOTABLE_GROWTH = 1.1
 
@@ -104,7 +116,7 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
     """
     groups, layers = record.groups, len(record.layers)
     when = f"{preposition} step {record.step}"
-    support = "; ".join([_paired_view(record), p_value_phrase(groups), stability_phrase(groups)])
+    support = "; ".join([_paired_view(record), p_value_phrase(record), stability_phrase(groups)])
     if not np.isfinite(groups.adjacent).any():
         return f"{when} no two neighbouring layers could be compared, so whether there are groups cannot be said."
     if groups.strength == "none":
@@ -119,11 +131,37 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
     )
 
 
-def p_value_phrase(groups: Groups) -> str:
-    """The p-value of the roughness, or that there is none."""
-    if groups.p_value is None:
-        return "no p-value computed"
-    return f"p = {groups.p_value:.2g} for roughness under the null"
+def p_value_phrase(record: Record) -> str:
+    """The p-value of the roughness and what it was held against, or why there is none."""
+    if record.groups.p_value is None:
+        reason = record.null.removeprefix("none: ")
+        return f"no p-value ({reason.rstrip('.')})" if reason else "no p-value computed"
+    against = record.null or "the null"
+    return f"p = {record.groups.p_value:.2g} for roughness against {against}"
+
+
+def measure_name(key: str) -> str:
+    """What the field calls a measure of a record."""
+    return _MEASURE_NAMES.get(key, key)
+
+
+def agreement_phrase(record: Record) -> str:
+    """How far the paired measures order the pairs of layers as Gromov-Wasserstein does; empty where it was not told."""
+    told = [
+        f"{measure_name(measure)} {values['spearman']:.2f}"
+        for measure, values in sorted(record.agreement.items())
+        if measure != "identity" and np.isfinite(values.get("spearman", np.nan))
+    ]
+    return f"rank correlation of the pairs of layers with Gromov-Wasserstein: {listed(told)}" if told else ""
+
+
+def found_in_phrase(record: Record) -> str:
+    """Which matrix the groups were found in, in words."""
+    return {
+        "gw": "the Gromov-Wasserstein matrix",
+        "gw_anchored": "the anchored Gromov-Wasserstein matrix",
+        "gw_unpaired": "the unpaired Gromov-Wasserstein matrix",
+    }.get(record.found_in, record.found_in)
 
 
 def stability_phrase(groups: Groups) -> str:

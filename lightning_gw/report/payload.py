@@ -30,15 +30,16 @@ from lightning_gw.record import Record
 from lightning_gw.report.answers import planted_sentence
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.sentences import (
+    agreement_phrase,
     contrast_sentence,
     describe,
     describe_record,
+    found_in_phrase,
+    measure_name,
     p_value_phrase,
     paired_name,
     stability_phrase,
 )
-
-_MEASURES = {"paired_dcor": "squared distance correlation", "paired_cka": "linear CKA"}
 
 
 def page_payload(runs: Sequence[ReportRun]) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
         "layers": list(last.layers),
         "labels": list(short_names(last.layers)),
         "paired": paired_name(last.gw),
-        "measures": {key: _MEASURES.get(key, key) for key in last.measures},
+        "measures": {key: measure_name(key) for key in last.measures},
         "firstStep": first.step,
         "ticks": _ticks(scale, steps, 12),
         "fewTicks": _ticks(scale, steps, 5),
@@ -184,14 +185,18 @@ def _facts(record: Record) -> list[list[str]]:
     gw, groups = viewable(record.gw), record.groups
     pairs = np.triu_indices(len(record.layers), 1)
     facts = [["Strength", f"{groups.strength.capitalize()}. {contrast_sentence(groups)}"]]
+    if record.found_in != "gw":
+        facts.append(["Found in", f"{found_in_phrase(record)}; the picture shows the plain one"])
     paired = record.groups_paired
     words = "no groups" if paired.strength == "none" else f"{paired.ranges()}, {paired.strength}"
     if not np.isfinite(paired.adjacent).any():
         words = "not measured"
     facts.append(["Paired view", f"{words} (groups of {paired_name(gw)}, from the same activations)"])
     facts.append(
-        ["Significance", f"{p_value_phrase(groups)}; {stability_phrase(groups)}".replace("no p", "No p", 1) + "."]
+        ["Significance", f"{p_value_phrase(record)}; {stability_phrase(groups)}".replace("no p", "No p", 1) + "."]
     )
+    if words := agreement_phrase(record):
+        facts.append(["Other measures", words])
     if math.isfinite(groups.roughness):
         facts.append(
             ["Roughness", f"{groups.roughness:.3g}, the spread of log adjacent distance about a smooth curve in depth"]

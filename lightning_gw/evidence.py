@@ -1,0 +1,92 @@
+"""What speaks for the groups of one look: how stable they are on this probe, and what a null says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from lightning_gw.geometries import Geometry
+from lightning_gw.groups import Groups
+from lightning_gw.gw.result import GWMatrix
+from lightning_gw.significance import Null, noise_of_adjacent, resample_distances, stability
+
+#: A test that says nothing at this level lets no group be called strong.
+LEVEL = 0.05
+#: A boundary that returns in fewer probe resamples than this is no strong one.
+STABLE = 0.5
+
+
+@dataclass(frozen=True)
+class Tested:
+    """The null that a look was held against, in plain words and numbers.
+
+    Attributes:
+        null: What the networks of the null are, how many and where from; or why there is none.
+        p_value: p-value of roughness; None where there is none.
+        notes: What the test leaves out.
+    """
+
+    null: str
+    p_value: float | None = None
+    notes: tuple[str, ...] = ()
+
+
+def resampled(
+    groups: Groups,
+    representations: Mapping[str, Tensor],
+    matrix: GWMatrix,
+    draws: int,
+    seed: int,
+    geometry: Geometry,
+    paired: bool = False,
+) -> Groups:
+    """The same groups with their stability, the support of every gap and the noise of every adjacent distance.
+
+    Args:
+        groups: What was found.
+        representations: Layer name to ``(n, d)``.
+        matrix: The matrix that they were found in.
+        draws: Resamples of the probe; 0 leaves the groups as they are.
+        seed: Seed of the resamples.
+        geometry: The matrix's geometry.
+        paired: Whether they were found in its identity column.
+    """
+    if draws == 0 or len(groups.labels) - len(matrix.degenerate) < 2:
+        return groups
+    distances = resample_distances(representations, matrix, draws, seed, paired, geometry)
+    found = stability(groups, distances)
+    return replace(groups, stability=found.returned, support=found.found, noise=noise_of_adjacent(distances))
+
+
+def tested(representations: Mapping[str, Tensor], null: Null | str) -> Tested:
+    """Hold a look against a null.
+
+    Args:
+        representations: Layer name to ``(n, d)``.
+        null: The null, or why there is none.
+    """
+    if isinstance(null, str):
+        return Tested(null)
+    said = null.test(representations)
+    networks = f"{null.samples} {null.kind} networks" + (f" ({null.way})" if null.way else "")
+    if said.value is None:
+        return Tested(f"none: {said.reason}")
+    return Tested(networks, said.value, (said.reason,) if said.reason else ())
+
+
+def judged(groups: Groups, p_value: float | None) -> Groups:
+    """The same groups with the p-value, and no stronger than the evidence.
+
+    Groups are "strong" only if every boundary returned in at least half of the probe resamples and the test, where
+    there is one, passed at 5 %. Contrast alone is no proof.
+
+    Args:
+        groups: Groups, with their stability where it was measured.
+        p_value: Of their roughness, or None.
+    """
+    doubtful = p_value is not None and p_value > LEVEL
+    unstable = groups.stability is not None and min(groups.stability, default=1.0) < STABLE
+    weakened = groups.strength == "strong" and (doubtful or unstable)
+    return replace(groups, p_value=p_value, strength="weak" if weakened else groups.strength)
