@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from lightning_gw.gw.matrix import gw_matrix
     from lightning_gw.gw.result import GWMatrix
     from lightning_gw.history import History, load_history
+    from lightning_gw.measures.agreement import Agreement, agreements, mantel, neighbour_agreement
+    from lightning_gw.measures.catalogue import Measure, layer_similarities
+    from lightning_gw.measures.unpaired import UnpairedMatrix, unpaired_gw_matrix
     from lightning_gw.metric import GromovWassersteinMatrix
     from lightning_gw.record import Record
     from lightning_gw.sentences import describe
     from lightning_gw.tracking import Event, GroupTracker
 
 _HOMES = {
+    "Agreement": "lightning_gw.measures.agreement",
     "Event": "lightning_gw.tracking",
     "GWCoupling": "lightning_gw.gw.general",
     "GWMatrix": "lightning_gw.gw.result",
@@ -37,16 +41,24 @@ _HOMES = {
     "GroupTracker": "lightning_gw.tracking",
     "Groups": "lightning_gw.groups",
     "History": "lightning_gw.history",
+    "Measure": "lightning_gw.measures.catalogue",
     "Record": "lightning_gw.record",
+    "UnpairedMatrix": "lightning_gw.measures.unpaired",
+    "agreements": "lightning_gw.measures.agreement",
     "describe": "lightning_gw.sentences",
     "find_groups": "lightning_gw.groups",
     "gw_coupling": "lightning_gw.gw.general",
     "gw_distance": "lightning_gw.gw.general",
     "gw_matrix": "lightning_gw.gw.matrix",
+    "layer_similarities": "lightning_gw.measures.catalogue",
     "load_history": "lightning_gw.history",
+    "mantel": "lightning_gw.measures.agreement",
+    "neighbour_agreement": "lightning_gw.measures.agreement",
+    "unpaired_gw_matrix": "lightning_gw.measures.unpaired",
 }
 
 __all__ = [
+    "Agreement",
     "Event",
     "GWCoupling",
     "GWMatrix",
@@ -56,14 +68,21 @@ __all__ = [
     "GroupTracker",
     "Groups",
     "History",
+    "Measure",
     "Record",
+    "UnpairedMatrix",
     "__version__",
+    "agreements",
     "describe",
     "find_groups",
     "gw_coupling",
     "gw_distance",
     "gw_matrix",
+    "layer_similarities",
     "load_history",
+    "mantel",
+    "neighbour_agreement",
+    "unpaired_gw_matrix",
 ]
 
 
