@@ -247,6 +247,54 @@ def test_modules_that_change_in_eval_are_not_told() -> None:
     assert not net[0].merged
 
 
+class Device:
+    """Stands in for ``torch.cuda``: two devices, each with a state."""
+
+    def __init__(self, started: bool) -> None:
+        self.started = started
+        self.states = [torch.tensor([1]), torch.tensor([2])]
+
+    def is_available(self) -> bool:
+        return True
+
+    def is_initialized(self) -> bool:
+        return self.started
+
+    def get_rng_state_all(self) -> list[Tensor]:
+        assert self.started, "asking for its state would start the device"
+        return [state.clone() for state in self.states]
+
+    def set_rng_state_all(self, states: list[Tensor]) -> None:
+        self.states = states
+
+    def manual_seed_all(self, seed: int) -> None:
+        self.states = [torch.tensor([seed])] * 2
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_devices_get_their_states_back_if_they_are_in_use(monkeypatch: pytest.MonkeyPatch, started: bool) -> None:
+    device = Device(started)
+    monkeypatch.setattr(torch, "cuda", device)
+    with isolated_randomness(7):
+        assert [int(state) for state in device.states] == ([7, 7] if started else [1, 2])
+    assert [int(state) for state in device.states] == [1, 2]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gets_its_state_back() -> None:
+    torch.cuda.manual_seed(3)
+    own = torch.Generator("cuda").manual_seed(4)
+    before = torch.cuda.get_rng_state(), own.get_state()
+    net = nn.Dropout().cuda()
+    net.own = own
+    with isolated_randomness(0), undisturbed(net):
+        torch.rand(8, device="cuda")
+        torch.rand(8, device="cuda", generator=own)
+    assert torch.equal(torch.cuda.get_rng_state(), before[0])
+    assert torch.equal(own.get_state(), before[1])
+
+
 def test_randomness_inside_is_seeded() -> None:
     drawn = []
     for _ in range(2):

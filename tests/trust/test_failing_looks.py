@@ -180,6 +180,20 @@ def test_a_failing_look_leaves_the_network_as_it_was(tmp_path: Path) -> None:
     assert changes == []
 
 
+def test_what_a_look_could_not_put_back_is_said_and_recorded(tmp_path: Path) -> None:
+    class Projecting(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            if not self.training:
+                self.weight.clamp_(-0.5, 0.5)
+            return super().forward(x)
+
+    said = "parameter layers.1.weight was changed by the forward pass itself"
+    with pytest.warns(UserWarning, match=f"disturbed training: {said}"):
+        callback = fit(tmp_path, Net(Projecting(WIDTH, WIDTH)))
+    assert callback.history is not None
+    assert f"This look disturbed training: {said}." in callback.history[0].notes
+
+
 def test_batches_are_cut_with_all_that_has_one_entry_per_input() -> None:
     batch = {"x": torch.arange(10).reshape(5, 2), "texts": list("abcde"), "scale": torch.tensor(2.0), "names": ("x",)}
     piece = take_rows(batch, 1, 3)

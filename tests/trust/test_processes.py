@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import trust_ranks
 from trust_ranks import train
 from trust_runs import differences
@@ -76,18 +77,36 @@ def test_spawned_processes_find_what_one_finds(tmp_path: Path) -> None:
     assert_same_history(load_history(tmp_path / "two"), load_history(tmp_path / "one"))
 
 
-@pytest.mark.slow
-def test_a_script_of_two_processes_finds_what_one_finds(tmp_path: Path) -> None:
-    train(tmp_path / "one")
+def run_script(folder: Path, strategy: str, looks: bool = True) -> list[dict[str, Any]]:
     paths = [str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
     subprocess.run(
-        [sys.executable, trust_ranks.__file__, str(tmp_path / "two")],
+        [sys.executable, trust_ranks.__file__, str(folder), strategy, str(looks)],
         check=True,
-        timeout=280,
+        timeout=140,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
         capture_output=True,
     )
+    return [torch.load(folder / f"rank-{rank}.pt", weights_only=False) for rank in range(2)]
+
+
+@pytest.mark.slow
+def test_a_script_of_two_processes_finds_what_one_finds(tmp_path: Path) -> None:
+    train(tmp_path / "one")
+    run_script(tmp_path / "two", "ddp")
     assert_same_history(load_history(tmp_path / "two"), load_history(tmp_path / "one"))
+
+
+@pytest.mark.slow
+def test_sharded_weights_train_undisturbed_and_are_looked_at(tmp_path: Path) -> None:
+    """The layers' weights are spread over both processes, which gather them for every forward pass."""
+    train(tmp_path / "one")
+    watched = run_script(tmp_path / "two", "fsdp")
+    alone = run_script(tmp_path / "without", "fsdp", looks=False)
+    assert differences(watched, alone) == []
+    one, two = load_history(tmp_path / "one"), load_history(tmp_path / "two")
+    assert [record.step for record in two] == [0, 2, 3, 4]
+    assert [record.notes for record in two] == [record.notes for record in one]
+    np.testing.assert_allclose(two[-1].gw.distortion, one[-1].gw.distortion, atol=1e-5)
 
 
 @pytest.mark.slow

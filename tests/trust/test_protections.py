@@ -101,6 +101,13 @@ def test_without_evaluation_mode_dropout_draws(tmp_path: Path, monkeypatch: pyte
     assert any(path.startswith("/random states/2") for path in differences(watched, alone))
 
 
+def test_without_their_guard_the_generators_of_data_sets_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = train(tmp_path / "without", "augmented", "32-true")
+    monkeypatch.setattr(lightning_gw.observer, "kept_generators", nullcontext)
+    watched = train(tmp_path / "with", "augmented", "32-true", watcher(tmp_path / "with", "augmented"))
+    assert any(path.startswith("/noise of the data") for path in differences(watched, alone))
+
+
 def test_without_eager_code_warm_compiled_layers_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     from lightning_gw.activations import capture
 

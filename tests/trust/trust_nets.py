@@ -20,7 +20,10 @@ WIDTH = 12
 
 
 class Items(Dataset):
-    """Vectors, images or padded token sequences, each item with its own number."""
+    """Vectors, images or padded token sequences, each item with its own number.
+
+    "noisy" ones are vectors with noise from generators that the data set and its transform keep to themselves.
+    """
 
     def __init__(self, kind: str, n: int, seed: int = 0) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -31,16 +34,28 @@ class Items(Dataset):
             ids = (torch.randint(2, 20, (n, 6), generator=generator) + self.y[:, None]) * mask
             self.inputs = {"input_ids": ids, "attention_mask": mask.long()}
         else:
-            shape = {"vectors": (8,), "images": (1, 6, 6), "series": (5, 4)}[kind]
+            shape = {"vectors": (8,), "noisy": (8,), "images": (1, 6, 6), "series": (5, 4)}[kind]
             x = torch.randn(n, *shape, generator=generator)
             self.inputs = {"x": x + self.y.reshape(-1, *[1] * len(shape))}
+        self.noise = np.random.default_rng(seed) if kind == "noisy" else None
+        self.transforms = [Jitter()] if kind == "noisy" else []
 
     def __len__(self) -> int:
         return len(self.y)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = {name: values[index] for name, values in self.inputs.items()}
+        for transform in self.transforms:
+            item["x"] = transform(item["x"]) + self.noise.random()
         return item | {"y": self.y[index], "index": index}
+
+
+class Jitter:
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x + 0.1 * torch.randn(x.shape, generator=self.generator)
 
 
 class Block(nn.Module):
@@ -278,6 +293,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], str, list[str] | None]] = {
     "caching": (Caching, "series", ["net.blocks.*", "net.inputs"]),
     "generators": (Generators, "vectors", ["net.net.*"]),
     "hiding": (Hiding, "vectors", ["net.net.*"]),
+    "augmented": (lambda: plain(), "noisy", ["net.*"]),
     "compiled (eager)": (compiled(backend="eager"), "vectors", ["net.*"]),
     "compiled": (compiled(), "vectors", ["net.*"]),
     "compiled (reduce-overhead)": (compiled(mode="reduce-overhead"), "vectors", ["net.*"]),

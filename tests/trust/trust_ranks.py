@@ -1,6 +1,7 @@
 """Trains with several processes that all see the same batches, so that what they find must equal one process's.
 
-A script too: ``python trust_ranks.py FOLDER`` trains with two processes of the strategy ``ddp``.
+A script too: ``python trust_ranks.py FOLDER STRATEGY LOOKS`` trains with two processes of the strategy ``ddp``, or of
+``fsdp``, which here is FSDP2 (``fully_shard``) under Lightning's ``ModelParallelStrategy``, as it also runs on the CPU.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader
 from trust_nets import WIDTH, Block, Items
 from trust_runs import state_of
@@ -32,6 +35,13 @@ class Ranked(pl.LightningModule):
         self.order: list[Any] = []
         self.losses: list[Any] = []
 
+    def configure_model(self) -> None:
+        assert self.trainer is not None
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            assert self.device_mesh is not None
+            for part in (*self.net, self.net):
+                fully_shard(part, mesh=self.device_mesh["data_parallel"])
+
     def forward(self, x: Tensor) -> Tensor:
         step, error = self.fails.get(self.global_rank, (-1, ""))
         if self.global_step == step and not self.training and not (error == "out of memory" and len(x) <= 4):
@@ -45,15 +55,23 @@ class Ranked(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), 1e-2)
 
+    def teardown(self, stage: str) -> None:
+        if "wandb" in sys.modules:  # its run belongs to the process that trains
+            sys.modules["wandb"].finish()
+
     def on_train_end(self) -> None:
         assert self.trainer is not None
         self.folder.mkdir(parents=True, exist_ok=True)
-        torch.save(state_of(self.trainer, self, []), self.folder / f"rank-{self.global_rank}.pt")
+        if isinstance(self.trainer.strategy, ModelParallelStrategy):
+            state = {"weights": {name: weight.full_tensor() for name, weight in self.named_parameters()}}
+        else:
+            state = state_of(self.trainer, self, [])
+        torch.save(state, self.folder / f"rank-{self.global_rank}.pt")
 
 
 def train(
     folder: Path,
-    strategy: str = "auto",
+    strategy: Any = "auto",
     devices: int = 1,
     looks: bool = True,
     logger: Any = False,
@@ -84,4 +102,5 @@ def train(
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), "ddp", 2)
+    chosen: Any = ModelParallelStrategy() if sys.argv[2] == "fsdp" else sys.argv[2]
+    train(Path(sys.argv[1]), chosen, 2, looks=sys.argv[3] == "True")

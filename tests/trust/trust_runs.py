@@ -116,10 +116,12 @@ def train(
         warnings.simplefilter("ignore")
         fit.fit(
             module,
-            DataLoader(Items(kind, 24), batch_size=6, shuffle=True),
-            DataLoader(Items(kind, 16, seed=1), batch_size=8),
+            DataLoader(data := Items(kind, 24), batch_size=6, shuffle=True),
+            DataLoader(validation := Items(kind, 16, seed=1), batch_size=8),
         )
-    return state_of(fit, module, others)
+    return state_of(fit, module, others) | {
+        "noise of the data": [held.noise.bit_generator.state for held in (data, validation) if held.noise is not None]
+    }
 
 
 def _positional(net: nn.Module, inputs: tuple[str, ...]) -> nn.Module:
@@ -219,4 +221,6 @@ def watcher(root: Path, name: str, **options: Any) -> GWSimilarity:
     return GWSimilarity(save_dir=root, layers=chosen, when=[1], every_n_steps=2, **(defaults | options))
 
 
-BY_PLACE = [NETS[name][0] for name in ("lazy", "compiled (eager)", "compiled", "compiled (reduce-overhead)")]
+BY_PLACE = [
+    NETS[name][0] for name in ("lazy", "augmented", "compiled (eager)", "compiled", "compiled (reduce-overhead)")
+]
