@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -20,6 +19,10 @@ from lightning_gw.spaces import Spaces, check_representations, make_spaces
 
 FloatArray = NDArray[np.float64]
 
+#: Draws looked at for groups are so many over the number of layers, and this many at least: each costs a search for
+#: groups, which grows with their number.
+DRAWS_TIMES_LAYERS = 5000
+FEWEST_DRAWS = 20
 #: Working memory for the squared differences of a chunk of pairs.
 CHUNK_BYTES = 64 * 2**20
 
@@ -34,17 +37,19 @@ def resample_distances(
 ) -> FloatArray:
     """Distances between all layers as they might have come out on other inputs of the same kind.
 
-    Bayesian bootstrap (Rubin 1981): each draw gives the inputs Dirichlet(1, …, 1) weights ``w`` and reads every
-    distortion anew,
+    Bayesian bootstrap (Rubin 1981): each draw gives the inputs Dirichlet(1, …, 1) weights ``w``, under which the mean
+    of a matrix ``M`` is read as
 
-        (1 − 1/n) Σ_{i≠k} w_i w_k R_ik / (1 − Σ w²) + 1/n Σ_i w_i R_ii,    R = (A − B[p][:, p])²,
+        (1 − 1/n) Σ_{i≠k} w_i w_k M_ik / (1 − Σ w²) + 1/n Σ_i w_i M_ii ,
 
-    which for equal weights is the distortion itself: an input is never compared with itself more often than in it. All
-    draws of a pair are one matrix product.
+    which for equal weights is the plain mean: no input is compared with itself more often than in it. From such means
+    of ``A``, ``B[p][:, p]``, their squares and ``(A − B[p][:, p])²`` follows the distortion, where off-diagonal
+    centring and the scale are made anew for each draw, as they would be on other inputs. (Double centring stays as
+    found.) For equal weights the result is the matrix itself. All draws of a pair are three matrix products.
 
-    The matchings ``p`` and the spaces' centring and scale stay as found: what is resampled is the inputs together with
-    their partners. The draws therefore show the noise of the mean over inputs, not what another search would make of
-    other inputs.
+    The matchings ``p`` stay as found: what is resampled is the inputs together with their partners, and the draws do
+    not show what another search would make of other inputs. The noise of far pairs is overstated by it, since on every
+    other probe the search would have found a matching to its liking.
 
     Args:
         representations: Layer name to ``(n, d)``, those `matrix` was made of, or their spaces.
@@ -90,15 +95,14 @@ def resample_distances(
     anchor = 0.0 if paired else matrix.anchor
     with full_precision(), torch.no_grad():
         size = max(1, CHUNK_BYTES // (8 * n * n))
+        own = _Moments.stacked([_Moments.of(part, weights) for part in spaces.matrices.split(size)])
         found = []
         for chunk in torch.arange(len(first)).split(size):
             partner = permutations[chunk].to(weights.device)
-            a, b = spaces.matrices[first[chunk]], spaces.matrices[second[chunk]]
-            values = _weighted((a - permute_both(b, partner)).square_(), weights)
+            found.append(_distortions(spaces, own, first[chunk], second[chunk], partner, weights))
             if anchor:
                 moved = (partner != torch.arange(n, device=partner.device)).to(weights.dtype)
-                values += anchor * moved @ weights.T
-            found.append(values)
+                found[-1] += anchor * moved @ weights.T
         distances = torch.cat(found).clamp_(min=0).sqrt_().T.cpu().numpy()
     resampled[:, place[first.numpy()], place[second.numpy()]] = distances
     resampled[:, place[second.numpy()], place[first.numpy()]] = distances
@@ -114,7 +118,7 @@ class Stability:
         returned: For each the share of draws in which it returned, at exactly this layer.
         found: ``(L − 1,)`` share of draws in which there was a boundary after each layer, found or not.
         draws: Draws that were looked at.
-        asked: Draws there were; more than `draws` where time ran out.
+        asked: Draws there were; more than `draws` where there are many layers.
     """
 
     boundaries: tuple[int, ...]
@@ -124,43 +128,39 @@ class Stability:
     asked: int
 
 
-def stability(groups: Groups, resampled: FloatArray, time_limit: float | None = 0.3) -> Stability:
+def stability(groups: Groups, resampled: FloatArray) -> Stability:
     """Share of draws in which each boundary returns, at exactly the same layer.
 
     It is about the noise of the probe alone and says nothing about chance: a boundary of an untrained network may be
-    stable.
+    stable. Of boundaries near the threshold the share lies nearer to one half than the share of other probes that show
+    them, since draws scatter about an estimate that itself scatters.
 
     Args:
-        groups: What was found.
-        resampled: ``(draws, L, L)`` distances from `resample_distances`.
-        time_limit: Seconds after which no further draw is looked at, for many layers; None for no limit. At least one
-            is looked at.
+        groups: What was found, with the default options of `find_groups`.
+        resampled: ``(draws, L, L)`` distances from `resample_distances`. Of more than 50 layers only the first ``5000 /
+            L`` draws are looked at, and at least 20, so that it stays quick; `Stability.draws` says how many.
 
     Raises:
         ValueError: If the numbers of layers differ.
     """
-    draws, count = resampled.shape[:2]
+    asked, count = resampled.shape[:2]
     if count != len(groups.labels):
         raise ValueError(f"The groups are of {len(groups.labels)} layers, the resampled distances of {count}.")
-    started = time.perf_counter()
+    draws = min(asked, max(FEWEST_DRAWS, DRAWS_TIMES_LAYERS // count))
     seen = np.zeros(max(count - 1, 0))
-    done = 0
-    for distances in resampled:
-        for boundary in find_groups(distances).boundaries:
-            seen[boundary] += 1
-        done += 1
-        if time_limit is not None and time.perf_counter() - started > time_limit:
-            break
-    found = seen / max(done, 1)
+    for distances in resampled[:draws]:
+        seen[list(find_groups(distances).boundaries)] += 1
+    found = seen / max(draws, 1)
     returned = tuple(float(found[boundary]) for boundary in groups.boundaries)
-    return Stability(groups.boundaries, returned, found, done, draws)
+    return Stability(groups.boundaries, returned, found, draws, asked)
 
 
 def noise_of_adjacent(resampled: FloatArray) -> FloatArray:
     """Standard deviation over draws of the log of each adjacent distance.
 
     A growth of ``g`` since the start is beyond the probe's noise if ``|log g|`` is well above it. Both looks share the
-    probe, so that the noise of their ratio is at most ``√2`` times this for independent errors, and less as they agree.
+    probe; were their errors independent, the noise of their ratio would be ``√2`` times this, and it is less where they
+    err together.
 
     Args:
         resampled: ``(draws, L, L)`` distances from `resample_distances`.
@@ -174,14 +174,81 @@ def noise_of_adjacent(resampled: FloatArray) -> FloatArray:
     return np.asarray(logs.std(axis=0))
 
 
-def _weighted(residuals: Tensor, weights: Tensor) -> Tensor:
-    """``(P, n, n)`` squared differences under ``(draws, n)`` weights: ``(P, draws)`` distortions."""
-    n = residuals.shape[-1]
-    diagonals = residuals.diagonal(dim1=1, dim2=2)
+@dataclass(frozen=True)
+class _Moments:
+    """Means of matrices and of their squares under every draw's weights, ``(P, draws)`` each.
+
+    Attributes:
+        mean: Over the entries off the diagonal.
+        square: Of the squares off the diagonal.
+        diagonal: Over the diagonal.
+        diagonal_square: Of the squares on the diagonal.
+    """
+
+    mean: Tensor
+    square: Tensor
+    diagonal: Tensor
+    diagonal_square: Tensor
+
+    @staticmethod
+    def of(matrices: Tensor, weights: Tensor) -> _Moments:
+        """Of ``(P, n, n)`` matrices under ``(draws, n)`` weights."""
+        squares, diagonals = matrices.square(), matrices.diagonal(dim1=1, dim2=2)
+        return _Moments(
+            mean=_apart(matrices, weights),
+            square=_apart(squares, weights),
+            diagonal=diagonals @ weights.T,
+            diagonal_square=diagonals.square() @ weights.T,
+        )
+
+    @staticmethod
+    def stacked(parts: list[_Moments]) -> _Moments:
+        return _Moments(*(torch.cat([getattr(part, each.name) for part in parts]) for each in fields(_Moments)))
+
+    def at(self, index: Tensor) -> _Moments:
+        """Those of some of the matrices."""
+        return _Moments(*(getattr(self, each.name)[index] for each in fields(_Moments)))
+
+
+def _distortions(
+    spaces: Spaces, own: _Moments, first: Tensor, second: Tensor, partner: Tensor, weights: Tensor
+) -> Tensor:
+    """``(P, draws)`` distortions of pairs with ``(P, n)`` matchings; `own` are the moments of all layers.
+
+    With ``s`` the scales and ``c`` the second moments after centring, ``c_D`` that of ``D = A − B[p][:, p]``, the mean
+    of ``(A / s_A − B / s_B)²`` is ``c_D / (s_A s_B) + (1 / s_A − 1 / s_B) (c_A / s_A − c_B / s_B)``, which keeps all
+    digits for layers that are nearly equal.
+    """
+    n = weights.shape[1]
+    matched = permute_both(spaces.matrices[second], partner)
+    difference = (spaces.matrices[first] - matched).square_()
+    one, other = own.at(first), _Moments.of(matched, weights)
+    apart, along = _apart(difference, weights), difference.diagonal(dim1=1, dim2=2) @ weights.T
+    centring, scale = spaces.geometry.centring, spaces.geometry.scale
+    if centring == "offdiagonal":
+        apart = apart - (one.mean - other.mean).square()
+
+    def second_moment(moments: _Moments) -> Tensor:
+        off = moments.square - moments.mean.square() if centring == "offdiagonal" else moments.square
+        return (1 - 1 / n) * off + moments.diagonal_square / n
+
+    def scale_of(moments: _Moments, size: Tensor) -> Tensor:
+        if scale == "rms":
+            return size.sqrt()
+        if scale == "mean" and centring == "none":
+            return (1 - 1 / n) * moments.mean + moments.diagonal / n
+        return torch.ones_like(size)  # kept as found
+
+    here, there = second_moment(one), second_moment(other)
+    s, t = scale_of(one, here), scale_of(other, there)
+    return ((1 - 1 / n) * apart + along / n) / (s * t) + (1 / s - 1 / t) * (here / s - there / t)
+
+
+def _apart(matrices: Tensor, weights: Tensor) -> Tensor:
+    """``(P, draws)`` weighted means of ``(P, n, n)`` matrices over pairs of different inputs."""
     own = weights.square()
-    total = torch.stack([((weights @ each) * weights).sum(dim=1) for each in residuals])
-    apart = (total - diagonals @ own.T) / (1 - own.sum(dim=1))
-    return (1 - 1 / n) * apart + diagonals @ weights.T / n
+    total = torch.stack([((weights @ each) * weights).sum(dim=1) for each in matrices])
+    return (total - matrices.diagonal(dim1=1, dim2=2) @ own.T) / (1 - own.sum(dim=1))
 
 
 def _dirichlet(draws: int, n: int, seed: int) -> Tensor:

@@ -71,14 +71,13 @@ def p_value(adjacent: ArrayLike, null: ArrayLike, statistic: Statistic = "roughn
     def none(reason: str) -> PValue:
         return PValue(None, statistic, float("nan"), np.full(len(others), np.nan), reason)
 
-    usable: NDArray[np.bool_] = np.isfinite(observed) & (observed > 0)
+    usable = _positive(observed)
     if usable.sum() < MINIMUM_FOR_ROUGHNESS:
         return none(
             f"No p-value: it takes at least {MINIMUM_FOR_ROUGHNESS} distances above zero between neighbouring layers, "
             f"so {MINIMUM_FOR_ROUGHNESS + 1} layers, and there are {int(usable.sum())}."
         )
-    with np.errstate(invalid="ignore"):
-        whole: NDArray[np.bool_] = (np.isfinite(others[:, usable]) & (others[:, usable] > 0)).all(axis=1)
+    whole = np.asarray(_positive(others[:, usable]).all(axis=1))
     if not whole.any():
         return none(
             f"No p-value: none of the {len(others)} networks of the null has distances above zero at the same places."
@@ -94,6 +93,11 @@ def p_value(adjacent: ArrayLike, null: ArrayLike, statistic: Statistic = "roughn
     if not whole.all():
         said.append(f"{int((~whole).sum())} of {len(others)} networks of the null lack some and count as no smoother")
     return PValue((1 + at_least) / (len(others) + 1), statistic, float(values[0]), spread, "; ".join(said))
+
+
+def _positive(values: FloatArray) -> NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.isfinite(values) & (values > 0))
 
 
 def _roughness(table: FloatArray, depth: NDArray[np.int64]) -> FloatArray:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from nets import CustomStart, Drift, probe, represent_on
 from numpy.typing import NDArray
 from scipy.stats import binomtest, kstest
+from significance_nets import CustomStart, Drift, probe, represent_on
 from torch import nn
 
 from lightning_gw.significance import p_value, reinitialisation_null

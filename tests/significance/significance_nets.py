@@ -13,7 +13,7 @@ WIDTH = 8
 
 
 class Drift(nn.Module):
-    """Residual layers that all do alike: depth without blocks. It follows torch's convention of ``reset_parameters``."""
+    """Residual layers that all do alike: depth without blocks. All its parts have ``reset_parameters``."""
 
     def __init__(self, depth: int = 6) -> None:
         super().__init__()
