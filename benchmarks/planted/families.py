@@ -15,11 +15,9 @@ from torch import Tensor
 
 from tasks.algebra.data import OPERATIONS
 
-#: Operands run from 0 to OPERANDS − 1 at most.
+#: Operands run from 0 to OPERANDS − 1, and less far where there are many stages, which would take long to learn.
 OPERANDS = 11
-#: And to FEW_OPERANDS − 1 from `MANY_STAGES` stages on, which would otherwise take several times as long to learn.
-FEW_OPERANDS = 7
-MANY_STAGES = 4
+FEWER_OPERANDS = {4: 7, 5: 5, 6: 5}
 #: Tuples kept of an algebra family, of which `HELD_OUT` are never trained on.
 TUPLES = 22_000
 HELD_OUT = 2_000
@@ -143,7 +141,7 @@ def load_family(name: str, stages: int) -> Data:
 
 def operands_of(stages: int) -> int:
     """How many values an operand of an algebra family takes."""
-    return OPERANDS if stages < MANY_STAGES else FEW_OPERANDS
+    return FEWER_OPERANDS.get(stages, OPERANDS)
 
 
 def _algebra(family: Algebra, stages: int) -> Data:

@@ -127,7 +127,6 @@ _PLANTED: tuple[Row, ...] = (
     (EVERY_LAYER, "mlp", "mixed", 4, (1, 2, 3, 4, 5, 6)),
     (EVERY_LAYER, "transformer", "sums", 0, (1, 2, 3, 4, 5, 6)),
     (EVERY_LAYER, "transformer", "zigzag", 2, (2, 3, 4)),
-    (EVERY_LAYER, "transformer", "mixed", 4, (3,)),
     (EVERY_LAYER, "convnet", "narrowing", 0, (1, 2, 3, 4, 5, 6)),
     (EVERY_LAYER, "convnet", "widening", 2, (2, 3, 4)),
     *(
@@ -148,7 +147,7 @@ _PLANTED: tuple[Row, ...] = (
     # Set aside.
     (EVERY_LAYER, "mlp", "products", 0, (1, 2, 3, 4, 5, 6)),
     (EVERY_LAYER, "mlp", "sums", 1, (1, 2, 3, 4, 5, 6)),
-    (EVERY_LAYER, "mlp", "zigzag", 3, (2, 3, 4, 5)),
+    (EVERY_LAYER, "mlp", "zigzag", 3, (3, 5)),
     (EVERY_LAYER, "mlp", "mixed", 5, (3, 6)),
     (EVERY_LAYER, "transformer", "products", 1, (1, 2, 3, 4)),
     (EVERY_LAYER, "transformer", "sums", 1, (2, 3, 5)),
