@@ -60,7 +60,6 @@ class BackgroundSolver(Solver):
                 "solve='background' takes a geometry by its name, because a function of one's own stays in this "
                 "process. Use solve='inline' with it."
             )
-        self._arguments = dict(arguments)
         self._worker: _Worker | None = None
         super().__init__(arguments)
 
@@ -117,7 +116,7 @@ class BackgroundSolver(Solver):
 
     def _hire(self) -> _Worker:
         if self._worker is None:
-            self._worker = _Worker(self._arguments, self._latest)
+            self._worker = _Worker(self.arguments, self._latest)
         return self._worker
 
     def _ready(self) -> int:

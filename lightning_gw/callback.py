@@ -204,6 +204,15 @@ class GWSimilarity(Callback):
         self._watching = False
         self._conclude(trainer, pl_module)
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._loaded is not None and self._solver.pending and trainer.is_global_zero:
+            # Training that was over when it was resumed never starts, but it may have left looks unsolved.
+            loaded, self._loaded = self._loaded, None
+            if problem := self._open_history(trainer, loaded):
+                raise problem
+            self._solver.resume()
+            self._conclude(trainer, pl_module)
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         watching, self._watching = self._watching, False
         if watching:
@@ -245,7 +254,6 @@ class GWSimilarity(Callback):
     def _begin(self, trainer: Trainer, module: LightningModule) -> None:
         """Settle probe, layers and folder, and look for the first time. Whatever is wrong is an error here."""
         loaded, self._loaded = self._loaded, None
-        problem: Exception | None = None
         if loaded is None and trainer.global_step == 0:
             self._last_step = self._outbox.last = None
             self._metrics = {}
@@ -262,13 +270,7 @@ class GWSimilarity(Callback):
             known = loaded["probe_hash"] if loaded else None
             for warning in self._observer.prepare(trainer, module, known, self._solver.layers):
                 self._tolerance.warn(warning)
-            if trainer.is_global_zero:
-                problem = self._outbox.try_to_open(
-                    run_folder(trainer, self.save_dir, self.name),
-                    looked=self._last_step,
-                    resumed=trainer.global_step,
-                    origin=loaded["folder"] if loaded else None,
-                )
+            problem = self._open_history(trainer, loaded)
             fail_together(trainer, problem)
             self._metrics |= self._outbox.known
             if trainer.is_global_zero:
@@ -281,6 +283,16 @@ class GWSimilarity(Callback):
             with self._pace.holding_up(), self._aside():
                 config = self._solver.description() | self._observer.description(self._solver.layers)
                 self._outbox.configure(trainer.loggers, config)
+
+    def _open_history(self, trainer: Trainer, loaded: Mapping[str, Any] | None) -> Exception | None:
+        if not trainer.is_global_zero:
+            return None
+        return self._outbox.try_to_open(
+            run_folder(trainer, self.save_dir, self.name),
+            looked=self._last_step,
+            resumed=trainer.global_step,
+            origin=loaded["folder"] if loaded else None,
+        )
 
     def _look_if_it_fits(
         self, trainer: Trainer, module: LightningModule, demanded: bool = False, ask_again: bool = True

@@ -13,6 +13,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STEP_KEY = "trainer/global_step"
+#: Seconds that a logger may take to fail and still be asked again.
+PATIENCE = 10.0
+#: Loggers that are not asked again, by identity, for as long as they live.
+_GIVEN_UP: dict[int, weakref.ref[Any]] = {}
 
 
 def log_config(loggers: Iterable[Any], config: Mapping[str, Any], prefix: str = "gw/") -> list[str]:
@@ -258,16 +264,32 @@ def _sink(logger: Any, prefix: str) -> _Sink | None:
 
 
 def _with_each(loggers: Iterable[Any], prefix: str, what: str, act: Callable[[_Sink], list[str]]) -> list[str]:
-    """Let every logger act; whatever one raises becomes a sentence, so that the others and the training go on."""
+    """Let every logger act; whatever one raises becomes a sentence, so that the others and the training go on.
+
+    A logger that fails only after `PATIENCE` seconds, as those do whose server does not answer, is not asked again.
+    """
     problems: list[str] = []
     for logger in loggers:
+        if id(logger) in _GIVEN_UP:
+            continue
+        started = time.monotonic()
         try:
             sink = _sink(logger, prefix)
             if sink is not None:
                 problems += act(sink)
         except Exception as error:
-            problems.append(f"{_name(logger)} did not take {what} ({type(error).__name__}: {error}).")
+            problem = f"{_name(logger)} did not take {what} ({type(error).__name__}: {error})."
+            waited = time.monotonic() - started
+            if waited > PATIENCE:
+                _give_up(logger)
+                problem += f" It held training up for {waited:.0f} s and is not asked again."
+            problems.append(problem)
     return problems
+
+
+def _give_up(logger: Any) -> None:
+    key = id(logger)
+    _GIVEN_UP[key] = weakref.ref(logger, lambda _: _GIVEN_UP.pop(key, None))
 
 
 def _name(logger: Any) -> str:

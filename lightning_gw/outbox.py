@@ -150,7 +150,7 @@ class Outbox:
         if self._unwritten:
             steps = ", ".join(str(record.step) for record in self._unwritten)
             self._tolerance.warn(
-                f"GWSimilarity could not write these steps to {self.history.path} to the end: {steps}."
+                f"GWSimilarity could not write the records of these steps to {self.history.path}: {steps}."
             )
         self._say(log_summary(loggers, self.history, prefix=self._prefix))
 

@@ -92,11 +92,15 @@ class Solver:
     Args:
         arguments: Those of `Analysis`, by name.
 
+    Attributes:
+        arguments: The same.
+
     Raises:
         ValueError: If one of them is unknown.
     """
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
+        self.arguments = dict(arguments)
         self._analysis = Analysis(**arguments)
         self.reset()
 
@@ -109,6 +113,7 @@ class Solver:
         # As of the last outcome that was collected: what a checkpoint may rely on is on disk by then.
         self._state: dict[str, Any] = self._analysis.state_dict()
         self._before: dict[str, Any] | None = None
+        self._last: dict[str, Any] | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -166,6 +171,8 @@ class Solver:
         for outcome in done:
             self._pending.remove(outcome.job)
             self._before, self._state = outcome.before, outcome.after
+            job = outcome.job
+            self._last = {"step": job.step, "epoch": job.epoch, "metrics": dict(job.metrics)}
         return done
 
     def resume(self) -> None:
@@ -194,11 +201,13 @@ class Solver:
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors: the memory of the analysis, and the looks that wait to be solved.
 
-        ``before`` is the memory that the last look began with, from which a replay gives the same record.
+        ``last`` is the look that was collected last, and ``before`` the memory that it began with, from which a replay
+        gives the same record.
         """
         return {
             "analysis": self._state,
             "before": self._before,
+            "last": self._last,
             "layers": list(self._layers),
             "pending": [job.state_dict() for job in self._pending],
         }
@@ -208,7 +217,7 @@ class Solver:
         self.reset()
         self._analysis.load_state_dict(state["analysis"])
         self._state = self._analysis.state_dict()
-        self._before = state.get("before")
+        self._before, self._last = state.get("before"), state.get("last")
         self._layers = tuple(state.get("layers") or self._analysis.layers)
         self._pending = [Job.from_state(job) for job in state.get("pending", ())]
 
