@@ -136,8 +136,7 @@ def unpaired_gw_matrix(
     Args:
         representations: Layer name to ``(n, d)``, or a sequence of tensors; ``n`` and ``d`` may differ.
         others: Layers of another model, or of another checkpoint whose probe is lost: the result has a column for each.
-        geometry: See `gw_matrix`. The doubly centred ones (``"cka"``, ``"dcor"``) need fewer splits than
-            ``"standardized"`` and ``"cosine"``.
+        geometry: See `gw_matrix`. ``"cka"`` did best of those tried; see docs/unpaired.md.
         splits: How often halves are drawn, at least 2. They are drawn from the same inputs, so that more of them take
             off the chance of drawing, never that of the inputs.
         effort: See `gw_matrix`; what is left of the search's slack is as much in `within` and goes with it.
