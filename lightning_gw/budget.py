@@ -109,9 +109,9 @@ class Budget:
     def sentence(self) -> str:
         """What looking cost so far, in words."""
         cost = f"Looking took {self.spent:.1f} s"
-        return (
-            f"{cost}, {self.spent / self.training:.1%} of {self.training:.0f} s of training" if self.training else cost
-        )
+        if self.short or not self.training:  # a share of next to nothing says nothing
+            return cost
+        return f"{cost}, {self.spent / self.training:.1%} of {self.training:.0f} s of training"
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types, for a checkpoint."""

@@ -1,4 +1,4 @@
-"""The ``lightning-gw`` command: ``fit``, ``compare``, ``report``.
+"""The ``lightning-gw`` command: ``fit``, ``compare``, ``report``, ``replay``.
 
 This file stays light: torch and Lightning cost seconds to import, so each subcommand imports what it needs when it runs
 and ``lightning-gw --help`` answers at once.
@@ -77,6 +77,13 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _replay(options: argparse.Namespace) -> int:
+    from lightning_gw.replay import replay
+
+    replay(options.checkpoints, options.config, options.out)
+    return 0
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one sentence and offer near names."""
 
@@ -90,7 +97,7 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(prog=PROG, description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="{fit,compare,report}", parser_class=_SubParser)
+    commands = parser.add_subparsers(required=True, metavar="{fit,compare,report,replay}", parser_class=_SubParser)
 
     # Listed for --help only: main() hands `fit` to LightningCLI, which has its own --help.
     commands.add_parser("fit", help="train one model, any LightningModule by class path (`fit --help` for its options)")
@@ -122,6 +129,19 @@ def _parser() -> _Parser:
     )
     report.add_argument("path", metavar="PATH", help="folder of a comparison or of a run")
     report.set_defaults(run=_report)
+
+    again = commands.add_parser(
+        "replay",
+        help="look at the saved checkpoints of a run, without training",
+        description="Look at the saved checkpoints of a finished run, watched or not, and write OUT/gw: the records "
+        "that were or would have been found during training, to the last bit. Nothing is trained.",
+    )
+    again.add_argument("checkpoints", nargs="+", metavar="CHECKPOINT", help="files that Lightning saved")
+    again.add_argument(
+        "-c", "--config", action="append", required=True, metavar="FILE", help="config of the run, as given to `fit`"
+    )
+    again.add_argument("--out", default="replay", metavar="DIR", help="where the history goes (default: replay)")
+    again.set_defaults(run=_replay)
     return parser
 
 
