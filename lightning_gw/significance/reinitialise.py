@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_gw.significance.comparing import check_same, listing, loads, not_drawn
 from lightning_gw.significance.normalised import renormalise, reset_parametrised
 from lightning_gw.undisturbed import isolated_randomness
 
@@ -18,8 +19,6 @@ from lightning_gw.undisturbed import isolated_randomness
 UNTOUCHED = 0.73519
 #: A parameter counts as reset if less than this share of it is untouched.
 UNTOUCHED_SHARE = 0.01
-#: Names listed in a note before it goes on with a count.
-LISTED = 6
 
 
 class Reinitialiser:
@@ -29,11 +28,11 @@ class Reinitialiser:
     hyperparameters (Lightning's ``save_hyperparameters``), which repeats whatever its ``__init__`` did; a copy of the
     module, every part of which draws its weights anew by the convention of torch (``reset_parameters`` or
     ``_reset_parameters``), by an ``_init_weights(module)`` of its own, or, within a Hugging Face model, as its config
-    says. The last cannot repeat what an ``__init__`` did to the weights afterwards. A constructor that gives the same
-    trainable weights for different seeds loads them from somewhere, and is passed over.
+    says. The last cannot repeat what an ``__init__`` did to the weights afterwards. A constructor that gives half of
+    the trainable matrices, or more, the same values for different seeds loads them from somewhere, and is passed over.
 
-    Parts that stay as they are, whichever way: parameters that no reset reaches and those that a constructor makes
-    the same every time and freezes. They are named in `notes`.
+    Parameters that no reset reaches stay as they are, and so do the few that a constructor makes the same every time;
+    `notes` names them.
 
     Neither the module nor any global random state is changed. A reference to a Trainer is shared, never copied.
 
@@ -72,13 +71,16 @@ class Reinitialiser:
         if build is not None:
             self._make, self.way = build, "built by build()"
             one, other = self._drawn(0), self._drawn(1)
-            _check_same(module, one, "build() returned a network")
-            if stuck := [name for name, p in _not_drawn(one, other, module).items() if p.requires_grad]:
+            check_same(module, one, "build() returned a network")
+            stuck = not_drawn(one, other, module)
+            if loads(one, stuck):
                 raise ValueError(
-                    f"build() gives {_listing(stuck)} the same values every time, so its networks are not fresh. Let "
-                    "it draw weights from the global random state (it is seeded and put back around each call)."
+                    f"build() gives {listing(list(stuck))} the same values every time, so its networks are not fresh. "
+                    "Let it draw weights from the global random state (it is seeded and put back around each call)."
                 )
-        elif (rebuild := _constructor(module, notes)) is not None and self._is_fresh(rebuild, notes):
+            if stuck:
+                notes.append(f"build() gives {listing(list(stuck))} the same values every time; kept so.")
+        elif (rebuild := _constructor(module)) is not None and self._is_fresh(rebuild, notes):
             self._make, self.way = rebuild, "rebuilt from hyperparameters"
         else:
             untouched = self._prepare_resets()
@@ -86,7 +88,7 @@ class Reinitialiser:
             huggingface = any(_is_huggingface(child) for child in module.modules())
             self.way = "transformers config" if huggingface else "reset_parameters"
             if untouched:
-                notes.append(f"Nothing re-initialises {_listing(untouched)}; kept as now.")
+                notes.append(f"Nothing re-initialises {listing(untouched)}; kept as now.")
         self.notes = tuple(notes)
 
     def draw(self, seed: int) -> nn.Module:
@@ -96,7 +98,7 @@ class Reinitialiser:
             ValueError: If `build` returned a network of another architecture.
         """
         fresh = self._drawn(seed)
-        _check_same(self._module, fresh, "A fresh network came out")
+        check_same(self._module, fresh, "A fresh network came out")
         _follow(self._module, fresh)
         return fresh
 
@@ -110,20 +112,19 @@ class Reinitialiser:
         self._make = rebuild
         try:
             one, other = self._drawn(0), self._drawn(1)
-            _check_same(self._module, one, "the constructor gives a network")
+            check_same(self._module, one, "the constructor gives a network")
         except Exception as error:
             notes.append(f"Not rebuilt from its hyperparameters ({type(error).__name__}: {error}).")
             return False
-        same = _not_drawn(one, other, self._module)
-        trainable = [name for name, p in same.items() if p.requires_grad]
-        if trainable:
+        same = not_drawn(one, other, self._module)
+        if loads(one, same):
             notes.append(
-                f"Not rebuilt from its hyperparameters, since the constructor does not draw {_listing(trainable)} but "
+                f"Not rebuilt from its hyperparameters, since the constructor does not draw {listing(list(same))} but "
                 "gives the same values every time: it loads them."
             )
             return False
         if same:
-            notes.append(f"The constructor gives {_listing(list(same))} the same frozen values every time; kept so.")
+            notes.append(f"The constructor gives {listing(list(same))} the same values every time; kept so.")
         return True
 
     def _prepare_resets(self) -> list[str]:
@@ -171,7 +172,7 @@ def reinitialised(module: nn.Module, seed: int = 0, build: Callable[[], nn.Modul
     return Reinitialiser(module, build).draw(seed)
 
 
-def _constructor(module: nn.Module, notes: list[str]) -> Callable[[], nn.Module] | None:
+def _constructor(module: nn.Module) -> Callable[[], nn.Module] | None:
     """Calls the module's class with its saved hyperparameters; None where it saved none."""
     saved = getattr(module, "hparams", None)
     if not saved:
@@ -254,30 +255,6 @@ def _follow(module: nn.Module, fresh: nn.Module) -> None:
                     vars(child)[reference] = vars(modules[name]).get(reference)
 
 
-def _check_same(module: nn.Module, fresh: object, what: str) -> None:
-    """Refuse a network whose parameters differ by name or shape."""
-    if not isinstance(fresh, nn.Module):
-        raise ValueError(f"{what} of type {type(fresh).__name__}; expected an nn.Module.")
-    expected = {name: tuple(p.shape) for name, p in module.named_parameters()}
-    came = {name: tuple(p.shape) for name, p in fresh.named_parameters()}
-    for name in [*expected, *came]:
-        if expected.get(name) != came.get(name):
-            raise ValueError(
-                f"{what} whose parameter {name!r} has shape {came.get(name, 'none')}, while the live network's has "
-                f"{expected.get(name, 'none')}; expected the same architecture."
-            )
-
-
-def _not_drawn(one: nn.Module, other: nn.Module, live: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that two networks from different seeds have in common although they are not constant."""
-    theirs, shared = dict(other.named_parameters()), {id(p) for p in live.parameters()}
-    return {
-        name: parameter
-        for name, parameter in one.named_parameters()
-        if id(parameter) in shared or (_varies(parameter) and torch.equal(parameter, theirs[name]))
-    }
-
-
 def _required(function: Callable[..., Any]) -> list[str]:
     """Arguments that must be given."""
     try:
@@ -290,17 +267,6 @@ def _required(function: Callable[..., Any]) -> list[str]:
 
 def _is_huggingface(module: nn.Module) -> bool:
     """Whether it is a model of transformers; asked of its classes, since transformers need not be installed."""
-    return any(c.__name__ == "PreTrainedModel" and c.__module__.startswith("transformers.") for c in _classes(module))
-
-
-def _classes(module: nn.Module) -> Iterator[type]:
-    yield from type(module).__mro__
-
-
-def _varies(parameter: Tensor) -> bool:
-    return parameter.numel() > 1 and bool((parameter != parameter.flatten()[0]).any())
-
-
-def _listing(names: list[str]) -> str:
-    rest = len(names) - LISTED
-    return ", ".join(names[:LISTED]) + (f" and {rest} more" if rest > 0 else "")
+    return any(
+        c.__name__ == "PreTrainedModel" and c.__module__.startswith("transformers.") for c in type(module).__mro__
+    )

@@ -128,14 +128,14 @@ def test_the_older_norms_compute_with_what_was_drawn() -> None:
 
 def test_a_start_of_its_own_comes_back_only_from_hyperparameters_or_build() -> None:
     module = CustomStart(steep=4.0)
-    steep = [float(layer.weight.std()) for layer in reinitialised(module, 1).net.layers]
+    steep = [float(layer.weight.detach().std()) for layer in reinitialised(module, 1).net.layers]
     assert int(np.argmax(steep)) == 3
     assert max(steep) > 2.5 * np.median(steep)
-    plain = [float(layer.weight.std()) for layer in reinitialised(module.net, 1).layers]
+    plain = [float(layer.weight.detach().std()) for layer in reinitialised(module.net, 1).layers]
     assert max(plain) < 1.5 * np.median(plain)
     given = Reinitialiser(module.net, build=lambda: CustomStart().net)
     assert given.way == "built by build()"
-    assert np.argmax([float(layer.weight.std()) for layer in given.draw(1).layers]) == 3
+    assert np.argmax([float(layer.weight.detach().std()) for layer in given.draw(1).layers]) == 3
 
 
 def test_tied_weights_stay_tied() -> None:
@@ -178,6 +178,24 @@ def test_a_constructor_that_loads_weights_is_passed_over(tmp_path: Path) -> None
     frozen = Reinitialiser(Loads(str(tmp_path / "body.pt"), frozen=True))
     assert frozen.way == "rebuilt from hyperparameters"
     assert "body.weight" in frozen.notes[0]
+
+
+class Waves(LightningModule):
+    """One matrix that is the same in every network, among others that are drawn."""
+
+    def __init__(self, width: int = 6) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.positions = nn.Parameter(torch.arange(12.0).sin().reshape(2, 6))
+        self.body = nn.Sequential(nn.Linear(width, width), nn.Linear(width, width))
+
+
+def test_single_parameters_that_are_always_the_same_are_kept_and_named() -> None:
+    fresh = Reinitialiser(Waves())
+    assert fresh.way == "rebuilt from hyperparameters"
+    assert fresh.notes == ("The constructor gives positions the same values every time; kept so.",)
+    built = Reinitialiser(Waves(), build=Waves)
+    assert built.notes == ("build() gives positions the same values every time; kept so.",)
 
 
 class OwnParameter(nn.Module):
