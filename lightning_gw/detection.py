@@ -118,36 +118,71 @@ def best_branches(costs: FloatArray, count: int | None = None) -> list[int]:
     return [order.setdefault(int(label), len(order)) for label in chosen]
 
 
-def stand_out(labels: list[int], steps: FloatArray, weak: float) -> tuple[list[int], float]:
+def stand_out(labels: list[int], steps: FloatArray, weak: float, weak_end: float) -> tuple[list[int], FloatArray]:
     """Join groups whose boundary does not stand out, the least contrasted first.
 
     Args:
         labels: Group of each layer.
         steps: ``(L − 1,)`` distances from each layer to the next.
-        weak: Least contrast of a boundary that is kept: its distance over the median of those inside groups. 0 keeps
-            all of them.
+        weak: Least contrast of a boundary that is kept (see `contrasts`). 0 keeps all of them.
+        weak_end: The same for a boundary that cuts off a single layer at either end of the depth.
 
     Returns:
-        Group of each layer, and the contrast of the weakest boundary left (of the one that was taken back last where
-        none is left, NaN where none was proposed or nothing is left to stand out from).
+        Group of each layer, and the contrast of each boundary left; where none is left, of the one that was taken back
+        last, and nothing where none was proposed or there is nothing to stand out from.
     """
     labels = list(labels)
-    contrast = float("nan")
+    last = np.empty(0)
     while ends := boundaries_of(labels):
-        inside = np.delete(steps, ends)
-        if len(inside) == 0:  # as many groups as layers: nothing to stand out from
-            return labels if weak <= 0 else [0] * len(labels), float("nan")
-        if np.median(inside) <= 0:  # groups of identical layers: any positive step is a boundary
-            return labels, float("inf")
-        contrasts = steps[ends] / np.median(inside)
-        weakest = int(contrasts.argmin())
-        contrast = float(contrasts[weakest])
-        if contrast >= weak:
+        found = contrasts(steps, ends)
+        if found is None:  # as many groups as layers
+            return (labels if weak <= 0 else [0] * len(labels)), np.empty(0)
+        needed = np.where(np.isin(ends, (0, len(steps) - 1)), weak_end, weak)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            excess = np.where(needed > 0, found / needed, np.inf)
+        weakest = int(excess.argmin())
+        if excess[weakest] >= 1:
+            last = found
             break
+        last = found[[weakest]]
         above, below = labels[ends[weakest]], labels[ends[weakest] + 1]
         labels = [above if label == below else label for label in labels]
     order: dict[int, int] = {}
-    return [order.setdefault(label, len(order)) for label in labels], contrast
+    return [order.setdefault(label, len(order)) for label in labels], last
+
+
+def contrasts(steps: FloatArray, ends: list[int]) -> FloatArray | None:
+    """How far the distances at boundaries stand out from the trend of those inside groups.
+
+    Through the logarithms of the distances inside groups a straight line is laid, because most networks take ever
+    smaller steps (or larger ones) without falling into groups. The contrast is ``exp(z)``, ``z`` being how far the
+    logarithm at the boundary lies above the line, divided by ``√(1 + h)``: ``h``, the leverage, is how uncertain the
+    line is there, small amid the distances it was laid through and large where it goes on beyond them, at the ends.
+
+    Args:
+        steps: ``(L − 1,)`` distances from each layer to the next.
+        ends: Boundaries: indices into `steps`.
+
+    Returns:
+        The contrast of each boundary, infinite where the layers inside groups are identical; None where every step is a
+        boundary.
+    """
+    inside = np.setdiff1d(np.arange(len(steps)), ends)
+    if len(inside) == 0:
+        return None
+    if np.median(steps[inside]) <= 0:
+        return np.where(steps[ends] > 0, np.inf, 0.0)
+    inside = inside[steps[inside] > 0]
+    # Two distances have any slope whatever.
+    powers = 2 if len(inside) > 2 else 1
+    design = np.vander(inside - inside.mean(), powers)
+    at = np.vander(np.asarray(ends) - inside.mean(), powers)
+    inverse = np.linalg.inv(design.T @ design)
+    line = at @ (inverse @ (design.T @ np.log(steps[inside])))
+    leverage = np.einsum("ij,jk,ik->i", at, inverse, at)
+    with np.errstate(divide="ignore"):
+        above = np.log(steps[ends]) - line
+    return np.asarray(np.exp(above / np.sqrt(1 + leverage)))
 
 
 def boundaries_of(labels: list[int]) -> list[int]:

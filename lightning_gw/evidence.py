@@ -12,7 +12,7 @@ from lightning_gw.groups import Groups
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.significance import Null, noise_of_adjacent, resample_distances, stability
 
-#: A test that says nothing at this level lets no group be called strong.
+#: Groups that a null gives with more than this probability are none.
 LEVEL = 0.05
 #: A boundary that returns in fewer probe resamples than this is no strong one.
 STABLE = 0.5
@@ -79,14 +79,17 @@ def tested(representations: Mapping[str, Tensor], null: Null | str) -> Tested:
 def judged(groups: Groups, p_value: float | None) -> Groups:
     """The same groups with the p-value, and no stronger than the evidence.
 
-    Groups are "strong" only if every boundary returned in at least half of the probe resamples and the test, where
-    there is one, passed at 5 %. Contrast alone is no proof.
+    Groups whose roughness is what the null gives too (p > 5 %) are taken back. They are "strong" only if every boundary
+    returned in at least half of the probe resamples.
 
     Args:
         groups: Groups, with their stability where it was measured.
-        p_value: Of their roughness, or None.
+        p_value: Of their roughness, or None where there was no test.
     """
-    doubtful = p_value is not None and p_value > LEVEL
+    if p_value is not None and p_value > LEVEL and groups.strength != "none":
+        stability = None if groups.stability is None else ()
+        labels = tuple(min(label, 0) for label in groups.labels)
+        return replace(groups, labels=labels, boundaries=(), strength="none", p_value=p_value, stability=stability)
     unstable = groups.stability is not None and min(groups.stability, default=1.0) < STABLE
-    weakened = groups.strength == "strong" and (doubtful or unstable)
+    weakened = groups.strength == "strong" and unstable
     return replace(groups, p_value=p_value, strength="weak" if weakened else groups.strength)

@@ -17,10 +17,12 @@ Strength = Literal["none", "weak", "strong"]
 
 #: Exponent on the squared distances in the modularity cost; 2 emphasises strong contrasts, 1.5 follows weaker ones.
 DEFAULT_GAMMA = 2.0
-#: A weakest boundary this many times the median distance inside groups is "strong". A start, not a test.
+#: From this contrast on a boundary is kept, …
+WEAK_CONTRAST = 1.3
+#: … and from this one where it cuts off a single layer at either end, where networks take larger steps anyway.
+WEAK_END_CONTRAST = 1.7
+#: Groups whose weakest boundary has this contrast are "strong".
 STRONG_CONTRAST = 1.8
-#: From here on a boundary is at least "weak"; below it, it is taken back.
-WEAK_CONTRAST = 1.35
 #: A quadratic in depth fits three adjacent distances whatever they are.
 MINIMUM_FOR_ROUGHNESS = 4
 
@@ -35,8 +37,9 @@ class Groups:
         boundaries: Each ``k`` such that the ``k``-th layer (0-based) and the next are of different groups.
         adjacent: ``(L − 1,)`` distance from each layer to the next; NaN beside a degenerate layer.
         strength: ``"none"`` (the layers drift smoothly or cannot be told apart), ``"weak"`` or ``"strong"``.
-        contrast: Adjacent distance at the weakest boundary over the median of those inside groups (of the boundary that
-            was taken back last, when none is left); NaN where nothing was proposed.
+        contrast: How many times the trend of those inside groups the adjacent distance at the weakest boundary is,
+            tempered where that trend is uncertain (see `detection.contrasts`); that of the boundary that was taken back
+            last, when none is left; NaN where nothing was proposed.
         roughness: Standard deviation of the residuals of log adjacent distance about a quadratic in depth;
             NaN with fewer than 4 usable neighbours.
         proposed: Boundaries the detector proposed before `strength` was judged.
@@ -83,15 +86,17 @@ def find_groups(
     strong: float = STRONG_CONTRAST,
     method: Method = "contiguous",
     count: int | None = None,
+    weak_end: float = WEAK_END_CONTRAST,
 ) -> Groups:
     """Groups of layers, their number not given.
 
     Among all ways to cut the depth into blocks, the one is proposed that maximises the modularity
     ``Σ_b 1/|b| Σ_{i<j in b} (mean(D^γ) − D^γ_ij)`` with ``D`` the squared distances (``2 (1 − similarity)``), found
     exactly by dynamic programming. Since every matrix has such a best cut, also one of pure drift, proposed boundaries
-    whose adjacent distance does not stand out from those inside groups are taken back one by one, the least contrasted
-    first; what remains is as strong as its weakest boundary. The same matrix always gives the same groups: of equally
-    good cuts the one with longer first blocks is taken.
+    whose adjacent distance does not stand out from the trend of those inside groups (see `detection.contrasts`) are
+    taken back one by one, the least contrasted first. What remains is as strong as its weakest boundary, and never
+    "strong" if all it does is to cut off a single layer at an end, as entry and readout do in any network. The same
+    matrix always gives the same groups: of equally good cuts the one with longer first blocks is taken.
 
     Args:
         matrix: A `GWMatrix`, whose `distance` is read, or a symmetric ``(L, L)`` array of distances. A layer whose
@@ -103,6 +108,7 @@ def find_groups(
             depth may be of one; cut from the tree of average linkage (SciPy) where the same modularity is highest.
         count: Number of groups, where it is known; then all of them are kept, however little they stand out, and
             `strength` says how much they do.
+        weak_end: Least contrast of a boundary that is kept though it cuts off a single layer at either end.
 
     Returns:
         Groups.
@@ -134,17 +140,21 @@ def find_groups(
     steps = inner[np.arange(max(len(usable) - 1, 0)), np.arange(1, len(usable))] if len(usable) else np.empty(0)
 
     proposed = _propose(inner ** (2 * gamma), method, count)
-    found, contrast = stand_out(proposed, steps, weak if count is None else 0.0)
+    found, contrast = stand_out(proposed, steps, *((weak, weak_end) if count is None else (0.0, 0.0)))
     boundaries = boundaries_of(found)
-    strength: Strength = "strong" if contrast >= strong else "weak" if contrast >= weak else "none"
+    weakest = float(contrast.min()) if len(contrast) else float("nan")
+    amid = any(0 < k < len(usable) - 2 for k in boundaries)
+    strength: Strength = "none"
+    if boundaries and weakest >= weak:
+        strength = "strong" if weakest >= strong and amid else "weak"
     labels = np.full(layers, -1)
     labels[usable] = found
     return Groups(
         labels=tuple(labels.tolist()),
         boundaries=tuple(int(usable[k]) for k in boundaries),
         adjacent=adjacent,
-        strength=strength if boundaries else "none",
-        contrast=contrast,
+        strength=strength,
+        contrast=weakest,
         roughness=roughness(steps),
         proposed=tuple(int(usable[k]) for k in boundaries_of(proposed)),
     )

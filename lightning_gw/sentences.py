@@ -178,7 +178,7 @@ def contrast_sentence(groups: Groups) -> str:
     if not np.isfinite(groups.contrast):
         return "No boundary was proposed, so there is no contrast to report."
     return (
-        f"The weakest proposed boundary is {groups.contrast:.2f} times as wide as the median gap inside groups. "
+        f"The weakest boundary is {groups.contrast:.2f} times what the trend of gaps inside groups would give. "
         "Contrast alone proves nothing: untrained networks show some too."
     )
 

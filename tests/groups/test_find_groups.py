@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from lightning_gw.detection import contrasts
 from lightning_gw.groups import find_groups, roughness
 from lightning_gw.gw.matrix import gw_matrix
 
@@ -32,7 +33,7 @@ def drift(count: int) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize(
-    "lengths", [(2, 4, 3), (4, 3, 2), (1, 5), (5, 1, 3), (3, 2, 4, 6), (2, 3, 5, 2, 7, 4), tuple(range(2, 14))]
+    "lengths", [(2, 4, 3), (4, 3, 2), (1, 5, 2), (5, 1, 3), (3, 2, 4, 6), (2, 3, 5, 2, 7, 4), tuple(range(2, 14))]
 )
 def test_planted_blocks_are_found(lengths: tuple[int, ...]) -> None:
     groups = find_groups(blocks(lengths, noise=0.02))
@@ -51,6 +52,42 @@ def test_smooth_drift_has_no_groups_although_a_best_cut_exists(count: int) -> No
     assert groups.labels == (0,) * count
     if count > 3:
         assert groups.proposed
+
+
+@pytest.mark.parametrize("lengths", [(1, 5), (5, 1), (1, 6, 1)])
+def test_single_layers_cut_off_at_the_ends_are_never_strong(lengths: tuple[int, ...]) -> None:
+    groups = find_groups(blocks(lengths, noise=0.02))
+    assert groups.boundaries == tuple((np.cumsum(lengths)[:-1] - 1).tolist())
+    assert groups.strength == "weak"
+    assert groups.contrast > 2
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.7, 1.4, 2.0])
+@pytest.mark.parametrize("count", [5, 9, 24])
+def test_steps_that_shrink_or_grow_steadily_are_no_groups(ratio: float, count: int) -> None:
+    place = np.cumsum([0, *ratio ** np.arange(count - 1)])
+    groups = find_groups(np.abs(place[:, None] - place[None, :]))
+    assert groups.strength == "none"
+    assert groups.proposed
+
+
+def test_a_boundary_amid_shrinking_steps_is_found() -> None:
+    steps = 0.8 ** np.arange(9)
+    steps[4] *= 4
+    place = np.cumsum([0, *steps])
+    assert find_groups(np.abs(place[:, None] - place[None, :])).boundaries == (4,)
+
+
+def test_contrast_is_the_studentised_residual_of_the_trend() -> None:
+    steps = np.array([0.9, 0.5, 0.55, 2.0, 0.4, 0.35, 0.3])
+    inside = np.array([0, 1, 2, 4, 5, 6])
+    design = np.stack([np.ones(6), inside], axis=1)
+    line, *_ = np.linalg.lstsq(design, np.log(steps[inside]), rcond=None)
+    new = np.array([1.0, 3.0])
+    leverage = new @ np.linalg.inv(design.T @ design) @ new
+    expected = np.exp((np.log(2.0) - new @ line) / np.sqrt(1 + leverage))
+    assert contrasts(steps, [3]) == pytest.approx([expected])
+    assert contrasts(10 * steps, [3]) == pytest.approx([expected])
 
 
 def test_a_false_split_is_taken_back_and_the_true_ones_stay() -> None:
