@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.evidence import judged, resampled, tested
+from lightning_gw.evidence import judged, null_from_state, null_state, resampled, tested
 from lightning_gw.groups import MINIMUM_FOR_ROUGHNESS, Groups, find_groups, why_no_roughness
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.plan import PLANS, Effort
@@ -32,6 +32,8 @@ ANCHOR = 0.4
 MEASURES_KEPT = ("paired_dcor", "paired_cka", "debiased_cka")
 #: Resamples of the probe behind stability and noise.
 DRAWS = 100
+#: Splits of the probe behind unpaired comparison.
+UNPAIRED_SPLITS = 4
 NO_NULL = "none: no null was asked for"
 
 
@@ -52,9 +54,6 @@ class Analysis:
             `anchor` has no part in it.
         measures: Names of `measures.MEASURES`: similarities that the record holds beside Gromov-Wasserstein.
         draws: Resamples of the probe, from which stability and noise are told; 0 leaves them out.
-
-    Attributes:
-        null: What roughness is tested against at every look, or why it is not, in words beginning with ``"none"``.
     """
 
     def __init__(
@@ -86,7 +85,6 @@ class Analysis:
         self._paired = paired
         self._measures = tuple(measures)
         self._draws = draws
-        self.null: Null | str = NO_NULL
         self.reset()
 
     def reset(self) -> None:
@@ -94,6 +92,7 @@ class Analysis:
         self._tracker = GroupTracker()
         self._layers: tuple[str, ...] = ()
         self._start: NDArray[np.float64] | None = None
+        self._null: Null | str = NO_NULL
         self._previous: GWMatrix | None = None
         self._previous_anchored: GWMatrix | None = None
 
@@ -130,6 +129,7 @@ class Analysis:
         metrics: Mapping[str, float],
         notes: Sequence[str] = (),
         started: float | None = None,
+        null: Mapping[str, Any] | None = None,
     ) -> Record:
         """Analyse one look.
 
@@ -141,6 +141,8 @@ class Analysis:
             metrics: The run's own scalars.
             notes: What is missing or different, so far.
             started: ``time.perf_counter()`` when the look began, for its cost.
+            null: What this look and all that follow are held against, as `evidence.null_state` gives it; None keeps
+                what there is.
 
         Raises:
             ValueError: If the layers are not those of the looks before, or cannot be compared.
@@ -156,10 +158,12 @@ class Analysis:
                 + ". A history follows one set of layers."
             )
         started = time.perf_counter() if started is None else started
+        if null is not None:
+            self._null = null_from_state(null, self._geometry)
         gw = self._solve(representations, 0.0, self._previous)
         anchored = gw if self._anchor == 0 else self._solve(representations, self._anchor, self._previous_anchored)
         measures = layer_similarities(representations, self._measures)
-        test = tested(representations, self.null)
+        test = tested(representations, self._null)
         groups, found_in = self._groups(representations, anchored, test.p_value, measures)
         start = groups.adjacent if self._start is None else self._start
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -225,7 +229,7 @@ class Analysis:
         The matrix is kept among the record's measures where the record does not hold it already.
         """
         if not self._paired:
-            unpaired = unpaired_gw_matrix(representations, seed=self._seed)
+            unpaired = unpaired_gw_matrix(representations, splits=UNPAIRED_SPLITS, seed=self._seed)
             measures["gw_unpaired"] = unpaired.similarity
             return judged(find_groups(unpaired.resolved_distance), p_value), "gw_unpaired"
         groups = find_groups(anchored)
@@ -239,6 +243,7 @@ class Analysis:
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors, for a checkpoint that is loaded ``weights_only``."""
         state: dict[str, Any] = {"tracker": self._tracker.state_dict(), "layers": list(self._layers)}
+        state["null"] = null_state(self._null)
         if self._start is not None:
             state["start"] = torch.from_numpy(self._start.copy())
         if self._previous is not None and self._previous_anchored is not None:
@@ -255,6 +260,8 @@ class Analysis:
         self.reset()
         self._tracker.load_state_dict(state["tracker"])
         self._layers = tuple(state["layers"])
+        # Checkpoints made before nulls were kept lack it.
+        self._null = null_from_state(state.get("null", {"reason": NO_NULL}), self._geometry)
         if "start" in state:
             self._start = state["start"].cpu().numpy().astype(np.float64)
         if "couplings" in state:

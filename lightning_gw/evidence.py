@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from lightning_gw.geometries import Geometry
 from lightning_gw.groups import Groups
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.significance import Null, noise_of_adjacent, resample_distances, stability
+from lightning_gw.significance import AdjacentSolver, Null, noise_of_adjacent, resample_distances, stability
 
 #: Groups that a null gives with more than this probability are none.
 LEVEL = 0.05
@@ -31,6 +33,49 @@ class Tested:
     null: str
     p_value: float | None = None
     notes: tuple[str, ...] = ()
+
+
+def null_state(null: Null | str) -> dict[str, Any]:
+    """A null, or why there is none, in plain types and tensors, for a checkpoint or another process."""
+    if isinstance(null, str):
+        return {"reason": null}
+    return {
+        "kind": null.kind,
+        "layers": list(null.layers),
+        "adjacent": torch.from_numpy(null.adjacent.copy()),
+        "paired": torch.from_numpy(null.paired.copy()),
+        "effort": null.solver.effort,
+        "anchor": float(null.solver.anchor),
+        "seed": int(null.solver.seed),
+        "asked": int(null.asked),
+        "way": null.way,
+        "notes": list(null.notes),
+        "seconds": float(null.seconds),
+        "key": null.key,
+    }
+
+
+def null_from_state(state: Mapping[str, Any], geometry: Geometry) -> Null | str:
+    """Undo `null_state`.
+
+    Args:
+        state: What it gave.
+        geometry: The geometry that the null was made in, which a checkpoint cannot hold.
+    """
+    if "reason" in state:
+        return str(state["reason"])
+    return Null(
+        kind=state["kind"],
+        layers=tuple(state["layers"]),
+        adjacent=state["adjacent"].cpu().numpy(),
+        paired=state["paired"].cpu().numpy(),
+        solver=AdjacentSolver(geometry, state["effort"], state["anchor"], state["seed"]),
+        asked=state["asked"],
+        way=state["way"],
+        notes=tuple(state["notes"]),
+        seconds=state["seconds"],
+        key=state["key"],
+    )
 
 
 def resampled(
