@@ -143,10 +143,10 @@ def test_training_is_identical_to_the_last_bit(tmp_path: Path, setting: str, pac
     if package == "lightning.pytorch" and setting not in ("plain", "accumulation"):
         pytest.skip("precision is the same code in both packages")
     pl = pytest.importorskip(package)
-    callback = watcher(tmp_path / "with", layers=["net.blocks.*", "net.norm"], when="checkpoint", every_n_steps=2)
+    callback = watcher(tmp_path / "with", layers=["net.blocks.*", "net.norm"], when="checkpoint", every_n_steps=7)
     watched = train(tmp_path / "with", callback, pl=pl, **SETTINGS[setting])
     alone = train(tmp_path / "without", pl=pl, **SETTINGS[setting])
-    assert len(steps(callback)) >= 4
+    assert len(steps(callback)) >= 3
     assert differences(watched, alone) == []
 
 
@@ -192,7 +192,7 @@ def test_without_a_guard_the_comparison_fails(
     """The test above can fail: every protection taken out is seen."""
     alone = train(tmp_path / "without")
     take_out(monkeypatch)
-    callback = watcher(tmp_path / "with", layers=["net.blocks.*"], every_n_steps=2)
+    callback = watcher(tmp_path / "with", layers=["net.blocks.*"], every_n_steps=7)
     watched = train(tmp_path / "with", callback)
     assert any(path.startswith(f"/{shows_in}") for path in differences(watched, alone))
 

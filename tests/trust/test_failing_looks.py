@@ -16,6 +16,8 @@ from lightning_gw.batches import in_pieces, take_rows
 from lightning_gw.failures import LookError, is_out_of_memory, shapes
 from lightning_gw.undisturbed import changes_of
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 WIDTH = 6
 
 
@@ -68,6 +70,7 @@ def data() -> DataLoader[Any]:
 def fit(root: Path, module: Net, **options: Any) -> GWSimilarity:
     TRIED.clear()
     defaults = {"when": [2, 3], "probe_size": 24, "effort": "fast", "verbose": False, "on_error": "raise"}
+    defaults["max_overhead"] = None
     callback = GWSimilarity(save_dir=root, layers="layers.*", **(defaults | options))
     pl.Trainer(
         accelerator="cpu",

@@ -33,6 +33,7 @@ def assert_same_history(one: History, other: History) -> None:
             np.testing.assert_array_equal(values, theirs[name], err_msg=f"{name} at step {first.step}")
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_two_processes_find_what_one_finds_and_train_undisturbed(tmp_path: Path) -> None:
     train(tmp_path / "one")
     watched = train(tmp_path / "two", "ddp_fork", 2)
@@ -47,6 +48,7 @@ def test_two_processes_find_what_one_finds_and_train_undisturbed(tmp_path: Path)
     assert written == sorted(path.name for path in (tmp_path / "one" / "gw").iterdir())
 
 
+@pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_look_that_fails_on_one_process_fails_on_all_and_none_waits(tmp_path: Path, rank: int) -> None:
     alone = train(tmp_path / "without", "ddp_fork", 2, looks=False)
@@ -60,6 +62,7 @@ def test_a_look_that_fails_on_one_process_fails_on_all_and_none_waits(tmp_path: 
     assert differences(watched, alone) == []
 
 
+@pytest.mark.usefixtures("few_draws")
 def test_a_process_that_runs_out_of_memory_takes_smaller_batches_alone(tmp_path: Path) -> None:
     train(tmp_path / "one")
     train(tmp_path / "two", "ddp_fork", 2, fails={0: (2, "out of memory")})

@@ -19,6 +19,8 @@ import lightning_gw.undisturbed as undisturbed_module
 from lightning_gw import load_history
 from lightning_gw.undisturbed import changes_of, undisturbed
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 

@@ -81,6 +81,7 @@ def train(
     """Train for four steps; what each rank was in the end."""
     pl.seed_everything(1, verbose=False)
     options: dict[str, Any] = {"probe_size": 8, "effort": "fast", "verbose": False, "on_error": on_error}
+    options["max_overhead"] = None
     watching = [GWSimilarity(layers="net.*", save_dir=folder, when=[2, 3], **options)] if looks else []
     with warnings.catch_warnings():
         if on_error == "raise":
