@@ -1,0 +1,71 @@
+"""Weights & Biases runs that somebody else started, or that are taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import wandb
+from example_records import example_history_records
+from pytorch_lightning.loggers import WandbLogger
+from test_loggers import CONFIG, expected_scalars, rows_of_records
+from wandb_file import OfflineRun
+
+from lightning_gw import loggers as gw_loggers
+from lightning_gw.history import History
+
+
+@pytest.fixture(autouse=True)
+def finish_wandb() -> Iterator[None]:
+    yield
+    wandb.finish()
+
+
+def test_a_run_of_the_users_own_is_logged_to_beside_their_rows(tmp_path: Path) -> None:
+    run = wandb.init(mode="offline", dir=tmp_path, project="mine")
+    run.log({"mine": 1.0})
+    attached = [WandbLogger(experiment=run)]
+    records = example_history_records()
+    assert gw_loggers.log_config(attached, CONFIG) == []
+    for record in records:
+        gw_loggers.log_record(attached, record, records)
+        run.log({"mine": 2.0})
+    wandb.finish()
+    read = OfflineRun.read(tmp_path)
+    assert read.step_metrics["gw/*"] == "trainer/global_step"
+    assert sum("mine" in row for row in read.rows) == 1 + len(records)
+    for row, record in zip(rows_of_records(read), records, strict=True):
+        assert expected_scalars(record).items() <= row.items()
+
+
+def test_a_resumed_run_goes_on_under_the_same_id(tmp_path: Path) -> None:
+    records = example_history_records()
+    for part, folder in ((records[:2], tmp_path / "first"), (records[2:], tmp_path / "second")):
+        folder.mkdir()
+        attached = [WandbLogger(mode="offline", save_dir=folder, id="thesame", resume="allow")]
+        gw_loggers.log_config(attached, CONFIG)  # again, with the same values
+        for record in part:
+            assert gw_loggers.log_record(attached, record, History(records)) == []
+        assert attached[0].experiment.id == "thesame"
+        wandb.finish()
+    steps = [
+        row["trainer/global_step"]
+        for folder in ("first", "second")
+        for row in rows_of_records(OfflineRun.read(tmp_path / folder))
+    ]
+    assert steps == [record.step for record in records]
+    assert len(set(steps)) == len(steps)
+
+
+def test_a_server_that_is_not_there_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the connection cannot be made, the logger fails, is named, and is not waited for a second time."""
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # the discard port, where nobody listens
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr(gw_loggers, "PATIENCE", 0.5)
+    attached = [WandbLogger(mode="online", save_dir=tmp_path, settings=wandb.Settings(init_timeout=2))]
+    records = example_history_records()
+    first = gw_loggers.log_record(attached, records[0], records)
+    assert any("WandbLogger did not take the record of step 0" in problem for problem in first)
+    assert any("is not asked again" in problem for problem in first)
+    assert not any("WandbLogger" in problem for problem in gw_loggers.log_record(attached, records[1], records))
