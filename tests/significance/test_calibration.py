@@ -52,5 +52,6 @@ def test_p_values_of_any_exchangeable_networks_are_uniform(statistic: str) -> No
     cases, samples = 2000, 19
     tables = profile * np.exp(generator.normal(0, 0.3, size=(cases, samples + 1, 8)))
     values = [p_value(table[0], table[1:], statistic).value for table in tables]  # type: ignore[arg-type]
-    assert kstest(np.array(values) - generator.random(cases) / (samples + 1), "uniform").pvalue > 0.05
-    assert binomtest(sum(v <= 0.05 for v in values if v is not None), cases, 0.05).pvalue > 0.01
+    # Uniform by theorem: chance alone fails this for one seed in a thousand, a statistic that peeks for every seed.
+    assert kstest(np.array(values) - generator.random(cases) / (samples + 1), "uniform").pvalue > 0.001
+    assert binomtest(sum(v <= 0.05 for v in values if v is not None), cases, 0.05).pvalue > 0.001
