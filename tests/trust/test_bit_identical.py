@@ -6,8 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trust_nets import NETS
+import torch
+from trust_nets import NETS, plain
 from trust_runs import SETTINGS, differences, train, watcher
+
+from lightning_gw.activations import capture
+from lightning_gw.undisturbed import undisturbed
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -63,3 +67,17 @@ def test_training_is_identical_to_the_last_bit(tmp_path: Path, name: str, settin
     assert callback.history is not None
     assert len(callback.history) >= 3
     assert callback.history[-1].gw.distortion.max() > 0
+
+
+def test_looks_do_not_make_compiled_code_compile_again() -> None:
+    """After a few more compilations it would go on uncompiled, and train in another order of rounding."""
+    torch._dynamo.reset()
+    net = plain()
+    fast = torch.compile(net, backend="eager")
+    x = torch.randn(4, 8)
+    fast(x).sum().backward()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for _ in range(10):
+            with undisturbed(fast):
+                assert len(capture(fast, ["0", "3"], [x[:3]], fast).representations) == 2
+            fast(x).sum().backward()
