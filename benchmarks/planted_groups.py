@@ -53,7 +53,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--fresh", action="store_true", help="solve again what an older solver solved; --final always does"
     )
-    parser.add_argument("--quick", action="store_true", help="the first 12 networks, no search but pure GW's")
+    parser.add_argument("--quick", action="store_true", help="the first 12 networks, three measures")
     parser.add_argument("--show", action="store_true", help="print the tables of the output file; judge nothing")
     parser.add_argument("--folder", type=Path, default=CACHE, help="cache of trained networks")
     parser.add_argument("--output", type=Path, default=OUTPUT)
