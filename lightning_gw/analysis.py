@@ -34,7 +34,8 @@ MEASURES_KEPT = ("paired_dcor", "paired_cka", "debiased_cka")
 DRAWS = 100
 #: Splits of the probe behind unpaired comparison.
 UNPAIRED_SPLITS = 4
-NO_NULL = "none: no null was asked for"
+#: Said where a run was held against nothing.
+NO_NULL = "none: no null was asked for (null_samples=99 would make one)"
 
 
 class Analysis:

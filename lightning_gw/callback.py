@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +11,14 @@ from typing import Any, Literal
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
+from lightning_gw.analysis import ANCHOR, DRAWS, MEASURES_KEPT
 from lightning_gw.background import BackgroundSolver
 from lightning_gw.budget import Pace
+from lightning_gw.evidence import null_state
 from lightning_gw.forward import ProbeStep
 from lightning_gw.gw.plan import Effort
 from lightning_gw.history import History
+from lightning_gw.nulls import null_of_run
 from lightning_gw.observer import Observer
 from lightning_gw.outbox import Outbox
 from lightning_gw.pooling import Pooling, check_pooling
@@ -93,6 +96,15 @@ class GWSimilarity(Callback):
         solve: ``"inline"``: training waits until a look is solved. ``"background"``: training waits only for the
             forward pass; another process solves the look, on the CPU, and its record is logged at its own step as soon
             as it is ready, all of them by the end of ``fit``.
+        anchor: Groups are found in anchored Gromov-Wasserstein with this weight, which keeps inputs matched to
+            themselves unless others fit much better (see `gw_matrix`); 0 finds them in the plain matrix, which records
+            hold in any case.
+        paired: False finds groups as if every layer had seen other inputs (see `unpaired_gw_matrix`).
+        measures: Similarity measures that records hold beside Gromov-Wasserstein: names of `measures.MEASURES`.
+        draws: Resamples of the probe behind stability and noise; 0 leaves them out.
+        null_samples: Networks of the same architecture with fresh weights that groups are tested against; 99 is enough
+            for p = 0.01. They are looked through once, before the first step, and kept for the next run of the same
+            architecture and probe. A network that begins pre-trained has no such null, and its records say so.
 
     Raises:
         ValueError: If an argument is unknown, or, at the start of ``fit``, a layer is unknown or silent, or there are
@@ -127,6 +139,11 @@ class GWSimilarity(Callback):
         on_error: OnError = "warn",
         max_overhead: float | None = 0.02,
         solve: Literal["inline", "background"] = "inline",
+        anchor: float = ANCHOR,
+        paired: bool = True,
+        measures: Sequence[str] = MEASURES_KEPT,
+        draws: int = DRAWS,
+        null_samples: int = 0,
     ) -> None:
         super().__init__()
         check_pooling(pooling)
@@ -141,8 +158,20 @@ class GWSimilarity(Callback):
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
         self._solver = (Solver if solve == "inline" else BackgroundSolver)(
-            {"geometry": geometry, "effort": effort, "warm_start": warm_start, "seed": seed}
+            {
+                "geometry": geometry,
+                "effort": effort,
+                "warm_start": warm_start,
+                "seed": seed,
+                "anchor": anchor,
+                "paired": paired,
+                "measures": tuple(measures),
+                "draws": draws,
+            }
         )
+        if null_samples < 0:
+            raise ValueError(f"null_samples={null_samples} must be a number of networks, 0 for no null.")
+        self._null_samples = null_samples
         self._pace = Pace(max_overhead)
         self._tolerance = Tolerance(on_error)
         self._outbox = Outbox(self.prefix, self._tolerance, verbose)
@@ -274,6 +303,7 @@ class GWSimilarity(Callback):
             fail_together(trainer, problem)
             self._metrics |= self._outbox.known
             if trainer.is_global_zero:
+                self._outbox.prepare(self._solver, trainer.loggers)
                 self._solver.resume()
         self._watching = True
         # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
@@ -345,7 +375,15 @@ class GWSimilarity(Callback):
             notes=(*self._observer.notes, *activations.notes, *self._tolerance.take_notes()),
             seconds=time.perf_counter() - started,
             first=first,
+            null=self._null(trainer, module) if first else None,
         )
+
+    def _null(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+        """What all looks are held against, looked through before training begins."""
+        null = null_of_run(trainer, module, self._observer, self._null_samples, self._solver.null_options)
+        if isinstance(null, str) and self._null_samples:
+            self._tolerance.warn(f"Groups are tested against no null: {null.removeprefix('none: ')}.")
+        return null_state(null)
 
     def _submit(self, trainer: Trainer, job: Job) -> None:
         self._last_step = job.step

@@ -2,52 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
+from tqdm.auto import tqdm
 
+from lightning_gw.analysis import NO_NULL
 from lightning_gw.observer import Observer
 from lightning_gw.significance import Null, Reinitialiser, looks_pretrained, reinitialisation_null
 
-#: Seconds that a null may take unless it was asked for by number.
-TIME_LIMIT = 30.0
-#: Networks of a null that was not asked for by number.
-SAMPLES = 99
-#: Fewer networks than this cannot reach p = 0.05.
-FEWEST = 19
-
 
 def null_of_run(
-    trainer: Trainer,
-    module: LightningModule,
-    observer: Observer,
-    samples: int | None,
-    solver: Mapping[str, Any],
-    cache: Path | None = None,
+    trainer: Trainer, module: LightningModule, observer: Observer, samples: int, solver: Mapping[str, Any]
 ) -> Null | str:
     """Look through re-initialised copies of the network, before training begins.
 
-    Neither the network nor any random state changes. The null is stored in `cache` by architecture and probe, so that
-    the next run of the same kind takes it up at once.
+    Neither the network nor any random state changes. The null is kept by architecture and probe (see `cache_folder`),
+    so that the next run of the same kind takes it up at once. What takes longer than a second shows its progress.
 
     Args:
         trainer: The Trainer.
         module: The network, with the weights that training begins with.
         observer: Prepared: it has probe and layers.
-        samples: Networks; None takes 99, or as many as 30 seconds allow, and none where even one takes too long.
+        samples: Networks; 0 for no null.
         solver: How neighbouring layers are compared: arguments of `reinitialisation_null`.
-        cache: Folder where nulls are kept.
 
     Returns:
         The null, or why there is none, in words that begin with "none".
     """
     if samples == 0:
-        return "none: no null was asked for"
+        return NO_NULL
     if trainer.world_size > 1:
-        return "none: with several processes no null is made; `lightning-gw replay` on one makes it"
+        return "none: of several processes no null is made; `lightning-gw replay` makes it on one"
     try:
         fresh = Reinitialiser(module)
     except ValueError as error:
@@ -62,22 +52,27 @@ def null_of_run(
         assert isinstance(network, LightningModule)
         return observer.observe(trainer, network).representations
 
-    try:
-        null = reinitialisation_null(
-            module,
-            represent,
-            SAMPLES if samples is None else samples,
-            **solver,
-            build=fresh,
-            time_limit=TIME_LIMIT if samples is None else None,
-            cache=cache,
-            probe=observer.probe_hash or "",
-        )
-    except ValueError as error:
-        return f"none: networks with fresh weights could not be looked through ({error})"
-    if null.samples < FEWEST:
-        return (
-            f"none: only {null.samples} networks with fresh weights could be looked through in {TIME_LIMIT:g} seconds, "
-            f"and fewer than {FEWEST} cannot pass at 5 %; null_samples=99 takes the time it takes"
-        )
-    return null
+    # Beneath the second after which it is drawn, the bar is not seen.
+    with tqdm(total=samples, desc="Networks with fresh weights", delay=1, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.update(done - bar.n)
+
+        try:
+            return reinitialisation_null(
+                module,
+                represent,
+                samples,
+                **solver,
+                build=fresh,
+                cache=None if trainer.fast_dev_run else cache_folder(),  # type: ignore[attr-defined]
+                probe=observer.probe_hash or "",
+                progress=progress,
+            )
+        except ValueError as error:
+            return f"none: networks with fresh weights could not be looked through ({error})"
+
+
+def cache_folder() -> Path:
+    """Where nulls are kept: ``lightning-gw/nulls`` in the user's cache, ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning-gw" / "nulls"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_gw.analysis import Analysis
+from lightning_gw.history import History
 from lightning_gw.record import Record
 
 
@@ -31,6 +32,7 @@ class Job:
         notes: What is missing or different, so far.
         seconds: What the look cost the training so far.
         first: Whether it is the first of its history, whose errors always end the training.
+        null: What it and all that follow are held against, as `evidence.null_state` gives it; None keeps what there is.
     """
 
     step: int
@@ -41,6 +43,7 @@ class Job:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     first: bool = False
+    null: Mapping[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything in plain types and tensors, for a checkpoint or another process."""
@@ -60,6 +63,7 @@ class Job:
             probe=self.probe,
             metrics=self.metrics,
             notes=self.notes,
+            null=self.null,
         )
 
 
@@ -75,6 +79,7 @@ class Outcome:
         after: And after it; the same where it failed.
         solving: Seconds that solving took, wherever it was done.
         aside: Whether training went on meanwhile.
+        pictures: What `loggers.draw_pictures` gives, where they were drawn already.
     """
 
     job: Job
@@ -84,6 +89,7 @@ class Outcome:
     after: dict[str, Any]
     solving: float
     aside: bool = False
+    pictures: Mapping[str, Any] | None = None
 
 
 class Solver:
@@ -130,6 +136,11 @@ class Solver:
         """Seconds until there is room for another look, as far as can be told; 0 where there is."""
         return 0.0
 
+    @property
+    def null_options(self) -> dict[str, Any]:
+        """How neighbouring layers are compared, for a null that is to be measured alike."""
+        return self._analysis.solver_options
+
     def description(self) -> dict[str, Any]:
         """How the layers are compared, as plain JSON values."""
         return self._analysis.description()
@@ -150,6 +161,13 @@ class Solver:
                 from lightning_gw.gw.compiled import prepare
 
                 prepare()
+
+    def draw_beside(self, history: History) -> None:
+        """Have pictures drawn where looks are solved, if that is beside training.
+
+        Args:
+            history: The run so far, which grows as records are collected.
+        """
 
     def know(self, job: Job) -> None:
         """Another process of the training solves this look; this one is to know what the layers are."""

@@ -47,7 +47,7 @@ def test_no_arguments_needed(tmp_path: Path, package: str, capsys: pytest.Captur
     assert last.probe["source"] == "validation data"
     assert last.metrics.keys() == {"val_loss"}
     assert [row["step"] for row in on_disk.metrics] == [4, 8]
-    assert set(last.measures) == {"paired_dcor", "paired_cka"}
+    assert set(last.measures) == {"paired_dcor", "paired_cka", "debiased_cka", "gw_anchored"}
     np.testing.assert_allclose(last.growth, last.groups.adjacent / on_disk[0].groups.adjacent)
     printed = capsys.readouterr().out
     assert len(re.findall(r"^gw step \d+: .*\(\d+\.\d s\)$", printed, re.MULTILINE)) == 3
