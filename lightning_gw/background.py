@@ -24,6 +24,7 @@ from typing import IO, Any
 
 import torch
 
+from lightning_gw.history import History
 from lightning_gw.record import Record
 from lightning_gw.solving import Job, Outcome, Solver
 
@@ -67,6 +68,7 @@ class BackgroundSolver(Solver):
         self.close()
         super().reset()
         self._latest = self._state  # as of the last look solved, collected or not
+        self._history: History | None = None  # what a timeline shows; None where no pictures are wanted
         self._solving = 0.0
 
     @property
@@ -76,6 +78,10 @@ class BackgroundSolver(Solver):
     def warm_up(self, device: torch.device) -> None:
         """Start the process, which imports what it needs while training does the same."""
         self._hire()
+
+    def draw_beside(self, history: History) -> None:
+        self._history = history
+        self._hire().draw(history)
 
     @property
     def backlog(self) -> float:
@@ -117,6 +123,8 @@ class BackgroundSolver(Solver):
     def _hire(self) -> _Worker:
         if self._worker is None:
             self._worker = _Worker(self.arguments, self._latest)
+            if self._history is not None:
+                self._worker.draw(self._history)
         return self._worker
 
     def _ready(self) -> int:
@@ -142,6 +150,9 @@ class _Worker:
     """A thread that feeds one process, job by job; it waits on a pipe and holds up nobody."""
 
     def __init__(self, arguments: Mapping[str, Any], state: dict[str, Any]) -> None:
+        self._history: History | None = None
+        self._looks: list[Record] = []
+        self._told = 0  # of these looks, how many the process knows
         self.jobs: queue.Queue[Job | None] = queue.Queue()
         self.outcomes: queue.Queue[Outcome] = queue.Queue()
         self._arguments = dict(arguments)
@@ -151,6 +162,11 @@ class _Worker:
         self._process = _start()
         self._thread = threading.Thread(target=self._run, name="lightning-gw-solver", daemon=True)
         self._thread.start()
+
+    def draw(self, history: History) -> None:
+        """Have the looks drawn that are handed in from now on."""
+        self._looks = list(history)
+        self._history = history
 
     def stop(self) -> None:
         """End the process, at once; a look that is being solved is lost."""
@@ -165,8 +181,9 @@ class _Worker:
         while (job := self.jobs.get()) is not None:
             started = time.perf_counter()
             try:
-                record, after = self._solve(job)
-                outcome = Outcome(job, record, None, self._state, after, time.perf_counter() - started, aside=True)
+                record, after, pictures = self._solve(job)
+                solving = time.perf_counter() - started
+                outcome = Outcome(job, record, None, self._state, after, solving, aside=True, pictures=pictures)
             except Exception as error:
                 if self._stopped:
                     return
@@ -174,12 +191,17 @@ class _Worker:
             self._state = outcome.after
             self.outcomes.put(outcome)
 
-    def _solve(self, job: Job) -> tuple[Record, dict[str, Any]]:
+    def _solve(self, job: Job) -> tuple[Record, dict[str, Any], dict[str, Any] | None]:
         with self._lock:
             if self._process.poll() is not None and not self._stopped:
                 _end(self._process)
                 self._process = _start()
-        message = {"arguments": self._arguments, "state": self._state, "job": job.state_dict()}
+                self._told = 0
+        message: dict[str, Any] = {"arguments": self._arguments, "state": self._state, "job": job.state_dict()}
+        if self._history is not None:
+            message["looks"] = [_packed(look) for look in self._looks[self._told :]]
+            message["metrics"] = [row for row in self._history.metrics if row["step"] <= job.step]
+            self._told = len(self._looks)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -192,8 +214,14 @@ class _Worker:
             raise SolvingError(f"the solving process ended with {reason}{hint}.") from None
         if "error" in reply:
             raise SolvingError(reply["error"])
-        record = Record.from_json(reply["record"], {name: x.numpy() for name, x in reply["arrays"].items()})
-        return replace(record, seconds=job.seconds), reply["state"]
+        record = replace(_unpacked(reply["record"]), seconds=job.seconds)
+        pictures = reply.get("pictures")
+        if self._history is not None:
+            self._looks.append(record)
+            self._told += 1  # the process kept what it found
+        if pictures is not None:
+            pictures = {name: x.numpy() if isinstance(x, torch.Tensor) else x for name, x in pictures.items()}
+        return record, reply["state"], pictures
 
 
 def send(stream: IO[bytes], message: Mapping[str, Any]) -> None:
@@ -248,28 +276,50 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def main() -> None:
     """Solve what comes in on standard input until it ends, as it does when the training process is gone."""
-    from lightning_gw.analysis import Analysis
-
     if hasattr(os, "nice"):
         os.nice(NICENESS)
     torch.set_num_threads(1)
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed here must not get between the messages
+    looks: list[Record] = []
     while True:
         try:
             message = receive(incoming)
         except EOFError:
             return
         try:
-            analysis = Analysis(**message["arguments"])
-            analysis.load_state_dict(message["state"])
-            with torch.no_grad():
-                record = Job.from_state(message["job"]).solve(analysis)
-            arrays = {name: torch.from_numpy(values.copy()) for name, values in record.arrays().items()}
-            reply: dict[str, Any] = {"record": record.to_json(), "arrays": arrays, "state": analysis.state_dict()}
+            reply = _answer(message, looks)
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
         send(outgoing, reply)
+
+
+def _answer(message: Mapping[str, Any], looks: list[Record]) -> dict[str, Any]:
+    """Solve a look, and draw it where pictures are wanted; `looks` are those known so far, which this one joins."""
+    from lightning_gw.analysis import Analysis
+
+    analysis = Analysis(**message["arguments"])
+    analysis.load_state_dict(message["state"])
+    with torch.no_grad():
+        record = Job.from_state(message["job"]).solve(analysis)
+    reply: dict[str, Any] = {"record": _packed(record), "state": analysis.state_dict()}
+    if "looks" in message:
+        from lightning_gw.loggers import draw_pictures
+
+        looks += [_unpacked(look) for look in message["looks"]]
+        looks.append(record)
+        drawn = draw_pictures(record, History(looks, message["metrics"]))
+        reply["pictures"] = {name: x if isinstance(x, str) else torch.from_numpy(x) for name, x in drawn.items()}
+    return reply
+
+
+def _packed(record: Record) -> dict[str, Any]:
+    arrays = {name: torch.from_numpy(values.copy()) for name, values in record.arrays().items()}
+    return {"line": record.to_json(), "arrays": arrays}
+
+
+def _unpacked(packed: Mapping[str, Any]) -> Record:
+    return Record.from_json(packed["line"], {name: x.numpy() for name, x in packed["arrays"].items()})
 
 
 if __name__ == "__main__":

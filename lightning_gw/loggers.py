@@ -16,6 +16,7 @@ import re
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +33,8 @@ from lightning_gw.sentences import describe, describe_record
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: ``(height, width, 3)`` values from 0 to 255.
+Picture = NDArray[np.uint8]
 STEP_KEY = "trainer/global_step"
 #: Seconds that a logger may take to fail and still be asked again.
 PATIENCE = 10.0
@@ -57,7 +60,13 @@ def log_config(loggers: Iterable[Any], config: Mapping[str, Any], prefix: str = 
     return _with_each(loggers, prefix, "the configuration", lambda sink: sink.log_config(values))
 
 
-def log_record(loggers: Iterable[Any], record: Record, history: Sequence[Record], prefix: str = "gw/") -> list[str]:
+def log_record(
+    loggers: Iterable[Any],
+    record: Record,
+    history: Sequence[Record],
+    prefix: str = "gw/",
+    pictures: Mapping[str, Picture | str] | None = None,
+) -> list[str]:
     """Log one record: one W&B row, with the record's step as ``trainer/global_step``.
 
     Args:
@@ -65,6 +74,7 @@ def log_record(loggers: Iterable[Any], record: Record, history: Sequence[Record]
         record: What the look found.
         history: The run so far, for the timeline and the table of events; it may hold `record` already.
         prefix: What the keys begin with.
+        pictures: What `draw_pictures` gives, where that was done elsewhere; None draws them if a logger takes any.
 
     Returns:
         What could not be logged, one sentence each; values that are not finite are left out and named here.
@@ -72,7 +82,7 @@ def log_record(loggers: Iterable[Any], record: Record, history: Sequence[Record]
     loggers = list(loggers)
     if not loggers:
         return []
-    look = _Look(record, _until(record, history), prefix)
+    look = _Look(record, _until(record, history), prefix, pictures)
     problems = _with_each(loggers, prefix, f"the record of step {record.step}", lambda sink: sink.log_look(look))
     return [*look.problems, *problems]
 
@@ -95,11 +105,46 @@ def log_summary(loggers: Iterable[Any], history: History, prefix: str = "gw/") -
     return _with_each(loggers, prefix, "the summary", lambda sink: sink.log_summary(history))
 
 
+def wants_pictures(loggers: Iterable[Any]) -> bool:
+    """Whether any of these loggers takes pictures."""
+    with suppress(Exception):  # a logger that cannot even be asked is named when something is logged
+        return any(isinstance(_sink(logger, ""), _Wandb | _TensorBoard) for logger in loggers)
+    return False
+
+
+def draw_pictures(record: Record, looks: Sequence[Record]) -> dict[str, Picture | str]:
+    """Draw a record.
+
+    Args:
+        record: What the look found.
+        looks: The run so far, this record included.
+
+    Returns:
+        ``similarity`` and ``timeline``: a picture each, or the reason why there is none.
+    """
+    # Matplotlib takes most of a second to import, which runs without such a logger need not spend.
+    from lightning_gw.figures import draw_matrix, draw_timeline
+
+    draw: dict[str, Callable[[], Figure]] = {
+        "similarity": lambda: draw_matrix(record),
+        "timeline": lambda: draw_timeline(looks),
+    }
+    pictures: dict[str, Picture | str] = {}
+    for name, make in draw.items():
+        try:
+            pictures[name] = _to_rgb(make())
+        except Exception as error:
+            pictures[name] = str(error)
+    return pictures
+
+
 class _Look:
     """One record in the forms loggers take, each made at most once however many loggers there are."""
 
-    def __init__(self, record: Record, looks: Sequence[Record], prefix: str) -> None:
-        self.record, self.looks, self.prefix = record, looks, prefix
+    def __init__(
+        self, record: Record, looks: Sequence[Record], prefix: str, drawn: Mapping[str, Picture | str] | None = None
+    ) -> None:
+        self.record, self.looks, self.prefix, self._drawn = record, looks, prefix, drawn
         self.problems: list[str] = []
         scalars = {prefix + key: value for key, value in record_scalars(record).items()}
         self.scalars = {key: value for key, value in scalars.items() if math.isfinite(value)}
@@ -111,22 +156,14 @@ class _Look:
             )
 
     @cached_property
-    def pictures(self) -> dict[str, NDArray[np.uint8]]:
+    def pictures(self) -> dict[str, Picture]:
         """``(height, width, 3)`` images by key; one that could not be drawn is missing and named in `problems`."""
-        # Matplotlib takes most of a second to import, which runs without such a logger need not spend.
-        from lightning_gw.figures import draw_matrix, draw_timeline
-
-        draw: dict[str, Callable[[], Figure]] = {
-            "similarity": lambda: draw_matrix(self.record),
-            "timeline": lambda: draw_timeline(self.looks),
-        }
-        pictures = {}
-        for name, make in draw.items():
-            try:
-                pictures[self.prefix + name] = _to_rgb(make())
-            except Exception as error:
-                self.problems.append(f"{self.prefix}{name} was not drawn: {error}")
-        return pictures
+        names = ("similarity", "timeline")
+        drawn = self._drawn if self._drawn is not None else draw_pictures(self.record, self.looks)
+        for name in names:
+            if isinstance(problem := drawn.get(name), str):
+                self.problems.append(f"{self.prefix}{name} was not drawn: {problem}")
+        return {self.prefix + name: drawn[name] for name in names if not isinstance(drawn.get(name, ""), str)}
 
     @cached_property
     def tables(self) -> dict[str, Table]:

@@ -76,6 +76,13 @@ class Outbox:
                 self.known |= metric_values(row)
         return None
 
+    def prepare(self, solver: Solver, loggers: Sequence[Any]) -> None:
+        """Have pictures drawn beside training where that can be; before the first look, once the history is open."""
+        from lightning_gw.loggers import wants_pictures  # pictures and wandb are slow to import
+
+        if self.history is not None and wants_pictures(loggers):
+            solver.draw_beside(self.history)
+
     def deliver(
         self, solver: Solver, loggers: Sequence[Any], say: Callable[[str], None], patience: float = 0.0
     ) -> None:
@@ -93,7 +100,7 @@ class Outbox:
         for outcome in solver.collect(patience):
             started = time.perf_counter()
             if outcome.record is not None:
-                self.put(loggers, outcome.record)
+                self.put(loggers, outcome.record, outcome.pictures)
                 if self._verbose:
                     say(say_look(self._prefix, outcome, time.perf_counter() - started))
             elif outcome.error is not None:
@@ -106,7 +113,7 @@ class Outbox:
         if steps := solver.abandon():
             self._tolerance.warn(say_abandoned(steps))
 
-    def put(self, loggers: Sequence[Any], record: Record) -> None:
+    def put(self, loggers: Sequence[Any], record: Record, pictures: Mapping[str, Any] | None = None) -> None:
         """Write and log a record. Nothing that fails here costs the record what another takes of it.
 
         Raises:
@@ -118,7 +125,7 @@ class Outbox:
         self._unwritten.append(record)
         self._write()
         looks = self.history if not self._unwritten else [*self.history, *self._unwritten]
-        self._say(log_record(loggers, record, looks, prefix=self._prefix))
+        self._say(log_record(loggers, record, looks, self._prefix, pictures))
 
     def put_metrics(self, step: int, epoch: int, metrics: Mapping[str, Any]) -> None:
         """Write the run's own scalars, unless those of this step are there.

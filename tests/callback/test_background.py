@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import time
@@ -9,15 +10,17 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from callback_nets import Net, assert_same_history, loader, plain_net, steps, trainer, watcher
 from forked_solver import ForkedProcess
+from PIL import Image
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from test_resuming import StopAt
 
 import lightning_gw as lgw
-from lightning_gw import background
+from lightning_gw import background, loggers
 from lightning_gw import callback as callback_module
 from lightning_gw.background import BackgroundSolver
 from lightning_gw.solving import Job, Solver
@@ -156,6 +159,38 @@ def test_a_training_solved_in_the_background_ends_with_the_same_history(tmp_path
     assert_same_history(background.history, inline.history)
     assert_same_history(lgw.load_history(tmp_path / "background"), inline.history)
     assert all(record.seconds < record.gw.seconds + 60 for record in background.history)
+
+
+@pytest.mark.parametrize("solve", ["inline", "background"])
+def test_pictures_are_the_same_wherever_they_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solve: str
+) -> None:
+    """Drawn by the solving process in the background, and there only; of them TensorBoard gets the same pixels."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    here = os.getpid()
+    drawn_here: list[int] = []
+    draw = loggers.draw_pictures
+
+    def counted(record: Any, looks: Any) -> Any:
+        if os.getpid() == here:
+            drawn_here.append(record.step)
+        return draw(record, looks)
+
+    monkeypatch.setattr(loggers, "draw_pictures", counted)
+    callback = watcher(tmp_path, when=[2, 4], solve=solve)
+    logger = TensorBoardLogger(tmp_path / "board", name="", version="")
+    trainer(tmp_path, callback, logger=logger).fit(Net(plain_net()), loader())
+    assert drawn_here == ([0, 2, 4, 8] if solve == "inline" else [])
+    events = EventAccumulator(str(tmp_path / "board"), size_guidance={"images": 0})
+    events.Reload()
+    for name in ("similarity", "timeline"):
+        images = events.Images(f"gw/{name}")
+        assert [image.step for image in images] == [0, 2, 4, 8]
+        for k, image in enumerate(images):
+            pixels = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
+            np.testing.assert_array_equal(pixels, draw(callback.history[k], callback.history[: k + 1])[name])
 
 
 def test_a_training_broken_off_with_looks_unsolved_resumes_with_them(
