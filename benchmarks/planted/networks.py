@@ -137,7 +137,7 @@ def mlp(layers: int, inputs: int, classes: Sequence[int], width: int = 96) -> La
 
 def transformer(layers: int, inputs: int, classes: Sequence[int], width: int = 48) -> LayeredNet:
     """Transformer on operands, read at "="; `inputs` is the number of positions."""
-    blocks = [AttentionBlock(width, 2 * width, heads=2) for _ in range(layers)]
+    blocks = [AttentionBlock(width, 2 * width, heads=4) for _ in range(layers)]
     return LayeredNet(TokenEmbedding(inputs, width), blocks, width, classes, _last_token, _spread_to_last_token)
 
 
