@@ -84,7 +84,8 @@ def recipe_of(one: Specification) -> Recipe:
     if one.architecture == "transformer" and one.planted:  # slower to learn where to look
         if one.strategy in (spec.GREEDY, spec.ASSEMBLED):
             return Recipe(220, batch, rate=3e-3)
-        return Recipe(340 if one.strategy == spec.SHIFT or len(one.lengths) > 4 else 280, batch, rate=3e-3)
+        many = len(one.lengths) > 3
+        return Recipe(420 if many else 340 if one.strategy == spec.SHIFT else 280, batch, rate=3e-3)
     match one.strategy:
         case spec.EVERY_LAYER | spec.RANDOM_STAGED:
             if one.architecture == "convnet" or len(one.lengths) < 4:
