@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lightning_gw.metric import GromovWassersteinMatrix
     from lightning_gw.record import Record
     from lightning_gw.sentences import describe
-    from lightning_gw.tracking import Event, GroupTracker
+    from lightning_gw.tracking import Event, GroupTracker, converged_at
 
 _HOMES = {
     "Agreement": "lightning_gw.measures.agreement",
@@ -45,6 +45,7 @@ _HOMES = {
     "Record": "lightning_gw.record",
     "UnpairedMatrix": "lightning_gw.measures.unpaired",
     "agreements": "lightning_gw.measures.agreement",
+    "converged_at": "lightning_gw.tracking",
     "describe": "lightning_gw.sentences",
     "find_groups": "lightning_gw.groups",
     "gw_coupling": "lightning_gw.gw.general",
@@ -73,6 +74,7 @@ __all__ = [
     "UnpairedMatrix",
     "__version__",
     "agreements",
+    "converged_at",
     "describe",
     "find_groups",
     "gw_coupling",
