@@ -177,6 +177,12 @@ class Pace:
             yield
 
     @contextmanager
+    def apart(self) -> Iterator[None]:
+        """What runs inside counts neither as training nor as its cost, because it was asked for by itself."""
+        with self._holding_up(lambda seconds: None):
+            yield
+
+    @contextmanager
     def _holding_up(self, charge: Callable[[float], None]) -> Iterator[None]:
         self.update()
         try:

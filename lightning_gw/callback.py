@@ -104,7 +104,8 @@ class GWSimilarity(Callback):
         draws: Resamples of the probe behind stability and noise; 0 leaves them out.
         null_samples: Networks of the same architecture with fresh weights that groups are tested against; 99 is enough
             for p = 0.01. They are looked through once, before the first step, and kept for the next run of the same
-            architecture and probe. A network that begins pre-trained has no such null, and its records say so.
+            architecture and probe, and not counted towards `max_overhead`. A network that begins pre-trained has no
+            such null, and its records say so.
 
     Raises:
         ValueError: If an argument is unknown, or, at the start of ``fit``, a layer is unknown or silent, or there are
@@ -308,7 +309,9 @@ class GWSimilarity(Callback):
         self._watching = True
         # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
         if self._last_step is None:
-            self._look(trainer, module, first=True)
+            with self._pace.apart(), self._aside():
+                null = self._null(trainer, module)
+            self._look(trainer, module, null)
         if trainer.is_global_zero:
             with self._pace.holding_up(), self._aside():
                 config = self._solver.description() | self._observer.description(self._solver.layers)
@@ -337,15 +340,21 @@ class GWSimilarity(Callback):
         elif self._pace.postpone(step, step + delay if ask_again else None):
             rank_zero_info(say_put_off(step, step + delay if ask_again else None, self._pace.budget))
 
-    def _look(self, trainer: Trainer, module: LightningModule, first: bool = False) -> None:
-        """Look at the network now, unless that was done at this step; on every process alike."""
-        step = trainer.global_step
+    def _look(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None = None) -> None:
+        """Look at the network now, unless that was done at this step; on every process alike.
+
+        Args:
+            trainer: The Trainer.
+            module: The network.
+            null: What this look and all later ones are held against; given with the first.
+        """
+        step, first = trainer.global_step, null is not None
         if step == self._last_step:
             return
         finish_queued_work(trainer)
         with self._pace.looking(), self._aside(), shown(trainer, f"Looking through the layers at step {step}"):
             try:
-                self._submit(trainer, self._observe(trainer, module, first))
+                self._submit(trainer, self._observe(trainer, module, null))
             except Exception as error:
                 if first:
                     raise
@@ -360,7 +369,7 @@ class GWSimilarity(Callback):
             if first:
                 fail_together(trainer, problem)
 
-    def _observe(self, trainer: Trainer, module: LightningModule, first: bool) -> Job:
+    def _observe(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None) -> Job:
         started = time.perf_counter()
         activations = self._observer.observe(trainer, module)
         self._metrics |= scalar_metrics(trainer)
@@ -372,10 +381,11 @@ class GWSimilarity(Callback):
             representations=activations.representations,
             probe=self._observer.description(tuple(activations.representations)),
             metrics=dict(self._metrics),
-            notes=(*self._observer.notes, *activations.notes, *self._tolerance.take_notes()),
+            notes=(*self._observer.notes, *activations.notes),
+            carried=self._tolerance.take_notes(),
             seconds=time.perf_counter() - started,
-            first=first,
-            null=self._null(trainer, module) if first else None,
+            first=null is not None,
+            null=null,
         )
 
     def _null(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:

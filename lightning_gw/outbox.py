@@ -106,6 +106,8 @@ class Outbox:
             elif outcome.error is not None:
                 if outcome.job.first:
                     raise outcome.error
+                for note in outcome.job.carried:
+                    self._tolerance.note(note)
                 self._tolerance.cost_a_look(outcome.error, outcome.job.step)
 
     def abandon(self, solver: Solver) -> None:

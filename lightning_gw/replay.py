@@ -123,6 +123,7 @@ class _Replayed:
             probe=observer.description(tuple(activations.representations)),
             metrics=dict(live.get("metrics", {})),
             notes=tuple(notes),
+            null=live.get("null"),
         )
         self._solver.submit(job)
         for outcome in self._solver.collect():

@@ -29,7 +29,8 @@ class Job:
         representations: Layer name → ``(n, d)``.
         probe: How the layers were looked at.
         metrics: The run's own scalars.
-        notes: What is missing or different, so far.
+        notes: What is missing or different in this look.
+        carried: What this record is to say of looks before it, which are missing.
         seconds: What the look cost the training so far.
         first: Whether it is the first of its history, whose errors always end the training.
         null: What it and all that follow are held against, as `evidence.null_state` gives it; None keeps what there is.
@@ -41,6 +42,7 @@ class Job:
     probe: Mapping[str, Any]
     metrics: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    carried: tuple[str, ...] = ()
     seconds: float = 0.0
     first: bool = False
     null: Mapping[str, Any] | None = None
@@ -52,7 +54,7 @@ class Job:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Job:
         """Put together again what `state_dict` gave."""
-        return cls(**{**state, "notes": tuple(state["notes"])})
+        return cls(**{**state, "notes": tuple(state["notes"]), "carried": tuple(state["carried"])})
 
     def solve(self, analysis: Analysis) -> Record:
         """The record, whose ``seconds`` are those of the analysis alone."""
@@ -62,7 +64,7 @@ class Job:
             epoch=self.epoch,
             probe=self.probe,
             metrics=self.metrics,
-            notes=self.notes,
+            notes=(*self.notes, *self.carried),
             null=self.null,
         )
 

@@ -121,6 +121,20 @@ def test_what_is_done_once_is_paid_for_and_not_expected_again() -> None:
     assert budget.lacking == pytest.approx((5.9 + 3 * 0.2) / 0.02)
 
 
+def test_what_is_asked_for_by_itself_is_neither_training_nor_its_cost() -> None:
+    clock = Clock()
+    pace = Pace(0.02, clock)
+    pace.start(0)
+    clock.now += 5
+    with pace.apart():
+        clock.now += 100
+    clock.now += 7
+    with pace.holding_up():
+        clock.now += 1
+    pace.update()
+    assert (pace.budget.training, pace.budget.spent, pace.budget.expected) == (12, 1, 0)
+
+
 def test_the_budget_outlives_a_resumed_training() -> None:
     budget, resumed = Budget(0.02), Budget(0.02)
     budget.trained(100)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 import lightning_gw as lgw
 from lightning_gw import loggers, outbox
 from lightning_gw.history import History
+from lightning_gw.solving import Job
 
 
 class Breaking(nn.Module):
@@ -111,6 +112,31 @@ def test_the_next_record_names_the_looks_that_are_missing_and_why(tmp_path: Path
         assert "no record of step 3, because the look failed" in said[2][0]
         assert "12x5" in said[2][0] or "shape" in said[2][0]
         assert lgw.load_history(tmp_path / solve)[2].notes == callback.history[2].notes
+
+
+def test_what_a_failed_look_was_to_say_is_said_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step 3 fails in the network, step 4 in the solver: its record was to say that 3 is missing."""
+    solve = Job.solve
+
+    def failing(job: Job, analysis: Any) -> Any:
+        if job.step == 4:
+            raise ArithmeticError("no solution")
+        return solve(job, analysis)
+
+    def probe_step(module: Any, batch: Any) -> None:
+        if module.trainer.global_step == 3:
+            raise RuntimeError("not now")
+        module(batch[0])
+
+    monkeypatch.setattr(Job, "solve", failing)
+    callback = watcher(tmp_path, when=[1, 3, 4, 6], on_error="warn", probe_step=probe_step)
+    with pytest.warns(UserWarning, match="could not look at step 3"):
+        trainer(tmp_path, callback).fit(Net(), loader())
+    assert steps(callback) == [0, 1, 6, 8]
+    assert [note[:28] for note in callback.history[2].notes if "no record" in note] == [
+        "There is no record of step 3",
+        "There is no record of step 4",
+    ]
 
 
 def full(monkeypatch: pytest.MonkeyPatch, module: Any, at: range) -> None:
