@@ -113,7 +113,9 @@ def recipe_of(one: Specification) -> Recipe:
 def recipe_numbers(one: Specification) -> dict[str, Any]:
     """The recipe as plain values, for the key a network is cached under."""
     operands = operands_of(_stages(one)) if isinstance(FAMILIES.get(one.family), Algebra) else None
-    version = VERSION + (one.strategy == spec.ASSEMBLED)  # whose contract once was kept in another way
+    version = VERSION
+    if one.strategy == spec.ASSEMBLED:  # whose contract once was kept in another way
+        version += 2 if one.architecture == "transformer" else 1
     return {"version": version, "operands": operands, **asdict(recipe_of(one))}
 
 
@@ -289,7 +291,10 @@ def _assembled(one: Specification, net: LayeredNet, data: Data, recipe: Recipe, 
     and then fixed: from a random one it hardly learns which operands to attend to.
     """
     with torch.no_grad():
-        scale = net.pooled(net.stem(data.x[:512])).std(dim=0).mean()
+        embedded = net.stem(data.x[:512])
+        scale = net.pooled(embedded).std(dim=0).mean()
+        if one.architecture == "transformer":  # whose "=" is the same for all inputs before the first block
+            scale = embedded.std()
     codes = [1.5 * scale * torch.randn(count, net.width) for count in data.classes]
 
     @torch.no_grad()
