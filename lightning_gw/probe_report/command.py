@@ -1,0 +1,255 @@
+"""``lightning-gw probe-report``: how the groups in a checkpoint depend on how one looks at it.
+
+The network, the data and the `GWSimilarity` are built and loaded as ``lightning-gw replay`` builds and loads them, and
+nothing is trained.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from lightning_gw.activations import Activations
+from lightning_gw.callback import GWSimilarity
+from lightning_gw.disk import write_whole
+from lightning_gw.errors import UsageError
+from lightning_gw.observer import Observer
+from lightning_gw.pooling import check_pooling
+from lightning_gw.probe import SMALLEST_PROBE, Balance
+from lightning_gw.probe_report.findings import ProbeReport, probe_report
+from lightning_gw.probe_report.picture import draw_probe_report
+from lightning_gw.probe_report.settings import ProbeSetting, settings_around
+from lightning_gw.probe_report.words import say
+from lightning_gw.replay import _load, _peek, _put_weights, _ReplayCLI
+from lightning_gw.undisturbed import isolated_randomness, plain_tensors
+
+SIZES = (32, 64, 128, 256)
+POOLINGS = ("auto", "mean", "first", "last")
+#: Names under which a batch usually brings its labels.
+_LABELS = ("labels", "label", "target", "targets", "y")
+#: Columns that the table needs where the terminal does not say how many it has.
+_WIDTH = 150
+
+
+def report_on_probe(
+    checkpoint: str | Path,
+    configs: Sequence[str | Path],
+    out: str | Path,
+    sizes: Sequence[int] = SIZES,
+    poolings: Sequence[str] = POOLINGS,
+    balances: Sequence[str] | None = None,
+    without: Sequence[str] | None = None,
+    draws: int = 3,
+) -> None:
+    """Look at a checkpoint under every setting, and print, write and draw how the groups depend on it.
+
+    Args:
+        checkpoint: File that Lightning saved.
+        configs: Configs of ``lightning-gw fit``, as `replay.replay` takes them.
+        out: Folder for ``probe-report.json`` and ``probe-report.png``; one of that name is replaced.
+        sizes: Probe sizes beside the run's own.
+        poolings: Poolings beside the run's own.
+        balances: What to balance the classes over: index or key of the label in an item, or ``none``. None takes
+            ``none`` where the run balances; where it does not, the place where inputs usually bring their labels.
+        without: Globs of layers to leave out, each on its own. None leaves out the first layer, which is the embedding
+            where there is one.
+        draws: Random draws of the probe under each setting.
+
+    Raises:
+        UsageError: If a file or an argument cannot be used.
+    """
+    for pooling in poolings:
+        try:
+            check_pooling(pooling)
+        except ValueError as error:
+            raise UsageError(f"--poolings: {error}") from error
+    if draws < 1:
+        raise UsageError(f"--draws-of-probe {draws}: at least 1 draw is needed, and 2 to see how draws differ.")
+    small = [size for size in sizes if size < SMALLEST_PROBE]
+    if small:
+        raise UsageError(f"--sizes {small[0]}: at least {SMALLEST_PROBE} inputs are needed to compare layers.")
+    at = _peek(Path(checkpoint))
+    asked = _Asked(tuple(sizes), tuple(poolings), balances, without, draws)
+    callback = _Report(at.path, asked, Path(out))
+
+    class _Job(_ReplayCLI):
+        def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+            everything = [*(config.get("callbacks") or []), *callbacks]
+            callback.watchers = [one for one in everything if isinstance(one, GWSimilarity)] or [GWSimilarity()]
+            config["callbacks"] = [*(one for one in everything if not isinstance(one, GWSimilarity)), callback]
+            return Trainer(**config)
+
+    _Job.replay([at], Path(out), [word for config in configs for word in ("--config", str(config))])
+
+
+class _Asked:
+    """What the settings are to be."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        poolings: Sequence[str],
+        balances: Sequence[str] | None,
+        without: Sequence[str] | None,
+        draws: int,
+    ) -> None:
+        self._sizes = sizes
+        self._poolings = poolings
+        self._balances = None if balances is None else [_balance(word) for word in balances]
+        self._without = without
+        self.draws = draws
+
+    def settings(self, own: ProbeSetting, inputs: int, batch: Any, layers: Sequence[str]) -> list[ProbeSetting]:
+        """The run's own setting and those around it."""
+        balances = self._balances
+        if balances is None:
+            balances = [place_of_labels(batch) if own.balance is None else None]
+        without = layers[:1] if self._without is None else self._without
+        return settings_around(own, inputs, self._sizes, self._poolings, balances, without)
+
+
+def _balance(word: str) -> Balance | None:
+    return None if word == "none" else int(word) if word.lstrip("-").isdigit() else word
+
+
+def place_of_labels(batch: Any) -> Balance | None:
+    """Where the items of a batch seem to bring their labels, a usual key or the second place; None if nowhere."""
+    if isinstance(batch, Mapping):
+        return next((name for name in _LABELS if name in batch), None)
+    if isinstance(batch, list | tuple) and len(batch) > 1:
+        labels = batch[1]
+        if isinstance(labels, Tensor) and labels.dim() == 1 and not labels.is_floating_point():
+            return 1
+    return None
+
+
+class _Report(Callback):
+    """Looks where training would begin, and stops it before its first step."""
+
+    def __init__(self, path: Path, asked: _Asked, out: Path) -> None:
+        self.watchers: Sequence[GWSimilarity] = ()
+        self._path = path
+        self._asked = asked
+        self._out = out
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = True
+        if trainer.world_size > 1:
+            raise UsageError("`probe-report` looks on one device; pass a config with trainer.devices: 1.")
+        checkpoint = _load(self._path)
+        _put_weights(pl_module, checkpoint, self._path)
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=_WIDTH)
+        for watcher in self.watchers:
+            key = watcher._generate_state_key(name=watcher.name)
+            state = checkpoint.get("callbacks", {}).get(key) or {}
+            report = self._report(watcher, state, trainer, pl_module, console)
+            folder = self._out if watcher.name is None else self._out / watcher.name
+            say(report, console)
+            self._write(report, folder, console)
+
+    def _report(
+        self,
+        watcher: GWSimilarity,
+        state: Mapping[str, Any],
+        trainer: Trainer,
+        module: LightningModule,
+        console: Console,
+    ) -> ProbeReport:
+        looked = _Looked(watcher, trainer, module)
+        own, representations = looked.own, looked.represent(looked.own).representations
+        probe = looked.first_probe
+        settings = self._asked.settings(own, probe.size, probe.batches[0], tuple(representations))
+        arguments = dict(watcher._solver.arguments)
+        with Progress(
+            TextColumn("[progress.description]{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        ) as bar:
+            task = bar.add_task("Looking", total=len(settings) * self._asked.draws)
+
+            def show(done: int, total: int, label: str) -> None:
+                bar.update(task, completed=done, total=total, description=label)
+
+            report = probe_report(
+                looked.represent,
+                settings,
+                draws=self._asked.draws,
+                geometry=arguments["geometry"],
+                effort=arguments["effort"],
+                anchor=arguments["anchor"],
+                paired=arguments["paired"],
+                resamples=arguments["draws"],
+                seed=watcher.seed,
+                source=f"{self._path}, {probe.size} inputs of the {probe.source}",
+                progress=show,
+            )
+        notes = []
+        if state.get("probe_hash") not in (None, probe.hash):
+            notes.append(
+                "The probe inputs are not those that the run looked through (their hash changed): is the data the same?"
+            )
+        return replace(report, notes=tuple(notes))
+
+    def _write(self, report: ProbeReport, folder: Path, console: Console) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / "probe-report.json", json.dumps(report.to_json(), indent=1, allow_nan=False).encode())
+            draw_probe_report(report).savefig(folder / "probe-report.png")
+        except OSError as error:
+            raise UsageError(f"{folder} cannot be written ({error}). Name another folder with --out.") from error
+        console.print(f"Picture and numbers are in {folder}: probe-report.png, probe-report.json", highlight=False)
+
+
+class _Looked:
+    """Looks as a `GWSimilarity` does, with another probe or pooling."""
+
+    def __init__(self, watcher: GWSimilarity, trainer: Trainer, module: LightningModule) -> None:
+        self._watcher, self._trainer, self._module = watcher, trainer, module
+        observer = watcher._observer
+        self.own = ProbeSetting(observer._size, observer._pooling, observer._balance)
+        self._first: Activations | None = None
+        self._observer: Observer | None = None
+
+    @property
+    def first_probe(self) -> Any:
+        """The run's own probe."""
+        assert self._observer is not None
+        assert self._observer._probe is not None
+        return self._observer._probe
+
+    def represent(self, setting: ProbeSetting) -> Activations:
+        """What the layers put out for the probe that `setting` asks for."""
+        if setting == self.own and self._first is not None:
+            return self._first
+        run, watcher = self._watcher._observer, self._watcher
+        observer = Observer(
+            layers=run._asked,
+            probe=run._data,
+            probe_size=setting.size,
+            probe_batch_size=run._batch_size,
+            balance=setting.balance,
+            pooling=setting.pooling,
+            probe_step=run._probe_step,
+            seed=watcher.seed + setting.draw,
+        )
+        with isolated_randomness(watcher.seed), plain_tensors():
+            notes = observer.prepare(self._trainer, self._module, None, ())
+        with isolated_randomness(watcher.seed), plain_tensors():
+            seen = observer.observe(self._trainer, self._module)
+        seen = replace(seen, notes=(*notes, *seen.notes))
+        if setting == self.own:
+            self._first, self._observer = seen, observer
+        return seen

@@ -1,0 +1,138 @@
+"""The picture of a probe report: settings and their draws as rows, layers as columns, cells coloured by group."""
+
+from __future__ import annotations
+
+import textwrap
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from scipy.optimize import linear_sum_assignment
+
+from lightning_gw.figures.matrix import new_figure, plain, title_and_reading
+from lightning_gw.figures.style import (
+    INK,
+    NO_EVIDENCE,
+    QUIET,
+    group_colour,
+    pale,
+    short_names,
+    thinned,
+)
+from lightning_gw.measures.agreement import adjusted_rand_index
+from lightning_gw.probe_report.findings import Look, ProbeReport
+from lightning_gw.sentences import plural
+
+#: Space between the rows of two settings, in rows.
+_GAP = 0.5
+#: Letters of a row that could not be looked through.
+_LONGEST_REASON = 110
+
+
+def draw_probe_report(report: ProbeReport) -> Figure:
+    """Draw which group each layer belongs to under every setting and draw.
+
+    Args:
+        report: The report.
+
+    Returns:
+        A figure: one row a draw, the rows of a setting together, one column a layer. Groups have the colour of the
+        group of the run's own setting that they share most layers with, weak ones are hatched, and grey are draws
+        without groups.
+    """
+    layers, rows = len(report.layers), sum(max(len(found.looks), 1) for found in report.settings)
+    figure = new_figure(max(8.6, 0.5 * layers + 4.2), 0.24 * rows + 0.13 * len(report.settings) + 2.4)
+    axes = figure.add_subplot()
+    top, ticks = 0.0, []
+    for found in report.settings:
+        height = max(len(found.looks), 1)
+        ticks.append((top + height / 2, found.label))
+        for place, look in enumerate(found.looks):
+            _draw_look(axes, look, report.own.looks[0], top + place)
+        if not found.looks:
+            reason = textwrap.shorten(f"not looked through: {found.why}", _longest(layers), placeholder=" …")
+            axes.text(-0.42, top + 0.5, reason, va="center", fontsize=8.5, color=QUIET, parse_math=False)
+        top += height + _GAP
+    axes.set_xlim(-0.5, layers - 0.5)
+    axes.set_ylim(top - _GAP + 0.05, -0.05)
+    axes.set_yticks([at for at, _ in ticks], [label for _, label in ticks])
+    names, shown = short_names(report.layers), thinned(layers, 25)
+    axes.set_xticks(shown, [names[i] for i in shown], rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_xlabel("layer, in depth order", fontsize=10, color=QUIET)
+    axes.set_ylabel("setting; one row a draw of the probe", fontsize=10, color=QUIET)
+    plain(axes)
+    _legend(axes)
+    reading = (
+        "How to read: rows that look like those at the top find the groups of the run. Rows of one setting differ in "
+        "the probe\ninputs alone. Dark lines are boundaries; a colour is a group of the run, or one that it lacks."
+    )
+    title_and_reading(figure, axes, _title(report), reading)
+    return figure
+
+
+def _title(report: ProbeReport) -> str:
+    looks = [look for found in report.settings for look in found.looks]
+    own = report.own.looks[0]
+    same = sum(adjusted_rand_index(look.labels, own.labels) == 1 for look in looks)
+    found = "absence of groups" if own.strength == "none" else "groups"
+    return f"{same} of {plural(len(looks), 'look')} find the {found} of the run"
+
+
+def _longest(layers: int) -> int:
+    return min(_LONGEST_REASON, max(60, 9 * layers))
+
+
+def colours(look: Look, own: Look) -> list[int]:
+    """For each group of `look` the group of `own` that it shares most layers with, each taken once; others are new."""
+    groups, known = (max(max(labels.labels, default=0), 0) + 1 for labels in (look, own))
+    overlap = np.zeros((groups, known))
+    for here, there in zip(look.labels, own.labels, strict=True):
+        if here >= 0 and there >= 0:
+            overlap[here, there] += 1
+    matched = dict(zip(*linear_sum_assignment(-overlap), strict=True))
+    new = iter(range(known, known + groups))
+    return [
+        int(matched[group]) if group in matched and overlap[group, matched[group]] > 0 else next(new)
+        for group in range(groups)
+    ]
+
+
+def _draw_look(axes: Axes, look: Look, own: Look, top: float) -> None:
+    identities = colours(look, own)
+    for layer, label in enumerate(look.labels):
+        hatch: str | None = None
+        if label < 0:
+            colour, hatch, name = "#ffffff", "xx", "left-out"
+        elif look.strength == "none":
+            colour, name = NO_EVIDENCE, "none"
+        else:
+            colour, name = group_colour(identities[label]), f"group-{identities[label]}"
+            if look.strength == "weak":
+                colour, hatch = pale(colour), "///"
+        bar = axes.bar(
+            layer - 0.5,
+            0.94,
+            1.0,
+            bottom=top + 0.03,
+            align="edge",
+            color=colour,
+            hatch=hatch,
+            edgecolor=NO_EVIDENCE if hatch == "xx" else "white" if hatch else colour,
+            linewidth=0,
+            zorder=1,
+        )
+        bar[0].set_gid(name)
+    for boundary in look.boundaries:
+        axes.plot([boundary + 0.5] * 2, [top + 0.03, top + 0.97], color=INK, linewidth=2.2, zorder=3, gid="boundary")
+
+
+def _legend(axes: Axes) -> None:
+    example = group_colour(0)
+    handles = [
+        Patch(facecolor=example, label="strong group"),
+        Patch(facecolor=pale(example), edgecolor="white", hatch="///", label="weak"),
+        Patch(facecolor=NO_EVIDENCE, label="no groups"),
+        Patch(facecolor="white", edgecolor=NO_EVIDENCE, hatch="xx", label="left out"),
+    ]
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9.5, frameon=False)

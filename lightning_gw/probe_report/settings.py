@@ -1,0 +1,109 @@
+"""Ways of looking at a network: which inputs, and how an output becomes one vector per input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lightning_gw.pooling import Pooling
+from lightning_gw.probe import Balance
+
+#: Kinds of differences between two settings, in the order in which they are told.
+FACTORS = ("size", "pooling", "balance", "layers")
+
+
+@dataclass(frozen=True)
+class ProbeSetting:
+    """One way of looking.
+
+    Attributes:
+        size: Number of probe inputs; None takes 128, or all there are.
+        pooling: See `pooling.pool`; ``"first"`` and ``"last"`` look at one token.
+        balance: See `probe.draw_probe`.
+        without: Glob of layers that are left out of the comparison; None leaves all in.
+        draw: Which random draw of the probe; 0 is the run's own.
+    """
+
+    size: int | None = None
+    pooling: Pooling = "auto"
+    balance: Balance | None = None
+    without: str | None = None
+    draw: int = 0
+
+    def label(self, own: ProbeSetting) -> str:
+        """What sets it apart from `own`, the run's setting, in a few words; ``"as the run"`` where nothing does."""
+        words = []
+        if self.size != own.size:
+            words.append(f"{'128' if self.size is None else self.size} inputs")
+        if self.pooling != own.pooling:
+            words.append(f"pooling {name_of(self.pooling)}")
+        if self.balance != own.balance:
+            words.append("not balanced" if self.balance is None else f"balanced over {name_of(self.balance)}")
+        if self.without != own.without:
+            words.append("all layers" if self.without is None else f"without {self.without}")
+        return ", ".join(words) or "as the run"
+
+    def differs(self, own: ProbeSetting) -> tuple[str, ...]:
+        """Which of `FACTORS` set it apart from `own`."""
+        pairs = {
+            "size": (self.size, own.size),
+            "pooling": (self.pooling, own.pooling),
+            "balance": (self.balance, own.balance),
+            "layers": (self.without, own.without),
+        }
+        return tuple(factor for factor in FACTORS if pairs[factor][0] != pairs[factor][1])
+
+    def to_json(self) -> dict[str, Any]:
+        """The setting as plain JSON values, without the draw."""
+        balance = self.balance if isinstance(self.balance, int | str | None) else name_of(self.balance)
+        return {
+            "size": self.size,
+            "pooling": name_of(self.pooling),
+            "balance": balance,
+            "without": self.without,
+        }
+
+
+def settings_around(
+    own: ProbeSetting,
+    inputs: int,
+    sizes: Sequence[int] = (),
+    poolings: Sequence[Pooling] = (),
+    balances: Sequence[Balance | None] = (),
+    without: Sequence[str] = (),
+) -> list[ProbeSetting]:
+    """The run's own setting and those that differ from it in one thing, each once.
+
+    Args:
+        own: The run's setting.
+        inputs: How many inputs its probe has, which `own.size` may leave open.
+        sizes: Probe sizes.
+        poolings: Poolings; ``"auto"`` and ``"mean"`` are the same and count once.
+        balances: What to balance over; None for no balance.
+        without: Globs of layers to leave out, each on its own.
+
+    Returns:
+        `own` first, then sizes in ascending order, poolings, balances and left-out layers.
+    """
+    settings = [own]
+    settings += [replace(own, size=size) for size in sorted(set(sizes)) if size not in (inputs, own.size)]
+    taken = {_pooling_key(own.pooling)}
+    for pooling in poolings:
+        if _pooling_key(pooling) not in taken:
+            taken.add(_pooling_key(pooling))
+            settings.append(replace(own, pooling=pooling))
+    settings += [replace(own, balance=balance) for balance in balances]
+    settings += [replace(own, without=pattern) for pattern in without]
+    return [setting for place, setting in enumerate(settings) if setting not in settings[:place]]
+
+
+def _pooling_key(pooling: Pooling) -> Any:
+    return "mean" if pooling == "auto" else pooling
+
+
+def name_of(value: Any) -> str:
+    """A pooling or a balance in words: a function by its name."""
+    if isinstance(value, Callable):  # type: ignore[arg-type]
+        return str(getattr(value, "__qualname__", type(value).__name__))
+    return str(value)
