@@ -227,6 +227,7 @@ def probe_report(
         ValueError: If there is no setting or no draw, or nothing can be compared under the run's own setting.
 
     Example:
+        >>> import torch
         >>> def represent(setting):
         ...     x = torch.randn(setting.size, 6, generator=torch.Generator().manual_seed(setting.draw))
         ...     return {"a": x, "b": x @ torch.linalg.qr(torch.randn(6, 6))[0], "c": x.abs(), "d": x.abs() + 1}
@@ -322,7 +323,8 @@ class _Looker:
                 )
             representations = left
         if len(representations) < 2:
-            raise ValueError(f"{len(representations)} layers are left; at least 2 are needed to compare.")
+            left_over = next(iter(representations), "no layer")
+            raise ValueError(f"Only {left_over} is left, and at least 2 layers are needed to compare.")
         return representations, notes
 
     def _told(self, groups: Groups, names: tuple[str, ...], draw: int, inputs: int, started: float) -> Look:
