@@ -6,7 +6,8 @@
     python benchmarks/planted_groups.py --show    # the tables of the last run again
 
 Prints tables and writes ``runs/benchmarks/planted_groups.json``. Half of the seeds and two whole task families are set
-aside (see `benchmarks.planted.specification`); the file counts how often they were looked at.
+aside (see `benchmarks.planted.specification`); the file counts how often they were looked at. Networks that did not
+learn every planted stage (`benchmarks.planted.cache.LEARNED`) are named and left out.
 """
 
 from __future__ import annotations
@@ -105,7 +106,8 @@ def write(results: dict[str, Any], path: Path) -> None:
 
 def run(options: argparse.Namespace, console: Console, final_looks: int) -> dict[str, Any]:
     """Judge; returns what the output file holds for the split."""
-    nets = chosen(options)
+    every = chosen(options)
+    nets = [net for net in every if net.learned]
     torch.set_num_threads(options.threads)
     cache = MatrixCache(options.folder / "matrices", options.effort, fresh=options.fresh or options.final)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -131,6 +133,7 @@ def run(options: argparse.Namespace, console: Console, final_looks: int) -> dict
         "split": split,
         "nets": len(nets),
         "nets_in_grid": len(grid(split)),
+        "not_learned": [net.name for net in every if not net.learned],
         "effort": options.effort,
         "solver": cache.solver,
         "stale_matrices": cache.stale,

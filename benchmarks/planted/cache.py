@@ -17,6 +17,8 @@ from benchmarks.planted.training import Trained, recipe_numbers, train
 
 CACHE = Path(__file__).parents[2] / "runs/benchmarks/planted"
 SCHEMA = 1
+#: Held-out accuracy that every planted stage must have: what was not learned was not planted.
+LEARNED = 0.8
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Net:
     def name(self) -> str:
         """The specification's name."""
         return self.specification.name
+
+    @property
+    def learned(self) -> bool:
+        """Whether every planted stage was learned; True for nulls, which have none."""
+        return not self.specification.planted or min(self.metadata["accuracy"]) >= LEARNED
 
     @property
     def representations(self) -> dict[str, Tensor]:

@@ -125,7 +125,8 @@ _PLANTED: tuple[Row, ...] = (
     (EVERY_LAYER, "mlp", "sums", 0, (1, 2, 3, 4, 5, 6)),
     (EVERY_LAYER, "mlp", "zigzag", 2, (1, 2, 3, 4, 5, 6)),
     (EVERY_LAYER, "mlp", "mixed", 4, (1, 2, 3, 4, 5, 6)),
-    (EVERY_LAYER, "transformer", "sums", 0, (1, 2, 3, 4, 5, 6)),
+    # Transformers learn no more than four stages in as few steps as there is time for.
+    (EVERY_LAYER, "transformer", "sums", 0, (1, 2, 3, 4)),
     (EVERY_LAYER, "transformer", "zigzag", 2, (2, 3, 4)),
     (EVERY_LAYER, "convnet", "narrowing", 0, (1, 2, 3, 4, 5, 6)),
     (EVERY_LAYER, "convnet", "widening", 2, (2, 3, 4)),
@@ -150,7 +151,7 @@ _PLANTED: tuple[Row, ...] = (
     (EVERY_LAYER, "mlp", "zigzag", 3, (3, 5)),
     (EVERY_LAYER, "mlp", "mixed", 5, (3, 6)),
     (EVERY_LAYER, "transformer", "products", 1, (1, 2, 3, 4)),
-    (EVERY_LAYER, "transformer", "sums", 1, (2, 3, 5)),
+    (EVERY_LAYER, "transformer", "sums", 1, (2, 3)),
     (EVERY_LAYER, "transformer", "zigzag", 3, (3, 4)),
     (EVERY_LAYER, "convnet", "loops", 0, (1, 2, 3, 4, 5)),
     (EVERY_LAYER, "convnet", "narrowing", 1, (2, 3, 6)),

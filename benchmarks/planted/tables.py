@@ -51,7 +51,8 @@ def show(results: Mapping[str, Any], console: Console, detectors: Sequence[str] 
         mine = [row for row in results["unpaired"] if row["detector"] in shown]
         console.print(planted_table("disjoint halves of the probe, head on every layer", mine))
     console.print(
-        f"{results['split']} networks: {results['nets']} of {results['nets_in_grid']}; effort {results['effort']}; "
+        f"{results['split']} networks: {results['nets']} of {results['nets_in_grid']}, "
+        f"{len(results['not_learned'])} left out that did not learn what was planted; effort {results['effort']}; "
         f"set-aside networks looked at {results['final_looks']} times. ARI: adjusted Rand index, number of groups "
         f"unknown (known for {CEILING!r}), with a 95 % bootstrap interval over networks. F1: boundaries, exact and "
         "within one layer. K: share of networks with the right number of groups. s: processor seconds per network.",

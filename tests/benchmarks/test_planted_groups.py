@@ -71,7 +71,7 @@ def test_the_grid_covers_what_it_promises_and_stays_small() -> None:
             mine = [one for one in nets if one.architecture == architecture]
             assert {one.strategy for one in mine} >= {*spec.PLANTED_STRATEGIES, spec.UNTRAINED, spec.RANDOM}
             counts = {len(one.lengths) for one in mine if one.strategy == spec.EVERY_LAYER}
-            assert counts >= {1, 2, 3, 4, 5} if split == "set aside" else counts == {1, 2, 3, 4, 5, 6}
+            assert counts >= ({1, 2, 3, 4} if architecture == "transformer" else {1, 2, 3, 4, 5, 6}), architecture
 
 
 def test_blocks_are_never_equal_and_a_shift_moves_a_boundary() -> None:
@@ -354,7 +354,9 @@ def test_the_difference_to_cka_is_taken_net_by_net() -> None:
 # --- the two commands --------------------------------------------------------------------------------------------
 
 
-def test_from_training_to_the_final_table(tiny_grid: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_training_to_the_final_table(
+    tiny_grid: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = tmp_path / "results.json"
     arguments = ["--folder", str(tmp_path / "nets"), "--output", str(output)]
     arguments += ["--measures", "paired cka", "gw dcor", "--effort", "fast"]
@@ -363,6 +365,10 @@ def test_from_training_to_the_final_table(tiny_grid: None, tmp_path: Path, capsy
     train_command.main(["--split", "development", "--folder", str(tmp_path / "nets")])
     train_command.main(["--list", "--folder", str(tmp_path / "nets")])
     assert "not trained yet" in " ".join(capsys.readouterr().out.split())
+    planted_groups.main(arguments)  # four steps teach nothing: only the null is judged
+    held = json.loads(output.read_text())["splits"]["development"]
+    assert (held["nets"], held["not_learned"]) == (1, [TINY.name])
+    monkeypatch.setattr(cache, "LEARNED", 0.0)
     planted_groups.main(arguments)
     held = json.loads(output.read_text())
     assert held["final_looks"] == 0
@@ -392,6 +398,13 @@ def test_disjoint_halves_are_judged_both_ways(tiny_grid: None, tmp_path: Path) -
     assert {row.measure for row in rows} == expected
     summary = evaluation.summarise(rows)
     console = Console(width=150, record=True)
-    empty = {"summary": summary, "split": "development", "nets": 1, "nets_in_grid": 1, "effort": "fast"}
+    empty = {
+        "summary": summary,
+        "split": "development",
+        "nets": 1,
+        "nets_in_grid": 1,
+        "not_learned": [],
+        "effort": "fast",
+    }
     planted_groups.show({**empty, "final_looks": 0, "unpaired": summary}, console)
     assert "disjoint halves of the probe" in console.export_text()
