@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.planted import specification as spec
 from benchmarks.planted.cache import Net
-from benchmarks.planted.detectors import CEILING, DETECTORS, SHIPPED
+from benchmarks.planted.detectors import CEILING, DETECTORS, SHIPPED, Found
 from benchmarks.planted.measures import (
     MEASURE_NAMES,
     PAIRED_CKA,
@@ -94,44 +94,52 @@ class ShiftRow:
 def judge(net: Net, measure: str, distances: Distances) -> list[Row]:
     """Rows of every detector for one matrix."""
     one = net.specification
-    truth, layers = one.boundaries, one.layers
-    rows = []
-    for name, detect in DETECTORS.items():
-        if name == CEILING and not one.planted:
-            continue
-        found = detect(distances.matrix, len(truth) + 1)
-        rows.append(
-            Row(
-                net=one.name,
-                architecture=one.architecture,
-                strategy=one.strategy,
-                blocks=len(truth) + 1,
-                measure=measure,
-                detector=name,
-                boundaries=found.boundaries,
-                strength=found.strength,
-                ari=adjusted_rand_index(found.boundaries, truth, layers),
-                f1=boundary_f1(found.boundaries, truth),
-                f1_within_1=boundary_f1(found.boundaries, truth, tolerance=1),
-                count_found=len(found.boundaries) == len(truth),
-                seconds=distances.seconds,
-            )
-        )
-    return rows
+    return [
+        row_of(net, measure, name, detect(distances.matrix, len(one.boundaries) + 1), distances.seconds)
+        for name, detect in DETECTORS.items()
+        if name != CEILING or one.planted
+    ]
+
+
+def row_of(net: Net, measure: str, detector: str, found: Found, seconds: float) -> Row:
+    """How good what was found is."""
+    one = net.specification
+    truth = one.boundaries
+    return Row(
+        net=one.name,
+        architecture=one.architecture,
+        strategy=one.strategy,
+        blocks=len(truth) + 1,
+        measure=measure,
+        detector=detector,
+        boundaries=found.boundaries,
+        strength=found.strength,
+        ari=adjusted_rand_index(found.boundaries, truth, one.layers),
+        f1=boundary_f1(found.boundaries, truth),
+        f1_within_1=boundary_f1(found.boundaries, truth, tolerance=1),
+        count_found=len(found.boundaries) == len(truth),
+        seconds=seconds,
+    )
 
 
 def judge_shift(net: Net, measure: str, looks: Mapping[int, Distances]) -> list[ShiftRow]:
     """Rows of every detector along a planted shift."""
+    blocks = len(net.specification.boundaries) + 1
+    return [
+        shift_row_of(net, measure, name, {step: detect(looks[step].matrix, blocks).boundaries for step in looks})
+        for name, detect in DETECTORS.items()
+    ]
+
+
+def shift_row_of(net: Net, measure: str, detector: str, seen: Mapping[int, tuple[int, ...]]) -> ShiftRow:
+    """How well boundaries, by step, follow the planted shift."""
     one, shift = net.specification, int(net.metadata["notes"]["shift_step"])
-    rows = []
-    for name, detect in DETECTORS.items():
-        seen = {step: detect(looks[step].matrix, len(one.boundaries) + 1).boundaries for step in sorted(looks)}
-        settled = next((step for step, found in seen.items() if step <= shift and found == one.boundaries_before), None)
-        quiet = [found for step, found in seen.items() if settled is not None and settled <= step <= shift]
-        spurious = sum(before != after for before, after in pairwise(quiet))
-        delay = next((step - shift for step, found in seen.items() if step >= shift and found == one.boundaries), None)
-        rows.append(ShiftRow(one.name, one.architecture, measure, name, settled, spurious, delay))
-    return rows
+    seen = dict(sorted(seen.items()))
+    settled = next((step for step, found in seen.items() if step <= shift and found == one.boundaries_before), None)
+    quiet = [found for step, found in seen.items() if settled is not None and settled <= step <= shift]
+    spurious = sum(before != after for before, after in pairwise(quiet))
+    delay = next((step - shift for step, found in seen.items() if step >= shift and found == one.boundaries), None)
+    return ShiftRow(one.name, one.architecture, measure, detector, settled, spurious, delay)
 
 
 def evaluate(
