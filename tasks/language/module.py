@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
@@ -10,6 +13,7 @@ from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
 from tasks.language.model import EncoderClassifier
+from tasks.optimizers import layer_groups
 
 
 class TweetSentiment(LightningModule):
@@ -39,6 +43,9 @@ class TweetSentiment(LightningModule):
         self.model = EncoderClassifier(encoder_path)
         self.val_accuracy = MulticlassAccuracy(2, average="micro")
         self.val_positive = MeanMetric()
+        # What strategies may put in the place of the loss, and of the one learning rate of the encoder.
+        self.objective: Callable[[Any], Tensor] | None = None
+        self.layer_rates: tuple[float, ...] = ()
 
     # --- what strategies hold on to ------------------------------------------------------------------------------
 
@@ -51,6 +58,11 @@ class TweetSentiment(LightningModule):
     def layers(self) -> nn.ModuleList:
         """The encoder's layers, first to last."""
         return self.model.encoder.encoder.layer
+
+    @property
+    def pretrained(self) -> nn.Module:
+        """The part that comes with trained weights."""
+        return self.model.encoder
 
     # --- the Lightning part --------------------------------------------------------------------------------------
 
@@ -68,9 +80,14 @@ class TweetSentiment(LightningModule):
         return self.model(input_ids, attention_mask)
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        loss = nn.functional.cross_entropy(self(**batch), batch["labels"])
+        loss = self.loss_and_logits(batch)[0] if self.objective is None else self.objective(batch)
         self.log("train/loss", loss)
         return loss
+
+    def loss_and_logits(self, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The cross-entropy, and the logits in a list of one."""
+        logits = self(**batch)
+        return nn.functional.cross_entropy(logits, batch["labels"]), [logits]
 
     def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
         logits, labels = self(**batch), batch["labels"]
@@ -86,14 +103,12 @@ class TweetSentiment(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         head = list(self.model.head.parameters())
-        optimizer = torch.optim.AdamW(
-            [
-                # frozen parameters too: without a gradient AdamW passes them by, weight decay included
-                {"params": list(self.model.encoder.parameters()), "lr": self.hparams["encoder_learning_rate"]},
-                {"params": head, "lr": self.hparams["head_learning_rate"]},
-            ],
-            weight_decay=self.hparams["weight_decay"],
-        )
+        groups = [
+            # frozen parameters too: without a gradient AdamW passes them by, weight decay included
+            {"params": list(self.model.encoder.parameters()), "lr": self.hparams["encoder_learning_rate"]},
+            {"params": head, "lr": self.hparams["head_learning_rate"]},
+        ]
+        optimizer = torch.optim.AdamW(layer_groups(self, groups), weight_decay=self.hparams["weight_decay"])
         warmup = self.hparams["warmup_steps"]
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, warmup)))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from pytorch_lightning import Callback, LightningModule
-from torch import nn
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -37,18 +37,79 @@ class StagedTask(LayeredTask, Protocol):
         """Reads and trains these heads (layer to stage), and no others."""
 
 
+@runtime_checkable
+class RatedTask(LayeredTask, Protocol):
+    """A layered task whose optimizer gives each layer a rate of its own.
+
+    Attributes:
+        layer_rates: Factors of the learning rate, of the stem and then of each layer; empty for the same everywhere.
+    """
+
+    layer_rates: tuple[float, ...]
+
+
+@runtime_checkable
+class GuidedTask(LayeredTask, Protocol):
+    """A layered task whose training loss a strategy can replace.
+
+    Its ``forward`` takes the first item of a batch, or all items of a batch that is a mapping, by name; it returns
+    logits, or a mapping of logits.
+
+    Attributes:
+        objective: Batch to training loss, in the place of the task's own; None for its own.
+    """
+
+    objective: Callable[[Any], Tensor] | None
+
+    def loss_and_logits(self, batch: Any) -> tuple[Tensor, list[Tensor]]:
+        """The task's own loss, and the logits of every readout that ``forward`` returns, in its order."""
+
+
+@runtime_checkable
+class ComposableTask(StagedTask, GuidedTask, Protocol):
+    """A staged task whose blocks can be run apart from each other, on states that somebody else made.
+
+    Its batches are pairs of inputs and answers, int64 of shape ``(B, stages)``.
+    """
+
+    @property
+    def moduli(self) -> tuple[int, ...]:
+        """Classes of each stage."""
+
+    def pooled(self, state: Tensor) -> Tensor:
+        """What heads read of a state: ``(B, d)``."""
+
+    def spread(self, state: Tensor, code: Tensor) -> Tensor:
+        """The state that heads read as ``pooled(state) + code``; the code has the shape ``(B, d)``."""
+
+
+@runtime_checkable
+class PretrainedTask(LayeredTask, Protocol):
+    """A layered task that starts from weights somebody else trained."""
+
+    @property
+    def pretrained(self) -> nn.Module:
+        """The part that was trained before."""
+
+
+Task = TypeVar("Task")
+
+
+def required(strategy: Callback, module: LightningModule, task_type: type[Task]) -> Task:
+    """Returns the module as a task of this type; the TypeError otherwise names strategy, task and what is missing."""
+    if not isinstance(module, task_type):
+        raise TypeError(_mismatch(strategy, module, task_type))
+    return module
+
+
 def layered(strategy: Callback, module: LightningModule) -> LayeredTask:
     """Returns the module as a layered task; the TypeError otherwise names strategy, task and what is missing."""
-    if not isinstance(module, LayeredTask):
-        raise TypeError(_mismatch(strategy, module, LayeredTask))
-    return module
+    return required(strategy, module, LayeredTask)  # type: ignore[type-abstract]
 
 
 def staged(strategy: Callback, module: LightningModule) -> StagedTask:
     """Returns the module as a staged task; the TypeError otherwise names strategy, task and what is missing."""
-    if not isinstance(module, StagedTask):
-        raise TypeError(_mismatch(strategy, module, StagedTask))
-    return module
+    return required(strategy, module, StagedTask)  # type: ignore[type-abstract]
 
 
 def _mismatch(strategy: Callback, module: LightningModule, task_type: type) -> str:

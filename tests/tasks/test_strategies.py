@@ -2,70 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterator
 
 import pytest
 import torch
-from pytorch_lightning import Callback, LightningModule, seed_everything
+from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.demos.boring_classes import BoringModel
-from torch.utils.data import DataLoader
+from small_task import SmallData, Watch, blocks, changed, heads, parts, small_task, weights
 
-from tasks.algebra import ArithmeticData, StagedArithmetic
 from tasks.strategies import EndToEnd, FreezeLower, Full, Greedy, StageEnd, StageSupervised, TrainLower
-
-
-class SmallData(ArithmeticData):
-    """A small task in one fixed batch, so that a resumed run sees exactly what an uninterrupted one sees."""
-
-    def __init__(self) -> None:
-        super().__init__(moduli=[4, 3, 2], operands=4)
-
-    def train_dataloader(self) -> DataLoader:
-        return DataLoader(self.train, batch_size=len(self.train))
-
-
-def small_task(seed: int = 0) -> StagedArithmetic:
-    seed_everything(seed, verbose=False)
-    return StagedArithmetic(
-        moduli=[4, 3, 2], operands=4, block_lengths=[2, 4, 3], width=16, hidden=16, learning_rate=0.1, warmup_steps=1
-    )
-
-
-def weights(module: LightningModule) -> dict[str, torch.Tensor]:
-    return copy.deepcopy(dict(module.named_parameters()))
-
-
-def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
-    """Names of the parameters that are not equal to the last bit."""
-    return {name for name in before if not torch.equal(before[name], after[name])}
-
-
-def parts(names: set[str]) -> set[str]:
-    """`model.blocks.3.norm.weight` becomes `blocks.3`."""
-    return {".".join(name.split(".")[1 : 2 if name.startswith("model.embedding") else 3]) for name in names}
-
-
-def blocks(*layers: int) -> set[str]:
-    return {f"blocks.{layer}" for layer in layers}
-
-
-def heads(*layers: int) -> set[str]:
-    return {f"heads.{layer}" for layer in layers}
-
-
-class Watch(Callback):
-    """Notes, before every step, what is trainable and what the weights are."""
-
-    def __init__(self) -> None:
-        self.trainable: list[set[str]] = []
-        self.weights: list[dict[str, torch.Tensor]] = []
-
-    def on_before_zero_grad(self, trainer, pl_module, optimizer) -> None:
-        self.trainable.append(parts({name for name, p in pl_module.named_parameters() if p.requires_grad}))
-        self.weights.append(weights(pl_module))
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,17 @@ import pytest
 
 pytest.importorskip("transformers", reason="the language task needs the extra `tasks`")
 
+from lightning_gw.compare.plan import leading_comment
 from lightning_gw.fit import FitCLI, check
+from tasks import strategies
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ALGEBRA = ("stage_supervised", "stage_end", "greedy", "end_to_end")
 LANGUAGE = ("full", "freeze_lower", "train_lower")
+STRATEGIES = sorted(path.stem for path in (CONFIGS / "strategies").glob("*.yaml"))
+#: Strategies that need planted stages, and those that need a network that was trained before.
+STAGED = {*ALGEBRA, "assembled", "greedy_by_layer", "planted_shift"}
+PRETRAINED = {"from_scratch"}
 
 
 def config_options(task: str, strategy: str) -> list[str]:
@@ -23,10 +29,21 @@ def config_options(task: str, strategy: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("task", "strategy"),
-    [*(("algebra", name) for name in ALGEBRA), *(("language", name) for name in LANGUAGE)],
+    [
+        *(("algebra", name) for name in STRATEGIES if name not in PRETRAINED),
+        *(("language", name) for name in LANGUAGE),
+    ],
 )
 def test_config_can_be_read(task, strategy):
     check(config_options(task, strategy))
+
+
+def test_every_strategy_asks_a_question_and_has_a_config():
+    assert len(STRATEGIES) == len(strategies.__all__)
+    for name in STRATEGIES:
+        question = leading_comment(CONFIGS / "strategies" / f"{name}.yaml")
+        assert question.endswith("?"), name
+        assert question.count("?") == 1, name
 
 
 def train(task: str, strategy: str, seed: int, folder: Path, *more: str) -> FitCLI:
