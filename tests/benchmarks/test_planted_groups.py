@@ -323,6 +323,8 @@ def test_a_shift_is_followed_only_if_it_was_quiet_before_and_quick_after() -> No
     noisy = verdict(s40=before, s60=blocks((4, 5)), s80=before, s100=before, s140=after)
     assert (noisy.spurious, noisy.followed) == (2, False)
     assert not verdict(s40=blocks((4, 5)), s100=blocks((4, 5)), s140=after).followed
+    unsettled = verdict(s40=blocks((4, 5)), s100=blocks((4, 5)), s120=before, s140=after)  # settled, but too late
+    assert (unsettled.settled, unsettled.followed) == (None, False)
     assert verdict(s40=before, s100=before, s140=before).delay is None
 
 
