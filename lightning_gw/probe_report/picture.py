@@ -38,18 +38,20 @@ def draw_probe_report(report: ProbeReport) -> Figure:
 
     Returns:
         A figure: one row a draw, the rows of a setting together, one column a layer. Groups have the colour of the
-        group of the run's own setting that they share most layers with, weak ones are hatched, and grey are draws
-        without groups.
+        group of the first look that they share most layers with, which is the run's own where it has groups; weak ones
+        are hatched, and grey are draws without groups.
     """
     layers, rows = len(report.layers), sum(max(len(found.looks), 1) for found in report.settings)
     figure = new_figure(max(8.6, 0.5 * layers + 4.2), 0.24 * rows + 0.13 * len(report.settings) + 2.4)
     axes = figure.add_subplot()
+    grouped = [look for found in report.settings for look in found.looks if look.strength != "none"]
+    named = (grouped or report.own.looks)[0]  # the run's own wherever it has groups
     top, ticks = 0.0, []
     for found in report.settings:
         height = max(len(found.looks), 1)
         ticks.append((top + height / 2, found.label))
         for place, look in enumerate(found.looks):
-            _draw_look(axes, look, report.own.looks[0], top + place)
+            _draw_look(axes, look, named, top + place)
         if not found.looks:
             reason = textwrap.shorten(f"not looked through: {found.why}", _longest(layers), placeholder=" …")
             axes.text(-0.42, top + 0.5, reason, va="center", fontsize=8.5, color=QUIET, parse_math=False)
@@ -65,7 +67,7 @@ def draw_probe_report(report: ProbeReport) -> Figure:
     _legend(axes)
     reading = (
         "How to read: rows that look like those at the top find the groups of the run. Rows of one setting differ in "
-        "the probe\ninputs alone. Dark lines are boundaries; a colour is a group of the run, or one that it lacks."
+        "the probe\ninputs alone. Dark lines are boundaries; alike colours are alike groups."
     )
     title_and_reading(figure, axes, _title(report), reading)
     return figure
@@ -75,8 +77,8 @@ def _title(report: ProbeReport) -> str:
     looks = [look for found in report.settings for look in found.looks]
     own = report.own.looks[0]
     same = sum(adjusted_rand_index(look.labels, own.labels) == 1 for look in looks)
-    found = "absence of groups" if own.strength == "none" else "groups"
-    return f"{same} of {plural(len(looks), 'look')} find the {found} of the run"
+    found = "no groups, like the run" if own.strength == "none" else "the groups of the run"
+    return f"{same} of {plural(len(looks), 'look')} find {found}"
 
 
 def _longest(layers: int) -> int:

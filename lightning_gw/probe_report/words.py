@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lightning_gw.measures.agreement import adjusted_rand_index
 from lightning_gw.probe_report.findings import ProbeReport, SettingFindings
 from lightning_gw.probe_report.settings import FACTORS
 from lightning_gw.sentences import listed, number_word, plural
@@ -65,7 +66,7 @@ def _factors(report: ProbeReport) -> list[str]:
         name, other = _FACTOR_NAMES[factor], [row for row in rows if row.agreement < OTHER_GROUPS]
         lowest = min(row.agreement for row in rows)
         if other:
-            told = [f"{row.label} finds {_told(*row.usual(), len(row.looks))} ({row.agreement:.2f})" for row in other]
+            told = [f"{row.label} finds {_found(row, report.own)} ({row.agreement:.2f})" for row in other]
             sentences.append(f"{name} changes them (adjusted Rand index with the run's): {listed(told)}.")
         elif lowest == 1:
             sentences.append(f"{name} changes nothing.")
@@ -91,15 +92,25 @@ def _enough(report: ProbeReport) -> str:
         for found in alike[:1]
     )
     if enough == most:
-        return (
-            f"Only at {most} inputs, the most tried, do all draws agree; whether that is enough is not known.{caution}"
+        before = (
+            f"the groups still change at {telling[-2].looks[0].inputs}" if telling[1:] else "no other size can tell"
         )
+        return f"Draws agree at {most} inputs, but {before}, so whether {most} is enough is not known.{caution}"
     return f"{enough} inputs are enough: from there on, of {tried}, no draw changes the groups.{caution}"
 
 
 def _missing(report: ProbeReport) -> list[str]:
     missing = [found.label for found in report.settings if found.why]
     return [f"Could not be looked through, for the reasons below: {listed(missing)}."] if missing else []
+
+
+def _found(row: SettingFindings, own: SettingFindings) -> str:
+    """What a setting finds that the run's own does not find on the same draws."""
+    if row.usual()[0] != own.usual()[0]:
+        return _told(*row.usual(), len(row.looks))
+    by_draw = {look.draw: look.labels for look in own.looks}
+    differing = sum(adjusted_rand_index(look.labels, by_draw.get(look.draw, look.labels)) < 1 for look in row.looks)
+    return f"other groups than the run's in {number_word(differing)} of {plural(len(row.looks), 'draw')}"
 
 
 def _told(ranges: str, count: int, draws: int) -> str:

@@ -151,8 +151,9 @@ def test_a_checkpoint_is_seen_as_the_run_saw_it_and_otherwise(here: Path, capsys
     assert "probe_size=999 asks for more inputs than the validation data holds: 48" in rows["999 inputs"]["why"]
     assert [look["inputs"] for look in rows["24 inputs"]["looks"]] == [24, 24]
     assert rows["without embed"]["looks"][0]["labels"][0] == -1
-    contrasts = [rows[name]["looks"][0]["contrast"] for name in ("as the run", "pooling first", "pooling last")]
-    assert len(set(contrasts)) == 3, "each pooling sees something else"
+    seen = ("as the run", "pooling first", "pooling last", "balanced over 1")
+    assert len({rows[name]["looks"][0]["contrast"] for name in seen}) == 4, "each sees something else"
+    assert 0 < rows["as the run"]["shared_inputs"] < 1, "draws are of other inputs"
     assert Path("out/probe-report.png").read_bytes()[:4] == b"\x89PNG"
 
     said = capsys.readouterr().out

@@ -164,8 +164,13 @@ def test_draws_are_held_against_the_same_draw_of_the_run() -> None:
 
 @pytest.mark.parametrize(("total", "size"), [(40, 24), (24, 24), (200, 24)])
 def test_inputs_that_draws_share_are_counted(total: int, size: int) -> None:
-    setting = replace(OWN, size=size)
-    report = probe_report(looking_at(data(total)), [setting], draws=2, resamples=0)
+    setting, plain = replace(OWN, size=size), looking_at(data(total))
+
+    def represent(setting: ProbeSetting) -> Mapping[str, Tensor]:
+        classes = torch.tensor(drawn(setting, total)) % 2  # a layer that tells classes apart and no inputs
+        return {**plain(setting), "classes": torch.eye(2)[classes]}
+
+    report = probe_report(represent, [setting], draws=2, resamples=0)
     rows = [set(drawn(replace(setting, draw=draw), total)) for draw in (0, 1)]
     assert report.own.shared == pytest.approx(len(rows[0] & rows[1]) / size)
 
@@ -195,7 +200,12 @@ def report_on_sizes(found: Mapping[int, tuple[str, ...]], shared: Mapping[int, f
     ("found", "shared", "enough", "said"),
     [
         ({32: ("0011", "0111"), 64: ("0011",) * 2, 128: ("0011",) * 2}, {}, 64, "64 inputs are enough: from there on"),
-        ({32: ("0011",) * 2, 64: ("0011", "0111"), 128: ("0011",) * 2}, {}, 128, "Only at 128 inputs, the most tried"),
+        (
+            {32: ("0011",) * 2, 64: ("0011", "0111"), 128: ("0011",) * 2},
+            {},
+            128,
+            "agree at 128 inputs, but the groups still change at 64",
+        ),
         ({32: ("0011",) * 2, 64: ("0111",) * 2, 128: ("0111",) * 2}, {}, 64, "64 inputs are enough"),
         ({32: ("0011",) * 2, 64: ("0111", "0001")}, {}, None, "No size tried (32 and 64 inputs) is enough"),
         ({64: ("0011",) * 2, 32: ("0011",) * 2}, {}, 32, "32 inputs are enough"),
@@ -216,6 +226,13 @@ def test_how_many_inputs_are_enough(
     report = report_on_sizes(found, shared)
     assert report.enough_inputs() == enough
     assert said in answer(report)
+
+
+def test_draws_that_differ_from_the_run_are_counted_where_most_do_not() -> None:
+    rows = report_on_sizes({32: ("0011",) * 3, 64: ("0011", "0111", "0011")}, {}).settings
+    report = ProbeReport(tuple("abcd"), (rows[0], replace(rows[1], agreement=0.7)), 3)
+    assert "32 inputs finds" not in answer(report)
+    assert "64 inputs finds other groups than the run's in one of three draws (0.70)" in answer(report)
 
 
 def test_settings_differ_from_the_run_in_one_thing_and_appear_once() -> None:
