@@ -193,12 +193,14 @@ def test_pictures_are_the_same_wherever_they_are_drawn(
             np.testing.assert_array_equal(pixels, draw(callback.history[k], callback.history[: k + 1])[name])
 
 
+@pytest.mark.parametrize("solved_since", [False, True])
 def test_a_training_broken_off_with_looks_unsolved_resumes_with_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solved_since: bool
 ) -> None:
+    """Also where they were solved and written after the checkpoint that training goes back to."""
     whole = fit(tmp_path / "whole", "inline")
     monkeypatch.setattr(callback_module, "SHORT_PATIENCE", 0.001)
-    broken = fit(tmp_path / "broken", "background", StopAt(5))
+    broken = fit(tmp_path / "broken", "background", *([] if solved_since else [StopAt(5)]))
     state = torch.load(tmp_path / "broken/checkpoints/step=4.ckpt", weights_only=True)["callbacks"][broken.state_key]
     assert state["step"] == 4
     assert [waiting["step"] for waiting in state["pending"]], "everything was solved before the checkpoint was saved"
