@@ -66,7 +66,7 @@ def _factors(report: ProbeReport) -> list[str]:
         name, other = _FACTOR_NAMES[factor], [row for row in rows if row.agreement < OTHER_GROUPS]
         lowest = min(row.agreement for row in rows)
         if other:
-            told = [f"{row.label} finds {_found(row, report.own)} ({row.agreement:.2f})" for row in other]
+            told = [f"“{row.label}” finds {_found(row, report.own)} ({row.agreement:.2f})" for row in other]
             sentences.append(f"{name} changes them (adjusted Rand index with the run's): {listed(told)}.")
         elif lowest == 1:
             sentences.append(f"{name} changes nothing.")

@@ -74,7 +74,7 @@ def test_mean_pooling_shows_what_the_first_token_cannot() -> None:
     assert first.share(BOUNDARY) == 0
     said = answer(report)
     assert said.startswith("Yes, your groups depend on how you look. The run's own setting finds 1–4 / 5–8 in two of")
-    assert "pooling first finds no groups in two of two draws (0.00)" in said
+    assert "“pooling first” finds no groups in two of two draws (0.00)" in said
 
 
 def test_what_cannot_be_looked_through_says_why_and_the_rest_stands() -> None:
@@ -231,8 +231,8 @@ def test_how_many_inputs_are_enough(
 def test_draws_that_differ_from_the_run_are_counted_where_most_do_not() -> None:
     rows = report_on_sizes({32: ("0011",) * 3, 64: ("0011", "0111", "0011")}, {}).settings
     report = ProbeReport(tuple("abcd"), (rows[0], replace(rows[1], agreement=0.7)), 3)
-    assert "32 inputs finds" not in answer(report)
-    assert "64 inputs finds other groups than the run's in one of three draws (0.70)" in answer(report)
+    assert "“32 inputs”" not in answer(report)
+    assert "“64 inputs” finds other groups than the run's in one of three draws (0.70)" in answer(report)
 
 
 def test_settings_differ_from_the_run_in_one_thing_and_appear_once() -> None:
