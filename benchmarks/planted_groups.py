@@ -33,6 +33,7 @@ from benchmarks.planted.evaluation import (
     summarise_shifts,
 )
 from benchmarks.planted.measures import MEASURE_NAMES, MatrixCache
+from benchmarks.planted.shipped import evaluate_shipped
 from benchmarks.planted.specification import Split, grid
 from benchmarks.planted.tables import WIDTH, show
 
@@ -119,6 +120,9 @@ def run(options: argparse.Namespace, console: Console, final_looks: int) -> dict
             progress.advance(bar)
 
         rows, shifts = evaluate(nets, cache, options.measures, tell)
+        whole = progress.add_task("as shipped", total=None)
+        reported, followed = evaluate_shipped(nets, lambda name: progress.update(whole, description=f"run: {name}"))
+        rows, shifts = [*reported, *rows], [*followed, *shifts]
         unpaired = []
         if options.unpaired:
             halves = progress.add_task("disjoint halves", total=None)

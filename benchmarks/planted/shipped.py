@@ -10,7 +10,7 @@ from torch import Tensor
 
 from benchmarks.planted import specification as spec
 from benchmarks.planted.cache import Net
-from benchmarks.planted.detectors import Found
+from benchmarks.planted.detectors import SHIPPED, Found
 from benchmarks.planted.evaluation import Row, ShiftRow, row_of, shift_row_of
 from benchmarks.planted.training import untrained_look
 from lightning_gw import Groups, GroupTracker, find_groups, gw_matrix
@@ -21,8 +21,7 @@ from lightning_gw.geometries import get_geometry
 from lightning_gw.significance import Null, null_of
 
 GEOMETRY = "standardized"
-#: How its rows are called.
-MEASURE = "gw standardized, anchor .4"
+#: How its rows are called, among those of `find_groups` by measure.
 AS_SHIPPED = "as shipped"
 #: Networks with fresh weights behind each test; a run takes 99, which needs two and a half times as long.
 NULL_SAMPLES = 39
@@ -103,8 +102,8 @@ def evaluate_shipped(
         found = as_shipped(replace(net, looks=looks), samples)
         groups = found.groups[last]
         rows.append(
-            row_of(net, MEASURE, AS_SHIPPED, Found(groups.boundaries, groups.strength), found.seconds / len(looks))
+            row_of(net, AS_SHIPPED, SHIPPED, Found(groups.boundaries, groups.strength), found.seconds / len(looks))
         )
         if moving:
-            shifts.append(shift_row_of(net, MEASURE, AS_SHIPPED, {k: v for k, v in found.steady.items() if k > 0}))
+            shifts.append(shift_row_of(net, AS_SHIPPED, SHIPPED, {k: v for k, v in found.steady.items() if k > 0}))
     return rows, shifts
