@@ -22,7 +22,6 @@ from lightning_gw.figures.style import (
 )
 from lightning_gw.measures.agreement import adjusted_rand_index
 from lightning_gw.probe_report.findings import Look, ProbeReport
-from lightning_gw.sentences import plural
 
 #: Space between the rows of two settings, in rows.
 _GAP = 0.5
@@ -78,7 +77,7 @@ def _title(report: ProbeReport) -> str:
     own = report.own.looks[0]
     same = sum(adjusted_rand_index(look.labels, own.labels) == 1 for look in looks)
     found = "no groups, like the run" if own.strength == "none" else "the groups of the run"
-    return f"{same} of {plural(len(looks), 'look')} find {found}"
+    return f"{same} of {len(looks)} look{'s' if len(looks) > 1 else ''} find {found}"
 
 
 def _longest(layers: int) -> int:
