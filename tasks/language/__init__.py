@@ -1,6 +1,6 @@
-"""Sentiment of tweets with a fine-tuned BERT encoder."""
+"""Labelled texts, by default the sentiment of tweets, with a fine-tuned encoder or decoder."""
 
-from tasks.language.data import TweetData
+from tasks.language.data import CsvData, HubData, TextData, TweetData
 from tasks.language.module import TweetSentiment
 
-__all__ = ["TweetData", "TweetSentiment"]
+__all__ = ["CsvData", "HubData", "TextData", "TweetData", "TweetSentiment"]

