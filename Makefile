@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint pictures benchmark-gw wheel clean help
+.PHONY: demo test lint pictures benchmark-gw benchmark-planted benchmark-overhead wheel clean help
 
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
@@ -13,6 +13,8 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make pictures  draw the README's pictures from the demo's records"
 	@echo "make benchmark-gw  time the matrix beside every other solver (hours; goes on where it was)"
+	@echo "make benchmark-planted  how well planted groups are found, on the development networks (about an hour, once)"
+	@echo "make benchmark-overhead  what looking costs a training (about an hour)"
 	@echo "make wheel   build the package into dist/"
 	@echo "make clean   remove the environment and everything built; runs/ stays"
 
@@ -32,6 +34,13 @@ pictures: $(VENV)/installed-tasks
 
 benchmark-gw: $(VENV)/installed-dev
 	@$(BIN)/python benchmarks/gw_matrix.py
+
+benchmark-planted: $(VENV)/installed-dev
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.planted.train --split development
+	@PYTHONPATH=. $(BIN)/python benchmarks/planted_groups.py
+
+benchmark-overhead: $(VENV)/installed-dev
+	@PYTHONPATH=. $(BIN)/python benchmarks/callback_overhead.py
 
 wheel: $(VENV)/installed-dev
 	@$(BIN)/python -m build --wheel

@@ -1,4 +1,4 @@
-"""The ``lightning-gw`` command: ``fit``, ``compare``, ``report``, ``replay``.
+"""The ``lightning-gw`` command: ``fit``, ``compare``, ``report``, ``replay``, ``probe-report``.
 
 This file stays light: torch and Lightning cost seconds to import, so each subcommand imports what it needs when it runs
 and ``lightning-gw --help`` answers at once.
@@ -84,6 +84,22 @@ def _replay(options: argparse.Namespace) -> int:
     return 0
 
 
+def _probe_report(options: argparse.Namespace) -> int:
+    from lightning_gw.probe_report.command import POOLINGS, SIZES, report_on_probe
+
+    report_on_probe(
+        options.checkpoint,
+        options.config,
+        options.out,
+        sizes=SIZES if options.sizes is None else options.sizes,
+        poolings=POOLINGS if options.poolings is None else options.poolings,
+        balances=options.balance,
+        without=options.without,
+        draws=options.draws_of_probe,
+    )
+    return 0
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one sentence and offer near names."""
 
@@ -97,7 +113,9 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> _Parser:
     parser = _Parser(prog=PROG, description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="{fit,compare,report,replay}", parser_class=_SubParser)
+    commands = parser.add_subparsers(
+        required=True, metavar="{fit,compare,report,replay,probe-report}", parser_class=_SubParser
+    )
 
     # Listed for --help only: main() hands `fit` to LightningCLI, which has its own --help.
     commands.add_parser("fit", help="train one model, any LightningModule by class path (`fit --help` for its options)")
@@ -142,6 +160,32 @@ def _parser() -> _Parser:
     )
     again.add_argument("--out", default="replay", metavar="DIR", help="where the history goes (default: replay)")
     again.set_defaults(run=_replay)
+
+    probe = commands.add_parser(
+        "probe-report",
+        help="show how the groups in a checkpoint depend on how one looks",
+        description="Look at a saved checkpoint with other probe sizes, poolings, class balance and layers, and with "
+        "several random draws of the probe each; say whether the groups depend on them, and write OUT/probe-report.png "
+        "and OUT/probe-report.json. Nothing is trained. Lists end at the next option: put CHECKPOINT first.",
+    )
+    probe.add_argument("checkpoint", metavar="CHECKPOINT", help="file that Lightning saved")
+    probe.add_argument(
+        "-c", "--config", action="append", required=True, metavar="FILE", help="config of the run, as given to `fit`"
+    )
+    probe.add_argument("--out", default="probe-report", metavar="DIR", help="where it goes (default: probe-report)")
+    probe.add_argument("--sizes", type=int, nargs="*", metavar="N", help="probe sizes (default: 32 64 128 256)")
+    probe.add_argument("--poolings", nargs="*", metavar="NAME", help="poolings (default: auto mean first last)")
+    probe.add_argument(
+        "--balance",
+        nargs="*",
+        metavar="LABEL",
+        help="index or key of the label in an item, or none (default: the other of what the run does)",
+    )
+    probe.add_argument("--without", nargs="*", metavar="GLOB", help="layers to leave out (default: the first)")
+    probe.add_argument(
+        "--draws-of-probe", type=int, default=3, metavar="N", help="draws of the probe a setting (default: 3)"
+    )
+    probe.set_defaults(run=_probe_report)
     return parser
 
 

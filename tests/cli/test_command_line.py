@@ -214,3 +214,11 @@ def test_an_error_while_training_keeps_its_traceback(here: Path) -> None:
     with pytest.raises(ValueError, match="no_such_layer"):
         main(["fit", "-c", "base.yaml", "--trainer.callbacks=lightning_gw.GWSimilarity",
               "--trainer.callbacks.layers=no_such_layer"])  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["compare", "report", "replay", "probe-report"])
+def test_every_command_explains_itself_without_heavy_imports(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"lightning-gw {command}" in capsys.readouterr().out
