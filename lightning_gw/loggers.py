@@ -160,10 +160,16 @@ class _Look:
         """``(height, width, 3)`` images by key; one that could not be drawn is missing and named in `problems`."""
         names = ("similarity", "timeline")
         drawn = self._drawn if self._drawn is not None else draw_pictures(self.record, self.looks)
+        pictures: dict[str, Picture] = {}
         for name in names:
-            if isinstance(problem := drawn.get(name), str):
-                self.problems.append(f"{self.prefix}{name} was not drawn: {problem}")
-        return {self.prefix + name: drawn[name] for name in names if not isinstance(drawn.get(name, ""), str)}
+            match drawn.get(name):
+                case str() as problem:
+                    self.problems.append(f"{self.prefix}{name} was not drawn: {problem}")
+                case None:
+                    pass
+                case picture:
+                    pictures[self.prefix + name] = picture
+        return pictures
 
     @cached_property
     def tables(self) -> dict[str, Table]:
