@@ -19,9 +19,9 @@ class Lora(BaseFinetuning):
 
     It asks: does a change of low rank move the groups that full fine-tuning moves?
 
-    The adapters are those of the package ``peft``, after Hu and others, "LoRA: Low-Rank Adaptation of Large Language
-    Models". Half of each is zero at the start, so that the network first computes what it did without them. A
-    checkpoint holds them beside the frozen weights, under the names that peft gives.
+    Linear maps are linear layers and convolutions. The adapters are those of the package ``peft``, after Hu and others,
+    "LoRA: Low-Rank Adaptation of Large Language Models". Half of each is zero at the start, so that the network first
+    computes what it did without them. A checkpoint holds them beside the frozen weights, under the names of peft.
 
     Args:
         rank: Rank of the change.
@@ -51,7 +51,7 @@ class Lora(BaseFinetuning):
         """Puts an adapter beside every target; parameters that were there keep their place and are frozen."""
         from peft import LoraConfig, inject_adapter_in_model
 
-        linear = [name for name, module in layers.named_modules() if isinstance(module, nn.Linear)]
+        linear = [name for name, module in layers.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
         targets = [name for name in linear if self.targets is None or name.endswith(tuple(self.targets))]
         if not targets:
             raise ValueError(

@@ -16,31 +16,34 @@ class PlantedShift(Phased):
     Warm-up and decay of the learning rate begin anew at the shift.
 
     Args:
-        block_lengths: Layers planted for each stage from the shift on.
+        block_lengths: Layers planted for each stage from the shift on; when left out, those of the task moved on by one
+            stage: blocks of 2, 4 and 3 layers become blocks of 4, 3 and 2.
         at: Share of the steps after which the shift comes.
     """
 
-    def __init__(self, block_lengths: Sequence[int] = (4, 3, 2), at: float = 0.5) -> None:
+    def __init__(self, block_lengths: Sequence[int] | None = None, at: float = 0.5) -> None:
         super().__init__()
-        self.block_lengths = tuple(block_lengths)
+        self.block_lengths = None if block_lengths is None else tuple(block_lengths)
         self.at = at
 
     def planted(self, task: StagedTask) -> list[tuple[int, ...]]:
         """The stage of every layer, before and after the shift."""
         before = tuple(task.stage_of_layer)
         stages = max(before) + 1
-        if len(self.block_lengths) != stages or sum(self.block_lengths) != len(before) or min(self.block_lengths) < 1:
+        planted = [before.count(stage) for stage in range(stages)]
+        lengths = [*planted[1:], planted[0]] if self.block_lengths is None else list(self.block_lengths)
+        if len(lengths) != stages or sum(lengths) != len(before) or min(lengths) < 1:
             raise ValueError(
-                f"strategy {type(self).__name__} was given block_lengths={list(self.block_lengths)}, but task "
-                f"{type(task).__name__} has {stages} stages over {len(before)} layers: give {stages} lengths of 1 or "
-                f"more with the sum {len(before)}."
+                f"strategy {type(self).__name__} was given block_lengths={lengths}, but task {type(task).__name__} has "
+                f"{stages} stages over {len(before)} layers: give {stages} lengths of 1 or more with the sum "
+                f"{len(before)}."
             )
-        after = tuple(stage for stage, length in enumerate(self.block_lengths) for _ in range(length))
-        if after == before:
+        if lengths == planted:
             raise ValueError(
-                f"strategy {type(self).__name__} was given block_lengths={list(self.block_lengths)}, the ones already "
-                "planted: nothing would shift. Give others."
+                f"strategy {type(self).__name__} was given block_lengths={lengths}, the ones already planted: nothing "
+                "would shift. Give others."
             )
+        after = tuple(stage for stage, length in enumerate(lengths) for _ in range(length))
         return [before, after]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

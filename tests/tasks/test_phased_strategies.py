@@ -54,6 +54,7 @@ def test_a_planted_shift_changes_what_the_heads_are_read_for(tiny_trainer):
     tiny_trainer(max_steps=4, callbacks=[PlantedShift([4, 3, 2]), watch]).fit(task, SmallData())
     assert list(task.supervision.values()) == [0, 0, 0, 0, 1, 1, 1, 2, 2]
     assert task.schedule_starts == (0, 2)
+    assert PlantedShift().planted(task) == PlantedShift([4, 3, 2]).planted(task)
     # Until the shift it is the same run whatever the shift will be, from then on it is not.
     other = Watch()
     tiny_trainer(max_steps=4, callbacks=[PlantedShift([3, 3, 3]), other]).fit(small_task(), SmallData())

@@ -98,15 +98,16 @@ def test_untrained_images(tiny_trainer):
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
 
 
-def test_adapters_in_a_vision_transformer(tiny_trainer):
+@pytest.mark.parametrize("network", NETWORKS)
+def test_adapters_change_no_weight_that_was_there(network, tiny_trainer):
     pytest.importorskip("peft")
-    task = VisionTransformerClassifier(layers=3, width=16, hidden=16)
+    task = network()
     before = weights(task)
     tiny_trainer(max_steps=2, callbacks=[Lora(rank=2)]).fit(task, DigitsData())
-    after = {name.replace(".base_layer", ""): value for name, value in weights(task).items() if "lora_" not in name}
-    assert {name.split(".")[1] for name in changed(before, after)} == {"head"}
-    with pytest.raises(ValueError, match="found nothing to adapt"):  # its layers hold convolutions only
-        tiny_trainer(max_steps=1, callbacks=[Lora()]).fit(ConvNetClassifier(layers=3), DigitsData())
+    after = weights(task)
+    base = {name.replace(".base_layer", ""): value for name, value in after.items() if "lora_" not in name}
+    assert {name.split(".")[1] for name in changed(before, base)} == {"head"}
+    assert {name.split(".")[2] for name, value in after.items() if "lora_B" in name and value.any()} == {"0", "1", "2"}
 
 
 def test_what_does_not_fit_is_refused(tiny_trainer, monkeypatch):
