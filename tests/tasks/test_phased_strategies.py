@@ -97,13 +97,19 @@ def test_the_student_starts_where_the_teacher_started_and_follows_it(tiny_traine
     start = weights(task)
     seen = []
 
+    memory = {}
+
     class Distance(Watch):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            memory[trainer.global_step] = len(trainer.optimizers[0].state)
+
         def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
             if strategy.taught:
                 seen.append(float(outputs["loss"]))
 
     tiny_trainer(max_steps=40, callbacks=[strategy, watch, Distance()]).fit(task, SmallData())
     assert not changed(watch.weights[20], start)
+    assert memory[19] > 0 == memory[20]  # the optimizer begins anew as well
     assert changed(watch.weights[19], start)
     assert seen[-1] < 0.5 * seen[0]  # nothing but the teacher is in the loss
     assert task.objective is None  # afterwards the task has its own loss again
