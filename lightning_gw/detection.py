@@ -137,7 +137,7 @@ def stand_out(labels: list[int], steps: FloatArray, weak: float, weak_end: float
         found = contrasts(steps, ends)
         if found is None:  # as many groups as layers
             return (labels if weak <= 0 else [0] * len(labels)), np.empty(0)
-        needed = np.where(np.isin(ends, (0, len(steps) - 1)), weak_end, weak)
+        needed = np.array([weak_end if k in (0, len(steps) - 1) else weak for k in ends])
         with np.errstate(divide="ignore", invalid="ignore"):
             excess = np.where(needed > 0, found / needed, np.inf)
         weakest = int(excess.argmin())
@@ -167,19 +167,22 @@ def contrasts(steps: FloatArray, ends: list[int]) -> FloatArray | None:
         The contrast of each boundary, infinite where the layers inside groups are identical; None where every step is a
         boundary.
     """
-    inside = np.setdiff1d(np.arange(len(steps)), ends)
+    within = np.ones(len(steps), dtype=bool)
+    within[ends] = False
+    inside = np.flatnonzero(within)
     if len(inside) == 0:
         return None
-    if np.median(steps[inside]) <= 0:
+    if 2 * np.count_nonzero(steps[inside] > 0) <= len(inside):
         return np.where(steps[ends] > 0, np.inf, 0.0)
     inside = inside[steps[inside] > 0]
-    # Two distances have any slope whatever.
-    powers = 2 if len(inside) > 2 else 1
-    design = np.vander(inside - inside.mean(), powers)
-    at = np.vander(np.asarray(ends) - inside.mean(), powers)
-    inverse = np.linalg.inv(design.T @ design)
-    line = at @ (inverse @ (design.T @ np.log(steps[inside])))
-    leverage = np.einsum("ij,jk,ik->i", at, inverse, at)
+    logs = np.log(steps[inside])
+    centre, count = inside.mean(), len(inside)
+    offset, away = inside - centre, np.asarray(ends) - centre
+    line, leverage = np.full(len(ends), logs.mean()), np.full(len(ends), 1 / count)
+    if count > 2:  # two distances have any slope whatever
+        spread = offset @ offset
+        line = line + away * (offset @ logs) / spread
+        leverage = leverage + away**2 / spread
     with np.errstate(divide="ignore"):
         above = np.log(steps[ends]) - line
     return np.asarray(np.exp(above / np.sqrt(1 + leverage)))

@@ -160,6 +160,21 @@ def find_groups(
     )
 
 
+def find_boundaries(distances: FloatArray) -> tuple[int, ...]:
+    """The boundaries of `find_groups` with its defaults, without anything else: for many matrices in a row.
+
+    Args:
+        distances: ``(L, L)`` symmetric distances; rows that are NaN throughout, but for the diagonal, are left out.
+    """
+    usable = np.flatnonzero(~np.isnan(distances).all(axis=1) & (np.isnan(distances).sum(axis=1) < len(distances) - 1))
+    if len(usable) < 2:
+        return ()
+    inner = distances[np.ix_(usable, usable)]
+    proposed = _propose(inner ** (2 * DEFAULT_GAMMA), "contiguous", None)
+    found, _ = stand_out(proposed, inner.diagonal(1), WEAK_CONTRAST, WEAK_END_CONTRAST)
+    return tuple(int(usable[k]) for k in boundaries_of(found))
+
+
 def _propose(costs: FloatArray, method: Method, count: int | None) -> list[int]:
     """Group of each layer by the best partition of that kind."""
     if method == "hierarchical":

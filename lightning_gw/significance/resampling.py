@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.geometries import Geometry
-from lightning_gw.groups import Groups, find_groups
+from lightning_gw.groups import Groups, find_boundaries
 from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search import permute_both
@@ -149,7 +149,7 @@ def stability(groups: Groups, resampled: FloatArray) -> Stability:
     draws = min(asked, max(FEWEST_DRAWS, DRAWS_TIMES_LAYERS // count))
     seen = np.zeros(max(count - 1, 0))
     for distances in resampled[:draws]:
-        seen[list(find_groups(distances).boundaries)] += 1
+        seen[list(find_boundaries(distances))] += 1
     found = seen / max(draws, 1)
     returned = tuple(float(found[boundary]) for boundary in groups.boundaries)
     return Stability(groups.boundaries, returned, found, draws, asked)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_gw.detection import contrasts
-from lightning_gw.groups import find_groups, roughness
+from lightning_gw.groups import find_boundaries, find_groups, roughness
 from lightning_gw.gw.matrix import gw_matrix
 
 
@@ -248,3 +248,14 @@ def test_more_groups_than_layers_are_refused() -> None:
         find_groups(blocks((1, 2)), count=4)
     with pytest.raises(ValueError, match=r"Unknown method 'kmeans'\. Known: contiguous, hierarchical"):
         find_groups(blocks((1, 2)), method="kmeans")  # type: ignore[arg-type]
+
+
+def test_boundaries_alone_are_those_of_the_groups() -> None:
+    generator = np.random.default_rng(0)
+    for trial in range(200):
+        count = int(generator.integers(1, 14))
+        points = generator.normal(size=(count, 3)).cumsum(axis=0)
+        distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+        if trial % 4 == 0 and count > 4:
+            distances[2, :] = distances[:, 2] = np.nan
+        assert find_boundaries(distances) == find_groups(distances).boundaries
