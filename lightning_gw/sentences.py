@@ -134,7 +134,7 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
 def p_value_phrase(record: Record) -> str:
     """The p-value of the roughness and what it was held against, or why there is none."""
     if record.groups.p_value is None:
-        reason = record.null.removeprefix("none: ")
+        reason = record.null.removeprefix("none: ").split(" (")[0].split(";")[0]
         return f"no p-value ({reason.rstrip('.')})" if reason else "no p-value computed"
     against = record.null or "the null"
     return f"p = {record.groups.p_value:.2g} for roughness against {against}"
