@@ -45,8 +45,8 @@ def null_of_run(
     if reason := looks_pretrained(module, fresh):
         # What stands in parentheses in the reason describes single parameters: too much for every record.
         return (
-            f"none: the weights at the start are not fresh ({reason.split(' (')[0]}), so networks with fresh weights are "
-            "no null of them; stability, and growth since the start, are what speaks here"
+            f"none: the weights at the start are not fresh ({reason.split(' (')[0]}), so networks with fresh weights "
+            "are no null of them; stability, and growth since the start, are what speaks here"
         )
 
     def represent(network: nn.Module) -> Mapping[str, Tensor]:
