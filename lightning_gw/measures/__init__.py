@@ -2,12 +2,10 @@
 
 from lightning_gw.measures.agreement import Agreement, adjusted_rand_index, agreements, mantel, neighbour_agreement
 from lightning_gw.measures.catalogue import MEASURES, PAIRED_MEASURES, Measure, layer_similarities, why_undefined
-from lightning_gw.measures.paired import PAIRED_GEOMETRIES, paired_similarities
 from lightning_gw.measures.unpaired import UnpairedMatrix, unpaired_gw_matrix
 
 __all__ = [
     "MEASURES",
-    "PAIRED_GEOMETRIES",
     "PAIRED_MEASURES",
     "Agreement",
     "Measure",
@@ -17,7 +15,6 @@ __all__ = [
     "layer_similarities",
     "mantel",
     "neighbour_agreement",
-    "paired_similarities",
     "unpaired_gw_matrix",
     "why_undefined",
 ]

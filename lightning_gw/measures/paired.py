@@ -13,33 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.geometries import Geometry, euclidean_distances, get_geometry, gram_matrix
-from lightning_gw.spaces import check_representations, find_defect, make_spaces, to_float64
+from lightning_gw.spaces import find_defect, make_spaces, to_float64
 
 FloatArray = NDArray[np.float64]
 
-#: Name in the record, and the geometry whose identity coupling the measure is.
-PAIRED_GEOMETRIES: Mapping[str, str] = {"paired_dcor": "dcor", "paired_cka": "cka"}
-
 #: Below this share of the mean square of the plain entries, what centring leaves is rounding.
 ROUNDING = 1e-14
-
-
-def paired_similarities(representations: Mapping[str, Tensor]) -> dict[str, FloatArray]:
-    """Squared distance correlation and linear CKA between all layers, inputs matched to themselves.
-
-    Both are the identity coupling of a Gromov-Wasserstein problem: the mean product of two matrices of root mean square
-    1. Squared distance correlation follows Székely, Rizzo and Bakirov (2007) in its biased V-statistic form; linear CKA
-    follows Kornblith et al. (2019).
-
-    Args:
-        representations: Layer name to ``(n, d)``.
-
-    Returns:
-        ``{"paired_dcor": (L, L), "paired_cka": (L, L)}``, float64 in [0, 1], higher is closer, 1 on the diagonal; the
-        rows of degenerate layers are NaN.
-    """
-    checked = check_representations(representations)
-    return {name: identity_similarity(checked, geometry) for name, geometry in PAIRED_GEOMETRIES.items()}
 
 
 def identity_similarity(representations: Mapping[str, Tensor], geometry: str | Geometry) -> FloatArray:

@@ -12,7 +12,9 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import pearsonr
 
 from lightning_gw.gw import gw_matrix
-from lightning_gw.measures import paired_similarities
+from lightning_gw.measures import layer_similarities
+
+PAIRED = ("paired_dcor", "paired_cka")
 
 
 def pair(seed: int) -> dict[str, torch.Tensor]:
@@ -101,13 +103,13 @@ def test_identity_of_euclidean_is_the_mean_squared_difference(seed: int) -> None
 @pytest.mark.parametrize("seed", range(4))
 def test_the_paired_columns_without_a_search_are_the_same(seed: int) -> None:
     x, y = as_numpy(seed)
-    found = paired_similarities(pair(seed))
+    found = layer_similarities(pair(seed), PAIRED)
     assert found["paired_cka"][0, 1] == pytest.approx(linear_cka(x, y), abs=1e-12)
     assert found["paired_dcor"][0, 1] == pytest.approx(squared_distance_correlation(x, y), abs=1e-9)
 
 
 def test_a_degenerate_layer_has_nan_and_no_zero() -> None:
-    similarities = paired_similarities({**pair(0), "dead": torch.ones(30, 4)})
+    similarities = layer_similarities({**pair(0), "dead": torch.ones(30, 4)}, PAIRED)
     for values in similarities.values():
         assert np.isnan(values[2]).all()
         assert np.isnan(values[:, 2]).all()
@@ -117,5 +119,5 @@ def test_a_degenerate_layer_has_nan_and_no_zero() -> None:
 def test_rotation_scale_and_shift_are_invisible() -> None:
     x = pair(0)["x"].double()
     rotation, _ = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64))
-    for values in paired_similarities({"x": x, "turned": 3 * x @ rotation + 1}).values():
+    for values in layer_similarities({"x": x, "turned": 3 * x @ rotation + 1}, PAIRED).values():
         np.testing.assert_allclose(values, 1, atol=1e-9)
