@@ -21,8 +21,9 @@ help:
 demo: $(VENV)/installed-tasks
 	@$(BIN)/lightning-gw compare configs/compare/demo.yaml
 
+# Two files of tests at a time, each on one thread.
 test: $(VENV)/installed-dev
-	@$(BIN)/pytest
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
