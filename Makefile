@@ -13,8 +13,8 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make pictures  draw the README's pictures from the demo's records"
 	@echo "make benchmark-gw  time the matrix beside every other solver (hours; goes on where it was)"
-	@echo "make benchmark-planted  how well planted groups are found, on the development networks (about an hour, once)"
-	@echo "make benchmark-overhead  what looking costs a training (about an hour)"
+	@echo "make benchmark-planted  how well planted groups are found, on the development networks"
+	@echo "make benchmark-overhead  what looking costs a training"
 	@echo "make wheel   build the package into dist/"
 	@echo "make clean   remove the environment and everything built; runs/ stays"
 
