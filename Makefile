@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint pictures benchmark-gw benchmark-planted benchmark-overhead wheel clean help
+.PHONY: demo reproduce test lint pictures benchmark-gw benchmark-planted benchmark-overhead wheel clean help
 
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
@@ -20,6 +20,9 @@ help:
 
 demo: $(VENV)/installed-tasks
 	@$(BIN)/lightning-gw compare configs/compare/demo.yaml
+
+reproduce: $(VENV)/installed-tasks
+	@$(BIN)/lightning-gw compare configs/compare/reproduce.yaml
 
 # Two files of tests at a time, each on one thread.
 test: $(VENV)/installed-dev

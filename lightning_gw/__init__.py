@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lightning_gw.gw.matrix import gw_matrix
     from lightning_gw.gw.result import GWMatrix
     from lightning_gw.history import History, load_history
+    from lightning_gw.kept import KeptRepresentations, load_representations
     from lightning_gw.measures.agreement import Agreement, agreements, mantel, neighbour_agreement
     from lightning_gw.measures.catalogue import Measure, layer_similarities
     from lightning_gw.measures.unpaired import UnpairedMatrix, unpaired_gw_matrix
@@ -41,6 +42,7 @@ _HOMES = {
     "GroupTracker": "lightning_gw.tracking",
     "Groups": "lightning_gw.groups",
     "History": "lightning_gw.history",
+    "KeptRepresentations": "lightning_gw.kept",
     "Measure": "lightning_gw.measures.catalogue",
     "Record": "lightning_gw.record",
     "UnpairedMatrix": "lightning_gw.measures.unpaired",
@@ -53,6 +55,7 @@ _HOMES = {
     "gw_matrix": "lightning_gw.gw.matrix",
     "layer_similarities": "lightning_gw.measures.catalogue",
     "load_history": "lightning_gw.history",
+    "load_representations": "lightning_gw.kept",
     "mantel": "lightning_gw.measures.agreement",
     "neighbour_agreement": "lightning_gw.measures.agreement",
     "unpaired_gw_matrix": "lightning_gw.measures.unpaired",
@@ -69,6 +72,7 @@ __all__ = [
     "GroupTracker",
     "Groups",
     "History",
+    "KeptRepresentations",
     "Measure",
     "Record",
     "UnpairedMatrix",
@@ -82,6 +86,7 @@ __all__ = [
     "gw_matrix",
     "layer_similarities",
     "load_history",
+    "load_representations",
     "mantel",
     "neighbour_agreement",
     "unpaired_gw_matrix",

@@ -106,6 +106,8 @@ class GWSimilarity(Callback):
             for p = 0.01. They are looked through once, before the first step, and kept for the next run of the same
             architecture and probe, and not counted towards `max_overhead`. A network that begins pre-trained has no
             such null, and its records say so.
+        keep_representations: Whether to keep the representations of the last look beside the history, replaced at every
+            look, for `load_representations`: with them the layers of one run can be compared with those of another.
 
     Raises:
         ValueError: If an argument is unknown, or, at the start of ``fit``, a layer is unknown or silent, or there are
@@ -145,6 +147,7 @@ class GWSimilarity(Callback):
         measures: Sequence[str] = MEASURES_KEPT,
         draws: int = DRAWS,
         null_samples: int = 0,
+        keep_representations: bool = False,
     ) -> None:
         super().__init__()
         check_pooling(pooling)
@@ -156,6 +159,7 @@ class GWSimilarity(Callback):
         self.prefix = prefix if name is None else f"{prefix}{name}/"
         self.verbose = verbose
         self.on_error = on_error
+        self.keep_representations = keep_representations
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
         self._solver = (Solver if solve == "inline" else BackgroundSolver)(
@@ -398,6 +402,8 @@ class GWSimilarity(Callback):
     def _submit(self, trainer: Trainer, job: Job) -> None:
         self._last_step = job.step
         if trainer.is_global_zero:
+            if self.keep_representations:
+                self._outbox.keep(job)
             self._solver.submit(job)
         else:
             self._solver.know(job)

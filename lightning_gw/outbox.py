@@ -12,9 +12,10 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lightning_gw.budget import Budget
 from lightning_gw.history import History
+from lightning_gw.kept import KeptRepresentations, keep_representations
 from lightning_gw.record import Record
 from lightning_gw.rundir import continue_history, metric_values
-from lightning_gw.solving import Solver
+from lightning_gw.solving import Job, Solver
 from lightning_gw.terminal import say_abandoned, say_end, say_look, say_overdrawn
 from lightning_gw.tolerance import Tolerance
 
@@ -143,6 +144,20 @@ class Outbox:
             history.append_metrics(step, epoch, metrics)
         except Exception as error:
             self._tolerance.tolerate(error, "write metrics")
+
+    def keep(self, job: Job) -> None:
+        """Write what the layers put out in a look, in place of what they did in the one before.
+
+        Raises:
+            Exception: What the disk raised, where errors end the training.
+        """
+        if self.history is None or self.history.path is None:
+            return
+        try:
+            kept = KeptRepresentations(job.representations, job.step, str(job.probe["hash"]))
+            keep_representations(self.history.path, kept)
+        except Exception as error:
+            self._tolerance.tolerate(error, "keep representations")
 
     def configure(self, loggers: Sequence[Any], config: Mapping[str, Any]) -> None:
         """Log how the layers are looked at."""

@@ -25,7 +25,10 @@ class RunProgress(Callback):
 
     The file holds ``step``, ``steps`` (planned, or None), ``pace`` (seconds per step since this process began to train,
     or None), ``accuracy``, ``metrics`` (names of all that was logged), ``looks``, ``groups`` and ``seconds`` (over all
-    attempts). It reads what the trainer already has and changes nothing.
+    attempts). It reads what the trainer already has.
+
+    Every GWSimilarity of the run keeps the representations of its last look, with which a comparison relates the layers
+    of one strategy to those of another.
 
     A run that belongs to a comparison ends at once when the comparison's process is gone, so that the same command can
     go on from the last checkpoint without two processes writing to one folder.
@@ -59,6 +62,8 @@ class RunProgress(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Note when the run was ready to train, and how long its earlier attempts took."""
         self._leave_if_orphaned()
+        for callback in _watchers(trainer):
+            callback.keep_representations = True  # runs of a comparison are compared layer by layer
         self._started = time.monotonic()
         if trainer.ckpt_path and self.file.exists():
             self._earlier = float(json.loads(self.file.read_text(encoding="utf-8"))["seconds"])
@@ -127,8 +132,12 @@ class RunProgress(Callback):
 
 def _history(trainer: Trainer) -> Sequence[Record]:
     """What the run's GWSimilarity has found so far."""
+    return next((callback.history for callback in _watchers(trainer) if callback.history is not None), ())
+
+
+def _watchers(trainer: Trainer) -> list[GWSimilarity]:
     callbacks: Sequence[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return next((c.history for c in callbacks if isinstance(c, GWSimilarity) and c.history is not None), ())
+    return [callback for callback in callbacks if isinstance(callback, GWSimilarity)]
 
 
 def _planned_steps(trainer: Trainer) -> int | None:

@@ -130,6 +130,10 @@ class Comparison:
 
     def _work(self, executor: LocalExecutor, view: View) -> None:
         waiting = [run for run in self.plan.runs if self.states[run.path].status == "waiting"]
+        # The first seed of every strategy comes first: a comparison that is interrupted can be read as far as it got.
+        waiting.sort(
+            key=lambda run: [other.seed for other in self.plan.runs if other.strategy == run.strategy].index(run.seed)
+        )
         runs = {run.path: run for run in self.plan.runs}
         view.update(list(self.states.values()))
         while waiting or len(executor):
