@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -20,11 +19,17 @@ from lightning_gw.groups import MINIMUM_FOR_ROUGHNESS, Groups, find_groups, why_
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.plan import PLANS, Effort
 from lightning_gw.gw.result import GWMatrix
+from lightning_gw.gw.shared import Ranks
 from lightning_gw.measures import MEASURES, agreements, layer_similarities, unpaired_gw_matrix, why_undefined
 from lightning_gw.record import Record
 from lightning_gw.significance import Null
 from lightning_gw.spaces import Geometry, get_geometry
 from lightning_gw.tracking import GroupTracker
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+    Group: TypeAlias = ProcessGroup | Literal["world"] | None
 
 #: Weight of the share of inputs not matched to themselves in the matrix that groups are found in; see docs/method.md.
 ANCHOR = 0.4
@@ -131,6 +136,7 @@ class Analysis:
         notes: Sequence[str] = (),
         started: float | None = None,
         null: Mapping[str, Any] | None = None,
+        process_group: Group = None,
     ) -> Record:
         """Analyse one look.
 
@@ -144,9 +150,44 @@ class Analysis:
             started: ``time.perf_counter()`` when the look began, for its cost.
             null: What this look and all that follow are held against, as `evidence.null_state` gives it; None keeps
                 what there is.
+            process_group: Processes that all make this call, share out the pairs of layers, and take the first one's
+                representations, whose buffers may differ from theirs. If one fails, all do.
 
         Raises:
             ValueError: If the layers are not those of the looks before, or cannot be compared.
+            RankError: If another process failed.
+        """
+        started = time.perf_counter() if started is None else started
+        ranks = Ranks(process_group)
+        with ranks.failing_together():
+            seen = _as_the_first_sees(ranks, representations)
+            if null is not None:
+                self._null = null_from_state(null, self._geometry)
+            found, anchored, start = self._analyse(seen, notes, process_group)
+            ranks.exchange(None)
+        # Nothing is remembered before everything that can fail is done, everywhere: a failed look leaves no trace.
+        events = tuple(self._tracker.update(step, found["groups"]))
+        self._layers, self._start = tuple(seen), start
+        self._previous, self._previous_anchored = found["gw"], anchored
+        return Record(
+            step=step,
+            epoch=epoch,
+            probe=probe,
+            metrics=metrics,
+            events=events,
+            identities=self._tracker.identities,
+            seconds=time.perf_counter() - started,
+            **found,
+        )
+
+    def _analyse(
+        self, representations: Mapping[str, Tensor], notes: Sequence[str], process_group: Group
+    ) -> tuple[dict[str, Any], GWMatrix, NDArray[np.float64]]:
+        """Find whatever of a record comes from its own look alone, and change nothing.
+
+        Returns:
+            Those fields of the record; the matrix its groups were found in; and the adjacent distances that growth is
+            measured against.
         """
         layers = tuple(representations)
         if self._layers and layers != self._layers:
@@ -158,11 +199,10 @@ class Analysis:
                 + ("; their order changed" if not gone and not new else "")
                 + ". A history follows one set of layers."
             )
-        started = time.perf_counter() if started is None else started
-        if null is not None:
-            self._null = null_from_state(null, self._geometry)
-        gw = self._solve(representations, 0.0, self._previous)
-        anchored = gw if self._anchor == 0 else self._solve(representations, self._anchor, self._previous_anchored)
+        gw = self._solve(representations, 0.0, self._previous, process_group)
+        anchored = gw
+        if self._anchor:
+            anchored = self._solve(representations, self._anchor, self._previous_anchored, process_group)
         measures = layer_similarities(representations, self._measures)
         test = tested(representations, self._null)
         groups, found_in = self._groups(representations, anchored, test.p_value, measures)
@@ -179,32 +219,29 @@ class Analysis:
         if (lacking := why_no_roughness(groups)) and (not self._layers or len(layers) > MINIMUM_FOR_ROUGHNESS):
             notes.append(lacking)
         paired = find_groups(gw.identity_distance)
-        record = Record(
-            step=step,
-            epoch=epoch,
-            layers=layers,
-            gw=gw,
-            groups=groups,
-            groups_paired=resampled(paired, representations, gw, self._draws, self._seed, self._geometry, paired=True),
-            identities=(),
-            events=(),
-            growth=growth,
-            measures=measures,
-            probe=probe,
-            metrics=metrics,
-            notes=tuple(notes),
-            found_in=found_in,
-            null=test.null,
-            agreement=agreements(gw, measures, groups.labels, seed=self._seed) if gw.unit_scale else {},
-        )
-        # Nothing is remembered before everything that can fail is done: a failed look leaves no trace.
-        events = tuple(self._tracker.update(step, groups))
-        self._layers, self._start, self._previous, self._previous_anchored = layers, start, gw, anchored
-        return replace(
-            record, events=events, identities=self._tracker.identities, seconds=time.perf_counter() - started
-        )
+        found = {
+            "layers": layers,
+            "gw": gw,
+            "groups": groups,
+            "groups_paired": resampled(
+                paired, representations, gw, self._draws, self._seed, self._geometry, paired=True
+            ),
+            "growth": growth,
+            "measures": measures,
+            "notes": tuple(notes),
+            "found_in": found_in,
+            "null": test.null,
+            "agreement": agreements(gw, measures, groups.labels, seed=self._seed) if gw.unit_scale else {},
+        }
+        return found, anchored, start
 
-    def _solve(self, representations: Mapping[str, Tensor], anchor: float, previous: GWMatrix | None) -> GWMatrix:
+    def _solve(
+        self,
+        representations: Mapping[str, Tensor],
+        anchor: float,
+        previous: GWMatrix | None,
+        process_group: Group = None,
+    ) -> GWMatrix:
         inputs = {len(x) for x in representations.values()}
         fits = self._warm_start and previous is not None and inputs == {previous.couplings.shape[-1]}
         return gw_matrix(
@@ -216,6 +253,7 @@ class Analysis:
             bounds=None if anchor else "fast",
             seed=self._seed,
             anchor=anchor,
+            process_group=process_group,
         )
 
     def _groups(
@@ -269,6 +307,15 @@ class Analysis:
             self._previous = _only_couplings(self._layers, state, "couplings", 0.0)
         if "anchored" in state:  # checkpoints made before groups were found in the anchored matrix lack it
             self._previous_anchored = _only_couplings(self._layers, state, "anchored", float(state["anchor"]))
+
+
+def _as_the_first_sees(ranks: Ranks, representations: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The first process's representations, on every process, each on its own device."""
+    if ranks.size == 1:
+        return representations
+    theirs = ranks.first({name: values.cpu() for name, values in representations.items()})
+    device = next(iter(representations.values())).device
+    return {name: values.to(device) for name, values in theirs.items()}
 
 
 def _only_couplings(layers: tuple[str, ...], state: Mapping[str, Any], key: str, anchor: float) -> GWMatrix:

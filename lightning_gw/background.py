@@ -117,6 +117,9 @@ class BackgroundSolver(Solver):
         super().load_state_dict(state)
         self._latest = self._state
 
+    def share(self, processes: int) -> None:
+        """The process that solves is one for all; the processes of the training only make looks."""
+
     def _work(self, job: Job) -> None:
         self._hire().jobs.put(job)
 

@@ -293,7 +293,8 @@ class GWSimilarity(Callback):
             self._metrics = {}
             self._solver.reset()
             self._pace.budget.reset()
-        if trainer.is_global_zero:
+        self._solver.share(trainer.world_size)
+        if trainer.is_global_zero or self._solver.shared:
             self._solver.warm_up(module.device)
         self._schedule.plan(lambda: total_steps(trainer))
         self._before = trainer.global_step
@@ -309,6 +310,7 @@ class GWSimilarity(Callback):
             self._metrics |= self._outbox.known
             if trainer.is_global_zero:
                 self._outbox.prepare(self._solver, trainer.loggers)
+            if trainer.is_global_zero or self._solver.shared:
                 self._solver.resume()
         self._watching = True
         # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
@@ -404,6 +406,8 @@ class GWSimilarity(Callback):
         if trainer.is_global_zero:
             if self.keep_representations:
                 self._outbox.keep(job)
+            self._solver.submit(job)
+        elif self._solver.shared:
             self._solver.submit(job)
         else:
             self._solver.know(job)

@@ -100,6 +100,8 @@ class Outbox:
         """
         for outcome in solver.collect(patience):
             started = time.perf_counter()
+            if outcome.record is not None and self.history is None:
+                continue  # solved together; the first process writes it
             if outcome.record is not None:
                 self.put(loggers, outcome.record, outcome.pictures)
                 if self._verbose:

@@ -56,8 +56,13 @@ class Job:
         """Put together again what `state_dict` gave."""
         return cls(**{**state, "notes": tuple(state["notes"]), "carried": tuple(state["carried"])})
 
-    def solve(self, analysis: Analysis) -> Record:
-        """The record, whose ``seconds`` are those of the analysis alone."""
+    def solve(self, analysis: Analysis, shared: bool = False) -> Record:
+        """The record, whose ``seconds`` are those of the analysis alone.
+
+        Args:
+            analysis: What solves it.
+            shared: Whether all processes of the training come by here and share the work.
+        """
         return analysis.look(
             self.representations,
             step=self.step,
@@ -66,6 +71,7 @@ class Job:
             metrics=self.metrics,
             notes=(*self.notes, *self.carried),
             null=self.null,
+            process_group="world" if shared else None,
         )
 
 
@@ -102,6 +108,7 @@ class Solver:
 
     Attributes:
         arguments: The same.
+        shared: Whether every process of the training hands in every look, and they share the pairs of layers.
 
     Raises:
         ValueError: If one of them is unknown.
@@ -110,6 +117,7 @@ class Solver:
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         self.arguments = dict(arguments)
         self._analysis = Analysis(**arguments)
+        self.shared = False
         self.reset()
 
     def reset(self) -> None:
@@ -151,6 +159,10 @@ class Solver:
     def ready(self) -> bool:
         """Whether there is something to collect."""
         return bool(self._done)
+
+    def share(self, processes: int) -> None:
+        """Let the processes of a training share the work from now on, where that can be."""
+        self.shared = processes > 1
 
     def warm_up(self, device: torch.device) -> None:
         """Have compiled what is compiled once after installing, so that no look is charged with it.
@@ -210,7 +222,7 @@ class Solver:
     def _work(self, job: Job) -> None:
         before = self._analysis.state_dict()
         try:
-            record = job.solve(self._analysis)
+            record = job.solve(self._analysis, self.shared)
         except Exception as error:
             self._done.append(Outcome(job, None, error, before, before, 0.0))
             return

@@ -33,6 +33,8 @@ T = TypeVar("T")
 ROUNDING = 1e-3
 #: Differences between ranks that an error lists.
 LISTED = 4
+#: Marks an error that all ranks know of.
+_TOLD = "_lightning_gw_told"
 #: How an error says that a rank does not have something at all.
 NOTHING = "nothing"
 
@@ -113,9 +115,11 @@ class Ranks:
         except RankError:
             raise
         except Exception as error:
-            if not self._lost:
+            # What was told further in, by a matrix that failed, is known everywhere: nobody waits to hear it again.
+            if not self._lost and not getattr(error, _TOLD, False):
                 with suppress(Exception):  # the error at hand says more than whatever comes of telling it
                     self.exchange(_Failure(f"{type(error).__name__}: {error}"))
+                    setattr(error, _TOLD, True)
             raise
 
     def first(self, value: T) -> T:

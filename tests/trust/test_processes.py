@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import trust_ranks
 from trust_ranks import train
 from trust_runs import differences
 
-from lightning_gw import History, load_history
+from lightning_gw import History, analysis, load_history
+from lightning_gw.gw.shared import Ranks
 
 HERE = Path(__file__).parent
 
@@ -140,3 +142,62 @@ def test_weights_and_biases_gets_from_two_processes_what_it_gets_from_one(
             del row[key]
     assert any("gw/groups/count" in row for row in one)
     assert one == two
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_the_pairs_of_layers_are_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process works on its own pairs only, and together on all of them."""
+    inner = Ranks.pairs
+
+    def noted(self: Ranks, work: Any, first: torch.Tensor, second: torch.Tensor, *more: torch.Tensor) -> Any:
+        worked = [0]
+
+        def working(i: torch.Tensor, j: torch.Tensor, *rest: torch.Tensor) -> Any:
+            worked.append(len(i))
+            return work(i, j, *rest)
+
+        found = inner(self, working, first, second, *more)
+        with (tmp_path / f"pairs-{self.rank}-of-{self.size}").open("a") as file:
+            file.write(f"{sum(worked)} of {len(first)}\n")
+        return found
+
+    monkeypatch.setattr(Ranks, "pairs", noted)
+    train(tmp_path / "two", "ddp_fork", 2)
+    lines = [(tmp_path / f"pairs-{rank}-of-2").read_text().splitlines() for rank in range(2)]
+    assert lines[0]
+    for mine, theirs in zip(*lines, strict=True):
+        shares, whole = (int(mine.split()[0]), int(theirs.split()[0])), int(mine.split()[-1])
+        assert sum(shares) == whole
+        assert shares[0] - shares[1] in (0, 1)
+
+
+@pytest.mark.usefixtures("few_draws")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_solution_that_fails_on_one_process_costs_all_that_look_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
+) -> None:
+    """It fails between the two matrices of a look, where the other process is already waiting for the second."""
+    inner, calls = analysis.Analysis._solve, []
+
+    def failing(self: analysis.Analysis, *arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4 and dist.get_rank() == rank:  # the anchored matrix of the second look
+            raise RuntimeError("no more of this")
+        return inner(self, *arguments)
+
+    monkeypatch.setattr(analysis.Analysis, "_solve", failing)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        watched = train(tmp_path / "with", "ddp_fork", 2, on_error="warn")
+    history = load_history(tmp_path / "with")
+    assert [record.step for record in history] == [0, 3, 4]
+    assert "no more of this" in " ".join(history[1].notes)
+    assert differences(watched[:1], train(tmp_path / "without", "ddp_fork", 2, looks=False)[:1]) == []
+
+
+@pytest.mark.usefixtures("few_draws")
+def test_processes_whose_buffers_differ_find_what_the_first_sees(tmp_path: Path) -> None:
+    """Each process has running means of its own batches, as BatchNorm has between two broadcasts."""
+    train(tmp_path / "one")
+    train(tmp_path / "two", "ddp_fork", 2, apart=0.5)
+    assert_same_history(load_history(tmp_path / "two"), load_history(tmp_path / "one"))
