@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lightning_gw.figures.labels import wrapped
 from lightning_gw.figures.matrix import new_figure, plain
 from lightning_gw.figures.metrics import accuracy_names, logged_names, metric_series
 from lightning_gw.figures.style import INK, QUIET, StepAxis, thinned
@@ -14,6 +15,8 @@ from lightning_gw.figures.timeline import draw_strips
 from lightning_gw.record import Record
 
 _SEED_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
+#: Up to this many panels there is room for large ones.
+_FEW_PANELS = 16
 
 
 def draw_comparison(
@@ -41,7 +44,10 @@ def draw_comparison(
     seeds = sorted({seed for by_seed in runs.values() for seed in by_seed})
     scale = StepAxis.of(steps)
     limits = scale.edges(sorted(set(steps)))[[0, -1]]
-    figure = new_figure(2.6 + 3.4 * (len(seeds) + 1), 1.9 + 2.0 * len(runs))
+    # Many runs get smaller panels, so that the whole still fits on a screen at its own size.
+    many = len(runs) * len(seeds) > _FEW_PANELS
+    width, height = (2.2, 1.45) if many else (3.4, 2.0)
+    figure = new_figure(2.8 + width * (len(seeds) + 1), 1.9 + height * len(runs))
     grid = figure.add_gridspec(len(runs), len(seeds) + 1)
     for row, (strategy, by_seed) in enumerate(runs.items()):
         last_row = row == len(runs) - 1
@@ -57,20 +63,22 @@ def draw_comparison(
                 axes.set_yticks([])
                 _say(axes, "no looks recorded")
             axes.set_xlim(*limits)
-            _label_steps(axes, scale, sorted(set(steps)), last_row)
-            if column == 0:
-                axes.set_ylabel(f"{strategy}\nlayer", fontsize=10.5, color=INK, parse_math=False)
+            _label_steps(axes, scale, sorted(set(steps)), last_row, 4 if many else 6)
             plain(axes)
+            if column == 0:
+                axes.set_ylabel(
+                    wrapped(strategy), fontsize=10.5, color=INK, rotation=0, ha="right", va="center", parse_math=False
+                )
         axes = figure.add_subplot(grid[row, len(seeds)])
-        _draw_accuracy(axes, by_seed, scale, accuracy)
+        _draw_accuracy(axes, by_seed, scale, accuracy, seeds, many, legend=row == 0 or not many)
         axes.set_xlim(*limits)
-        _label_steps(axes, scale, sorted(set(steps)), last_row)
+        _label_steps(axes, scale, sorted(set(steps)), last_row, 4 if many else 6)
         plain(axes)
         if row == 0:
             axes.set_title("accuracy", loc="left", fontsize=10.5, color=QUIET)
     figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold", color=INK, parse_math=False)
     figure.supxlabel(
-        "How to read: each panel is one run; training goes right, depth goes down, layers of one colour form a group.\n"
+        "How to read: each panel is one run; training goes right, depth goes down; layers of one colour are a group.\n"
         "Full colour is strong, hatched weak, grey no groups; dark lines are boundaries. All panels share their axes.",
         fontsize=9.5,
         color=QUIET,
@@ -80,16 +88,25 @@ def draw_comparison(
     return figure
 
 
-def _label_steps(axes: Axes, scale: StepAxis, steps: list[int], named: bool) -> None:
-    at, texts = scale.ticks(steps, most=6)
+def _label_steps(axes: Axes, scale: StepAxis, steps: list[int], named: bool, most: int) -> None:
+    at, texts = scale.ticks(steps, most)
     axes.set_xticks(at, texts if named else [""] * len(texts))
     if named:
         axes.set_xlabel("training step", fontsize=10, color=QUIET)
 
 
-def _draw_accuracy(axes: Axes, by_seed: Mapping[int, Sequence[Record]], scale: StepAxis, accuracy: str | None) -> None:
+def _draw_accuracy(
+    axes: Axes,
+    by_seed: Mapping[int, Sequence[Record]],
+    scale: StepAxis,
+    accuracy: str | None,
+    seeds: Sequence[int],
+    many: bool,
+    legend: bool,
+) -> None:
     drawn, logged = False, set()
-    for (seed, history), colour in zip(sorted(by_seed.items()), _SEED_COLOURS * len(by_seed), strict=False):
+    for seed, history in sorted(by_seed.items()):
+        colour = _SEED_COLOURS[seeds.index(seed) % len(_SEED_COLOURS)]  # the same seed in every row
         series = metric_series(history)
         logged |= {*logged_names(history)}
         for name in accuracy_names(series, most=1) if accuracy is None else {accuracy} & series.keys():
@@ -98,9 +115,14 @@ def _draw_accuracy(axes: Axes, by_seed: Mapping[int, Sequence[Record]], scale: S
             drawn = True
     axes.set_ylim(-0.03, 1.03)
     axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
-    if drawn:
-        axes.legend(fontsize=9.5, frameon=False, loc="lower right")
-    else:
+    if many:
+        axes.set_yticks([0, 0.5, 1])
+    if drawn and legend:
+        if many:  # no room inside; the colours are the same in every row
+            axes.legend(fontsize=9.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        else:
+            axes.legend(fontsize=9.5, frameon=False, loc="lower right")
+    if not drawn:
         axes.set_yticks([])
         misnamed = accuracy is not None and accuracy not in logged
         _say(axes, f"{accuracy} was never logged" if misnamed else "no accuracy logged")
