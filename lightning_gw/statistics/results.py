@@ -29,7 +29,8 @@ class Finding:
         count: Number of groups; 1 where none stand out.
         strength: ``"none"``, ``"weak"`` or ``"strong"``.
         similarity: ``(L, L)`` Gromov-Wasserstein similarity at the last look, NaN where it was not measured.
-        converged: Optimizer step after which the groups did not change any more, or None without groups.
+        converged: Optimizer step after which the groups did not change any more; None without groups, and where the
+            last two looks differ, so that nothing shows that they have stopped.
         accuracy: The metric the comparison names, as last known, or None.
         steps: Optimizer step of the last look.
         seconds: What the run took, or None where that is not known.
@@ -52,11 +53,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value over the seeds of a strategy, with a 95 % interval.
+    """A value over the seeds of a strategy, with a 95 % interval (see `estimates` for which).
 
     Attributes:
         value: The estimate; NaN where there is nothing to estimate from.
-        low: Lower end of the interval; NaN where there are too few runs for one.
+        low: Lower end of the interval; NaN where there are too few runs for one. Both ends are the value itself where
+            a mean is of equal values: that is no certainty about further runs.
         high: Upper end.
         runs: Number of runs behind it.
     """
@@ -71,12 +73,14 @@ class Estimate:
 class StrategySummary:
     """One strategy over its seeds.
 
+    What is about layers, or compares runs, is over the runs that have the layers of the task.
+
     Attributes:
         strategy: Its name.
-        findings: Its runs, by seed.
+        findings: Its runs, by seed; all of them, those left out of comparisons too.
         boundary_share: One estimate per gap between neighbouring layers (``L − 1``): the share of runs with a boundary.
         groups: The number of groups.
-        converged: The step at which the groups stopped to change, over the runs that have groups.
+        converged: The step at which the groups stopped to change, over the runs that have groups which did.
         accuracy: The metric the comparison names.
         agreement: Adjusted Rand index between the groups of two of its runs, over all pairs of seeds.
         mean_similarity: ``(L, L)`` mean over its runs.
@@ -102,11 +106,14 @@ class Contrast:
         one: A strategy.
         other: Another.
         by: One of `DIFFERENCES`.
-        between: Mean difference between a run of the one and a run of the other, of different seeds.
-        within: Mean difference between two runs of one strategy.
-        effect: ``between − within`` in units of the standard deviation of the differences within strategies.
-        p: Of a permutation test of this pair alone.
-        p_corrected: The same, corrected for all pairs of the task.
+        between: Mean difference between a run of the one and a run of the other, of different seeds; for matrices the
+            root mean square.
+        within: The same between two runs of one strategy, the mean of the two strategies'.
+        effect: ``between − within`` in units of the standard deviation of the differences within strategies, pooled
+            over all of the task; NaN where these are too few or do not vary.
+        p: Of a permutation test of this pair alone; NaN where nothing can be permuted.
+        p_corrected: Of the test that is corrected for all pairs of the task (see `testing.compare_runs`). It learns the
+            noise from all strategies, and can be below `p` and `smallest`.
         smallest: The smallest `p` that so few runs can give.
     """
 
@@ -127,11 +134,13 @@ class Overall:
 
     Attributes:
         by: One of `DIFFERENCES`.
-        between: Mean difference between runs of different strategies and different seeds.
-        within: Mean difference between runs of one strategy.
-        share: Share of the variation between runs that the strategy explains, 0 to 1.
+        between: Mean difference between runs of different strategies and different seeds; for matrices the root mean
+            square.
+        within: The same between runs of one strategy.
+        share: Share of the variance of a run that the strategy explains, 0 to 1: one less the ratio of the mean squared
+            differences within and between, an intraclass correlation. 0 where nothing varies.
         p: Of a permutation test; NaN where nothing can be permuted.
-        permutations: How many relabellings it rests on.
+        permutations: How many relabellings it rests on, the observed one among them; 0 without a test.
     """
 
     by: str
@@ -148,7 +157,7 @@ class TaskComparison:
 
     Attributes:
         task: Its name.
-        layers: Names of the layers, which are the same in all runs compared.
+        layers: Names of the layers, which are the same in all runs whose matrices are compared.
         strategies: One summary per strategy, in the order of the comparison.
         overall: One test per way to measure a difference, by its name.
         contrasts: One per pair of strategies and way to measure.
