@@ -1,6 +1,12 @@
 """Statistics of comparisons: what strategies differ in, by how much, and whether that is more than seed noise."""
 
 from lightning_gw.statistics.compare import compare_strategies
+from lightning_gw.statistics.correspondence import (
+    Correspondence,
+    average_correspondence,
+    correspondence,
+    correspondence_sentence,
+)
 from lightning_gw.statistics.findings import finding_of
 from lightning_gw.statistics.results import (
     DIFFERENCES,
@@ -11,15 +17,22 @@ from lightning_gw.statistics.results import (
     StrategySummary,
     TaskComparison,
 )
+from lightning_gw.statistics.words import strategy_sentence, task_sentences
 
 __all__ = [
     "DIFFERENCES",
     "Contrast",
+    "Correspondence",
     "Estimate",
     "Finding",
     "Overall",
     "StrategySummary",
     "TaskComparison",
+    "average_correspondence",
     "compare_strategies",
+    "correspondence",
+    "correspondence_sentence",
     "finding_of",
+    "strategy_sentence",
+    "task_sentences",
 ]

@@ -56,6 +56,7 @@ def compare_strategies(
     notes = _layer_notes(ordered, layers)
     overall: dict[str, Overall] = {}
     contrasts: list[Contrast] = []
+    designs: list[Design] = []
     agreement: FloatArray = np.zeros((0, 0))
     for by, runs, differences in (
         ("groups", grouped, group_differences(grouped)),
@@ -73,6 +74,7 @@ def compare_strategies(
             strategies,
             differences,
         )
+        designs.append(design)
         overall[by], pairs = compare_runs(design, permutations, seed)
         contrasts += pairs
     summaries = []
@@ -80,7 +82,7 @@ def compare_strategies(
         places = [place for place, run in enumerate(grouped) if run.strategy == strategy]
         own = [finding for finding in ordered if finding.strategy == strategy]
         summaries.append(_summary(strategy, own, layers, agreement[np.ix_(places, places)]))
-    notes += _accuracy_notes(ordered) + _seed_notes(summaries, overall, contrasts)
+    notes += _accuracy_notes(ordered) + _seed_notes(summaries, designs, contrasts)
     return TaskComparison(task, layers, tuple(summaries), overall, tuple(contrasts), tuple(notes))
 
 
@@ -181,7 +183,7 @@ def _accuracy_notes(findings: Sequence[Finding]) -> list[str]:
 
 
 def _seed_notes(
-    summaries: Sequence[StrategySummary], overall: dict[str, Overall], contrasts: Sequence[Contrast]
+    summaries: Sequence[StrategySummary], designs: Sequence[Design], contrasts: Sequence[Contrast]
 ) -> list[str]:
     """What too few seeds leave open."""
     notes = []
@@ -189,33 +191,29 @@ def _seed_notes(
     if len(summaries) < 2:
         notes.append("There is one strategy, so nothing to compare it with.")
     if single:
-        who = "No strategy has" if len(single) == len(summaries) else f"{listed(single)} {_has(single)}"
-        what = "more than one seed" if len(single) == len(summaries) else "a single seed"
-        notes.append(
-            f"{who} {what}: what would differ between seeds is not known there, and no test of it can be made."
-        )
-    tested = [contrast for contrast in contrasts if np.isfinite(contrast.smallest)]
-    apart = [
-        f"{contrast.one} and {contrast.other}"
-        for contrast in contrasts
-        if np.isnan(contrast.p)
-        and contrast.one not in single
-        and contrast.other not in single
-        and not np.isnan(contrast.between)
+        every = len(single) == len(summaries)
+        who = "No strategy has more than one seed" if every else f"{listed(single)} {_has(single)} a single seed"
+        notes.append(f"{who}: how far runs differ between seeds is not known there, and no difference is tested.")
+    lacking: dict[str, list[str]] = {}
+    apart: dict[str, list[str]] = {}
+    for design in designs:
+        tested = {design.names[place] for place in design.tested()}
+        for name in design.names:
+            if name not in tested and name not in single:
+                lacking.setdefault(name, []).append(design.by)
+        for pair in contrasts:
+            if pair.by == design.by and np.isnan(pair.p) and {pair.one, pair.other} <= tested:
+                apart.setdefault(f"{pair.one} and {pair.other}", []).append(design.by)
+    notes += [
+        f"{name} has fewer than two runs whose {listed(what)} can be compared with the others', and no difference in "
+        "them is tested."
+        for name, what in lacking.items()
     ]
-    if apart:
-        notes.append(
-            f"{listed(list(dict.fromkeys(apart)))} have no seed in common, within which runs could be relabelled, so "
-            "there is no test of them."
-        )
-    if tested:
-        smallest = min(contrast.smallest for contrast in tested)
-        if smallest > 0.05:
-            seeds = max(len({finding.seed for finding in summary.findings}) for summary in summaries)
-            notes.append(
-                f"With {plural(seeds, 'seed')} no pair of strategies alone can reach p below {smallest:.2g}; corrected "
-                "p-values rest on the relabellings of all strategies together, and can be smaller."
-            )
+    notes += [
+        f"{pair} have no seed in common within which runs could be relabelled, so that their {listed(what)} are not "
+        "tested."
+        for pair, what in apart.items()
+    ]
     return notes
 
 

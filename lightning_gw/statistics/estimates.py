@@ -6,7 +6,7 @@ Student's interval. It assumes that the values are about normally distributed; t
 worse here, since resamples of three to five runs hold few distinct values and its intervals come out far too short.
 Where all runs have the same value Student's interval is that value: it says nothing of what another run could do. The
 **agreement** of pairs of runs is a mean over pairs that share runs, so its error is that of the jackknife over runs
-(Arvesen 1969, "Jackknifing U-Statistics"), and its interval Student's.
+(Arvesen 1969, "Jackknifing U-Statistics"), or that of the pairs where it is larger, and its interval Student's.
 """
 
 from __future__ import annotations
@@ -79,6 +79,9 @@ def agreement_estimate(agreement: FloatArray) -> Estimate:
         return Estimate(mean, np.nan, np.nan, runs)
     without = (total - 2.0 * per_run) / ((runs - 1) * (runs - 2))
     error = float(np.sqrt((runs - 1) / runs * np.square(without - without.mean()).sum()))
+    # Where every run agrees equally well with the others the jackknife sees no error at all, though pairs differ.
+    pairs = agreement[np.triu_indices(runs, 1)]
+    error = max(error, float(pairs.std(ddof=1) / np.sqrt(len(pairs))))
     return _student(mean, error, runs, -1.0, 1.0)
 
 

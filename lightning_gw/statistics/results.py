@@ -141,6 +141,8 @@ class Overall:
             differences within and between, an intraclass correlation. 0 where nothing varies.
         p: Of a permutation test; NaN where nothing can be permuted.
         permutations: How many relabellings it rests on, the observed one among them; 0 without a test.
+        runs: Number of runs it is about.
+        strategies: Number of their strategies; those with a single run are not among them.
     """
 
     by: str
@@ -149,6 +151,8 @@ class Overall:
     share: float
     p: float
     permutations: int
+    runs: int = 0
+    strategies: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ class TaskComparison:
         strategies: One summary per strategy, in the order of the comparison.
         overall: One test per way to measure a difference, by its name.
         contrasts: One per pair of strategies and way to measure.
-        notes: What a reader must know, in sentences: runs left out and why, how small a p-value can be.
+        notes: What a reader must know, in sentences: runs left out and why, what too few seeds leave open.
     """
 
     task: str

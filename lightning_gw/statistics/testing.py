@@ -132,9 +132,10 @@ class _Runs:
 def _joint(design: Design, runs: _Runs, count: int, permutations: int, seed: int) -> tuple[Overall, FloatArray]:
     """The overall test, and the corrected p-value of every pair, from the same relabellings of all strategies."""
     unknown = np.full((count, count), np.nan)
+    size = len(runs.seeds), count
     if count < 2:
         within = design.unsquared(runs.squared[np.triu_indices(len(runs.seeds), 1)].mean()) if count else np.nan
-        return Overall(design.by, np.nan, within, np.nan, np.nan, 0), unknown
+        return Overall(design.by, np.nan, within, np.nan, np.nan, 0, *size), unknown
     labels, _ = relabellings(runs.strategies, runs.seeds, permutations + 1, seed)
     apart = runs.seeds[:, None] != runs.seeds[None, :]
     members = np.eye(count)[runs.strategies]
@@ -158,11 +159,11 @@ def _joint(design: Design, runs: _Runs, count: int, permutations: int, seed: int
     share = min(max(1.0 - within / between, 0.0), 1.0) if between > 0 else 0.0
     ends = design.unsquared(between), design.unsquared(within)
     if len(labels) == 1:
-        return Overall(design.by, *ends, share, np.nan, 0), unknown
+        return Overall(design.by, *ends, share, np.nan, 0, *size), unknown
     excess, most = np.concatenate(excesses), np.sort(np.concatenate(largest))
     p = float((excess >= excess[0] - TIE * scale).mean())
     below = np.searchsorted(most, observed - TIE * np.maximum(np.abs(observed), 1.0))
-    return Overall(design.by, *ends, share, p, len(labels)), (len(most) - below) / len(most)
+    return Overall(design.by, *ends, share, p, len(labels), *size), (len(most) - below) / len(most)
 
 
 def _alone(runs: _Runs, one: int, other: int, permutations: int, seed: int) -> tuple[float, float]:
