@@ -53,10 +53,26 @@ def _fit(arguments: Sequence[str]) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from lightning_gw.compare import compare
+    from lightning_gw.compare import compare, read_plan, write_sweep
 
+    out = None if options.out is None else Path(options.out)
+    if options.sweep is not False:
+        config = Path(options.config)
+        file = write_sweep(read_plan(config, out), config, None if options.sweep is None else Path(options.sweep), out)
+        print(f"Wrote {file}; its first lines say how to start it with W&B.")
+        return 0
     return compare(
-        options.config, out=options.out, workers=options.workers, wandb=options.wandb, dry_run=options.dry_run
+        options.config,
+        out=out,
+        workers=options.workers,
+        wandb=options.wandb,
+        dry_run=options.dry_run,
+        trial=not options.no_trial,
+        executor=options.executor,
+        ray_address=options.ray_address,
+        only=options.only,
+        strategies=options.strategy,
+        seeds=options.seed,
     )
 
 
@@ -137,7 +153,37 @@ def _parser() -> _Parser:
         default="offline",
         help="Weights & Biases: kept on disk (default), sent, or not used",
     )
-    compare.add_argument("--dry-run", action="store_true", help="check the configs, print the plan and stop")
+    compare.add_argument(
+        "--executor", metavar="NAME", help="local (processes on this machine; the default) or ray (tasks on a cluster)"
+    )
+    compare.add_argument(
+        "--ray-address", metavar="ADDRESS", help="Ray cluster to run on, HOST:PORT or auto (default: one of its own)"
+    )
+    compare.add_argument(
+        "--only",
+        action="append",
+        metavar="STRATEGY/seed-K",
+        help="do this run only, may be given again; other processes may do others of the same folder meanwhile",
+    )
+    compare.add_argument(
+        "--strategy", action="append", metavar="NAME", help="do the runs of this strategy only, may be given again"
+    )
+    compare.add_argument(
+        "--seed", action="append", type=int, metavar="K", help="do the runs with this seed only, may be given again"
+    )
+    compare.add_argument(
+        "--sweep",
+        nargs="?",
+        default=False,
+        metavar="FILE",
+        help="write the plan as a W&B sweep (default: CONFIG's name with .sweep.yaml) and stop",
+    )
+    compare.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check the configs, print the plan and how long it will take, by a trial of a few steps, and stop",
+    )
+    compare.add_argument("--no-trial", action="store_true", help="with --dry-run: train nothing, tell no time")
     compare.set_defaults(run=_compare)
 
     report = commands.add_parser(

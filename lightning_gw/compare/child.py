@@ -14,10 +14,11 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.callback import GWSimilarity
-from lightning_gw.compare.local import PARENT_VARIABLE
+from lightning_gw.compare.process import PARENT_VARIABLE
 from lightning_gw.errors import UsageError
 from lightning_gw.record import Record
 from lightning_gw.sentences import planted_beyond
+from lightning_gw.trainer_facts import total_steps
 
 
 class RunProgress(Callback):
@@ -31,7 +32,8 @@ class RunProgress(Callback):
     of one strategy to those of another.
 
     A run that belongs to a comparison ends at once when the comparison's process is gone, so that the same command can
-    go on from the last checkpoint without two processes writing to one folder.
+    go on from the last checkpoint without two processes writing to one folder. The process that started it may be on
+    another machine than the comparison (a Ray worker); Ray ends that one when the comparison is gone.
 
     Args:
         file: Where to write.
@@ -62,7 +64,7 @@ class RunProgress(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Note when the run was ready to train, and how long its earlier attempts took."""
         self._leave_if_orphaned()
-        for callback in _watchers(trainer):
+        for callback in watchers(trainer):
             callback.keep_representations = True  # runs of a comparison are compared layer by layer
         self._started = time.monotonic()
         if trainer.ckpt_path and self.file.exists():
@@ -70,7 +72,7 @@ class RunProgress(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what was planted against the layers, which are known by now, and report the first step."""
-        history = _history(trainer)
+        history = history_so_far(trainer)
         if history and (beyond := planted_beyond(self.planted, len(history[-1].layers))):
             raise UsageError(f"{beyond} The layers are: {', '.join(history[-1].layers)}.")
         self._started_training, self._first_step = time.monotonic(), trainer.global_step
@@ -104,7 +106,7 @@ class RunProgress(Callback):
             return
         if self.accuracy in trainer.callback_metrics:
             self._value = float(trainer.callback_metrics[self.accuracy])
-        history = _history(trainer)
+        history = history_so_far(trainer)
         now, done = time.monotonic(), trainer.global_step - self._first_step
         content = {
             "step": trainer.global_step,
@@ -130,19 +132,17 @@ class RunProgress(Callback):
             os._exit(3)
 
 
-def _history(trainer: Trainer) -> Sequence[Record]:
+def history_so_far(trainer: Trainer) -> Sequence[Record]:
     """What the run's GWSimilarity has found so far."""
-    return next((callback.history for callback in _watchers(trainer) if callback.history is not None), ())
+    return next((callback.history for callback in watchers(trainer) if callback.history is not None), ())
 
 
-def _watchers(trainer: Trainer) -> list[GWSimilarity]:
+def watchers(trainer: Trainer) -> list[GWSimilarity]:
     callbacks: Sequence[Any] = trainer.callbacks  # type: ignore[attr-defined]
     return [callback for callback in callbacks if isinstance(callback, GWSimilarity)]
 
 
 def _planned_steps(trainer: Trainer) -> int | None:
     """Optimizer steps of the whole run, or None where that is not known."""
-    if trainer.max_steps > 0:
-        return trainer.max_steps
-    total = trainer.estimated_stepping_batches
+    total = total_steps(trainer)
     return int(total) if math.isfinite(total) else None

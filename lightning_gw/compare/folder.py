@@ -1,26 +1,25 @@
-"""The folder of a comparison on disk: whose it is, who is at work in it, what is finished, where a run can go on.
+"""The folder of a comparison on disk: whose it is, what is finished, where a run can go on.
 
 ``plan.json`` holds what every run was made from, so that a folder made by another config is recognised.
-``comparison.json`` is what the page reads. ``finished.json`` in a run's folder says that the run ended well.
+``finished.json`` in a run's folder says that the run ended well.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from lightning_gw.compare.plan import Plan, PlannedRun
+from lightning_gw.compare.locks import LOCKS_FOLDER, alone
+from lightning_gw.compare.plan import Plan
 from lightning_gw.disk import write_whole
 from lightning_gw.errors import UsageError
 
-COMPARISON_SCHEMA = 1
+PLAN_SCHEMA = 1
 _PLAN_FILE = "plan.json"
-_LOCK_FILE = ".lock"
 _FINISHED_FILE = "finished.json"
 #: Most lines of difference worth printing between two configs.
 _LINES_SHOWN = 12
@@ -54,7 +53,7 @@ def check_owner(plan: Plan) -> None:
         raise UsageError(f"{plan.out} is a file, where a folder is needed. Give another one: {other}")
     file = plan.out / _PLAN_FILE
     if not file.exists():
-        if plan.out.exists() and any(found.name != _LOCK_FILE for found in plan.out.iterdir()):
+        if plan.out.exists() and any(found.name != LOCKS_FOLDER for found in plan.out.iterdir()):
             raise UsageError(f"{plan.out} is not empty and holds no comparison. Give another folder: {other}")
         return
     held = read_json(file)
@@ -73,9 +72,18 @@ def check_owner(plan: Plan) -> None:
         )
 
 
-def claim(plan: Plan) -> None:
-    """Write down in `plan.out` what its runs are made from; `check_owner` comes first."""
-    write_json(plan.out / _PLAN_FILE, {"schema": COMPARISON_SCHEMA, "title": plan.title, "runs": _identities(plan)})
+def claim(plan: Plan) -> Path:
+    """Write down in `plan.out` what its runs are made from; `check_owner` comes first.
+
+    Returns:
+        The file, which stays as it is where it says so already: others may be reading it.
+    """
+    file = plan.out / _PLAN_FILE
+    content = {"schema": PLAN_SCHEMA, "title": plan.title, "runs": _identities(plan)}
+    with alone(plan.out):
+        if read_json(file) != content:
+            write_json(file, content)
+    return file
 
 
 def _identities(plan: Plan) -> dict[str, Any]:
@@ -135,47 +143,6 @@ def free_folder(folder: Path) -> Path:
     return candidate
 
 
-def lock(folder: Path, patience: float = 30.0) -> BinaryIO | None:
-    """Keep other comparisons out of a folder until the returned file is closed, here and in all children.
-
-    Runs hold the lock too. When a comparison is killed, its runs notice within a batch and stop; the same command
-    started at once waits for them here rather than train into the same folders.
-
-    Returns:
-        The open lock file, to be handed to child processes; None where the system has no such locks (Windows).
-
-    Raises:
-        UsageError: If the folder cannot be written, or another comparison still works there after `patience` seconds.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / _LOCK_FILE).open("a+b")
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written: {error.strerror}. Give another folder with --out.") from error
-    deadline, told = time.monotonic() + patience, False
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except OSError:
-            if time.monotonic() > deadline:
-                file.close()
-                raise UsageError(
-                    f"Another comparison is at work in {folder}. Wait for it, or give another folder: "
-                    f"--out {free_folder(folder)}"
-                ) from None
-            if not told:
-                print(f"Waiting for the runs that are still at work in {folder} ...", flush=True)
-                told = True
-            time.sleep(0.2)
-    os.set_inheritable(file.fileno(), True)
-    return file
-
-
 def is_finished(folder: Path) -> bool:
     """Whether a run ended well."""
     return read_json(folder / _FINISHED_FILE) is not None
@@ -199,40 +166,3 @@ def last_checkpoint(folder: Path) -> Path | None:
     checkpoints = sorted(found, key=lambda file: file.stat().st_mtime_ns, reverse=True)
     # torch.save writes a zip archive, whose directory comes last: a part of one is no zip.
     return next((file for file in checkpoints if zipfile.is_zipfile(file)), None)
-
-
-def write_comparison(
-    plan: Plan, states: Mapping[str, Mapping[str, Any]], notes: Sequence[str] = (), file: Path | None = None
-) -> None:
-    """Write ``comparison.json``.
-
-    Args:
-        plan: The plan.
-        states: Run path to its ``status``, ``error`` and ``seconds``.
-        notes: What a reader of the whole comparison must know, in sentences.
-        file: Where to, in place of ``comparison.json`` in the plan's folder.
-    """
-    write_json(
-        file or plan.out / "comparison.json",
-        {
-            "schema": COMPARISON_SCHEMA,
-            "title": plan.title,
-            "notes": list(notes),
-            "runs": [_entry(run) | dict(states[run.path]) for run in plan.runs],
-        },
-    )
-
-
-def _entry(run: PlannedRun) -> dict[str, Any]:
-    return {
-        "strategy": run.strategy,
-        "task": run.task,
-        "seed": run.seed,
-        "path": run.path,
-        "status": "waiting",
-        "error": None,
-        "question": run.question,
-        "planted": None if run.planted is None else list(run.planted),
-        "accuracy": run.accuracy,
-        "seconds": None,
-    }

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import BinaryIO
 
-#: Names the process a run belongs to; a run whose parent is no longer that process stops (`child.RunProgress`).
-PARENT_VARIABLE = "LIGHTNING_GW_PARENT"
+from lightning_gw.compare.executors import Ended, Order
+from lightning_gw.compare.process import RunProcess, begin
 
 
 def default_workers(threads: int) -> int:
@@ -22,60 +16,55 @@ def default_workers(threads: int) -> int:
 
 
 class LocalExecutor:
-    """Starts runs as child processes, says which have ended, stops the rest.
-
-    Each run is a process group of its own: Ctrl-C in the terminal reaches only the comparison, which then stops its
-    runs in order.
+    """Runs as child processes of this one; an `Executor`.
 
     Args:
-        variables: Environment variables to set for every run.
-        keep_open: A file every run keeps open: the lock on the comparison's folder.
+        threads: Compute threads of each run, by which the cores are shared out.
     """
 
-    def __init__(self, variables: Mapping[str, str], keep_open: BinaryIO | None = None) -> None:
-        self._environment = {**os.environ, **variables, PARENT_VARIABLE: str(os.getpid())}
-        self._keep_open = () if keep_open is None else (keep_open.fileno(),)
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+    def __init__(self, threads: int = 1) -> None:
+        self._threads = threads
+        self._processes: dict[str, RunProcess] = {}
+        self._refused: dict[str, Ended] = {}
 
     def __len__(self) -> int:
-        return len(self._processes)
+        return len(self._processes) + len(self._refused)
 
-    def start(self, key: str, command: Sequence[str], log: Path) -> None:
-        """Start a command whose output is appended to `log`."""
-        with log.open("ab") as stream:
-            stream.write(f"\n--- {time.strftime('%Y-%m-%d %H:%M:%S')}  {' '.join(command)}\n".encode())
-            stream.flush()
-            self._processes[key] = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                start_new_session=True,
-                pass_fds=self._keep_open,
-            )
+    @property
+    def room(self) -> int:
+        """How many runs fit on the cores."""
+        return default_workers(self._threads)
 
-    def poll(self) -> dict[str, int]:
-        """Exit codes of the runs that have ended since the last call; negative for one killed by a signal."""
-        ended = {key: code for key, process in self._processes.items() if (code := process.poll()) is not None}
+    def open(self) -> list[str]:
+        """Nothing to prepare."""
+        return []
+
+    def start(self, order: Order) -> None:
+        """Start a run."""
+        match begin(order):
+            case Ended() as refused:
+                self._refused[order.key] = refused
+            case process:
+                self._processes[order.key] = process
+
+    def poll(self) -> dict[str, Ended]:
+        """The runs that have ended since the last call."""
+        ended = {key: Ended(code) for key, process in self._processes.items() if (code := process.poll()) is not None}
         for key in ended:
             del self._processes[key]
+        ended |= self._refused
+        self._refused = {}
         return ended
 
     def stop(self, patience: float = 10.0) -> None:
         """Ask every run to stop, and after `patience` seconds make it."""
         for process in self._processes.values():
-            _signal_group(process, signal.SIGTERM)
+            process.ask()
         deadline = time.monotonic() + patience
         for process in self._processes.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, deadline - time.monotonic()))
-            _signal_group(process, signal.SIGKILL)
-            process.wait()
+            process.end(deadline - time.monotonic())
         self._processes.clear()
 
-
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    # The group outlives its first process when that leaves helpers behind (data loaders, the W&B service).
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
+    def close(self) -> None:
+        """Stop what is still at work."""
+        self.stop()

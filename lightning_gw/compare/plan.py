@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_gw.compare.executors import ExecutorSettings, read_executor
 from lightning_gw.errors import UsageError, near_names, sentence
 from lightning_gw.options import read_yaml
 
-_COMPARISON_KEYS = ("title", "out", "experiments", "threads", "wandb")
+_COMPARISON_KEYS = ("title", "out", "experiments", "threads", "wandb", "executor")
 _WANDB_KEYS = ("project", "entity")
 _EXPERIMENT_KEYS = ("task", "config", "accuracy", "planted", "strategies", "seeds", "overrides")
 _STRATEGY_KEYS = ("name", "config", "overrides", "question")
@@ -66,6 +67,7 @@ class Plan:
         runs: All runs, in the order of the config.
         threads: Compute threads of each run.
         wandb: ``project`` and, where given, ``entity`` of the W&B runs.
+        executor: What starts the runs, and what each asks for.
     """
 
     title: str
@@ -73,6 +75,7 @@ class Plan:
     runs: tuple[PlannedRun, ...]
     threads: int
     wandb: Mapping[str, str]
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
 
 
 def read_plan(file: Path, out: Path | None = None) -> Plan:
@@ -106,6 +109,7 @@ def read_plan(file: Path, out: Path | None = None) -> Plan:
         runs=tuple(runs),
         threads=threads,
         wandb={"project": "lightning-gw", **{key: str(value) for key, value in wandb.items()}},
+        executor=read_executor(content.get("executor"), f"{file}: executor"),
     )
 
 

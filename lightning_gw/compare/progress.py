@@ -66,6 +66,10 @@ class RunState:
         self.groups = report["groups"]
         self.metrics = report["metrics"]
 
+    def forget(self) -> None:
+        """The run starts over: keep its name, not how far it was."""
+        vars(self).update(vars(RunState(self.path, self.name, self.task)))
+
     def expected_seconds(self) -> float | None:
         """How long the whole run will have taken, judged by its own pace; None before there is any."""
         if self.status == "finished":
@@ -111,6 +115,9 @@ class View(Protocol):
     def update(self, states: Sequence[RunState]) -> None:
         """Show `states` as they are now."""
 
+    def note(self, text: str) -> None:
+        """Say something that stays."""
+
 
 def make_view(title: str, workers: int, elapsed: Callable[[], float], console: Console | None = None) -> View:
     """A live table in a terminal, plain lines elsewhere.
@@ -142,6 +149,10 @@ class TableView:
     def update(self, states: Sequence[RunState]) -> None:
         """Redraw."""
         self._live.update(self.render(states), refresh=True)
+
+    def note(self, text: str) -> None:
+        """Print a line above the table."""
+        self._console.print(text, soft_wrap=True, markup=False)
 
     def render(self, states: Sequence[RunState]) -> RenderableType:
         """The heading and the table."""
@@ -229,6 +240,10 @@ class LineView:
                 continue
             self._told[state.path] = (state.status, state.looks)
             self._console.print(f"{state.name}: {self._event(state, status)}", soft_wrap=True, markup=False)
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._console.print(text, soft_wrap=True, markup=False)
 
     @staticmethod
     def _event(state: RunState, before: Status) -> str:

@@ -10,6 +10,7 @@ import torch
 from toy_comparison import write_toy
 
 from lightning_gw.compare import folder
+from lightning_gw.compare.locks import Claims
 from lightning_gw.compare.plan import Plan, read_plan
 from lightning_gw.errors import UsageError
 
@@ -58,7 +59,8 @@ def test_another_config_is_refused_with_the_difference_and_a_free_folder(tmp_pat
 
 def test_a_run_that_left_nothing_may_change(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "fast")
-    folder.lock(plan.out).close()  # type: ignore[union-attr]
+    Claims(plan.out, ["fast/seed-0"], "").release()
+    folder.check_owner(plan)  # locks alone do not make a folder another's
     folder.claim(plan)
     changed = plan_of(tmp_path, "fast", overrides={"trainer.max_steps": 8})
     folder.check_owner(changed)
@@ -77,19 +79,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     assert "damaged" in refusal(plan)
     assert "is a file" in refusal(read_plan(tmp_path / "compare.yaml", out=tmp_path / "toy.yaml"))
     with pytest.raises(UsageError, match="cannot be written"):
-        folder.lock(tmp_path / "toy.yaml" / "below")
-
-
-def test_one_comparison_at_a_time_works_in_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    held = folder.lock(tmp_path)
-    assert held is not None
-    with pytest.raises(UsageError, match="Another comparison is at work"):
-        folder.lock(tmp_path, patience=0.3)
-    assert "Waiting for the runs" in capsys.readouterr().out
-    held.close()
-    again = folder.lock(tmp_path, patience=0)
-    assert again is not None
-    again.close()
+        Claims(tmp_path / "toy.yaml" / "below", ["fast/seed-0"], "")
 
 
 def test_a_run_goes_on_from_its_newest_whole_checkpoint(tmp_path: Path) -> None:
