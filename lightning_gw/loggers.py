@@ -132,7 +132,7 @@ def draw_pictures(record: Record, looks: Sequence[Record]) -> dict[str, Picture 
     pictures: dict[str, Picture | str] = {}
     for name, make in draw.items():
         try:
-            pictures[name] = _to_rgb(make())
+            pictures[name] = to_rgb(make())
         except Exception as error:
             pictures[name] = str(error)
     return pictures
@@ -345,7 +345,8 @@ def _until(record: Record, history: Sequence[Record]) -> Sequence[Record]:
     return [*(look for look in history if look.step < record.step), record]
 
 
-def _to_rgb(figure: Figure) -> NDArray[np.uint8]:
+def to_rgb(figure: Figure) -> NDArray[np.uint8]:
+    """A figure's pixels, ``(height, width, 3)``."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas = FigureCanvasAgg(figure)

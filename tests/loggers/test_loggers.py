@@ -351,7 +351,7 @@ def test_a_config_that_json_cannot_hold_is_named() -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_lightnings_stand_in_loggers_cost_nothing(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dummy = importlib.import_module(f"{package}.loggers.logger").DummyLogger()
-    monkeypatch.setattr("lightning_gw.loggers._to_rgb", lambda _: pytest.fail("a picture was drawn for nobody"))
+    monkeypatch.setattr("lightning_gw.loggers.to_rgb", lambda _: pytest.fail("a picture was drawn for nobody"))
     history = History(example_history_records())
     gw_loggers.log_record([dummy], history[-1], history)
     assert gw_loggers.log_summary([dummy], history) == []
