@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -9,18 +11,25 @@ from tasks.algebra.model import AttentionBlock
 
 
 class ConvBlock(nn.Module):
-    """Adds to its input what two 3 × 3 convolutions with batch normalisation make of it."""
+    """Adds to its input what two 3 × 3 convolutions with batch normalisation make of it.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: Channels that come in.
+        widen: Give out twice as many channels, at half the resolution; the input is projected to match.
+    """
+
+    def __init__(self, width: int, widen: bool = False) -> None:
         super().__init__()
+        inner, stride = (2 * width, 2) if widen else (width, 1)
         self.norm = nn.BatchNorm2d(width)
-        self.expand = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.hidden_norm = nn.BatchNorm2d(width)
-        self.contract = nn.Conv2d(width, width, 3, padding=1)
+        self.expand = nn.Conv2d(width, inner, 3, stride=stride, padding=1, bias=False)
+        self.hidden_norm = nn.BatchNorm2d(inner)
+        self.contract = nn.Conv2d(inner, inner, 3, padding=1)
+        self.project = nn.Conv2d(width, inner, 1, stride=stride) if widen else nn.Identity()
 
     def forward(self, h: Tensor) -> Tensor:
         hidden = self.expand(nn.functional.relu(self.norm(h)))
-        return h + self.contract(nn.functional.relu(self.hidden_norm(hidden)))  # (B, width, s, s)
+        return self.project(h) + self.contract(nn.functional.relu(self.hidden_norm(hidden)))  # (B, width, s, s)
 
 
 class ConvNet(nn.Module):
@@ -30,14 +39,22 @@ class ConvNet(nn.Module):
         channels: Channels of an image.
         classes: Number of classes.
         layers: Number of blocks.
-        width: Channels inside.
+        width: Channels inside, up to the first block that widens.
         stride: Of the stem: images of 32 pixels want 2 or more to be quick.
+        widen_at: Blocks (from 0) that double the channels and halve the resolution.
     """
 
-    def __init__(self, channels: int, classes: int, layers: int, width: int, stride: int) -> None:
+    def __init__(
+        self, channels: int, classes: int, layers: int, width: int, stride: int, widen_at: Sequence[int] = ()
+    ) -> None:
         super().__init__()
+        if beyond := [block for block in widen_at if not 0 <= block < layers]:
+            raise ValueError(f"widen_at={list(widen_at)} names blocks that {layers} layers do not have: {beyond}.")
         self.stem = nn.Conv2d(channels, width, 3, stride=stride, padding=1)
-        self.blocks = nn.ModuleList(ConvBlock(width) for _ in range(layers))
+        self.blocks = nn.ModuleList()
+        for block in range(layers):
+            self.blocks.append(ConvBlock(width, block in widen_at))
+            width *= 2 if block in widen_at else 1
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
 
     def forward(self, x: Tensor) -> Tensor:

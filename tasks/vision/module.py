@@ -90,8 +90,9 @@ class ConvNetClassifier(ImageClassifier):
         channels: Channels of an image; must equal the data's.
         classes: Number of classes; must equal the data's.
         layers: Number of residual blocks.
-        width: Channels inside.
+        width: Channels inside, up to the first block that widens.
         stride: Of the stem: images of 32 pixels want 2 or more to be quick.
+        widen_at: Blocks (from 0) that double the channels and halve the resolution.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         warmup_steps: Steps of linear warm-up; the rate then stays.
@@ -104,11 +105,12 @@ class ConvNetClassifier(ImageClassifier):
         layers: int = 6,
         width: int = 32,
         stride: int = 1,
+        widen_at: Sequence[int] = (),
         learning_rate: float = 2e-3,
         weight_decay: float = 0.05,
         warmup_steps: int = 10,
     ) -> None:
-        super().__init__(ConvNet(channels, classes, layers, width, stride), classes)
+        super().__init__(ConvNet(channels, classes, layers, width, stride, widen_at), classes)
         self.save_hyperparameters()
 
 

@@ -29,6 +29,7 @@ pytest.importorskip("sklearn", reason="the digits ship in scikit-learn")
 
 NETWORKS = [
     pytest.param(lambda: ConvNetClassifier(layers=3, width=8), id="convnet"),
+    pytest.param(lambda: ConvNetClassifier(layers=3, width=8, widen_at=[1]), id="widening convnet"),
     pytest.param(lambda: VisionTransformerClassifier(layers=3, width=16, hidden=16), id="transformer"),
 ]
 
@@ -54,6 +55,17 @@ def test_digits_are_learnt(make, tiny_trainer):
     trainer = tiny_trainer(max_steps=60, val_check_interval=20, limit_val_batches=1.0)
     trainer.fit(task, DigitsData())
     assert trainer.callback_metrics["val/accuracy"] > 0.6  # of ten classes
+
+
+def test_blocks_widen_where_they_are_told_to():
+    task = ConvNetClassifier(layers=4, width=8, widen_at=[1, 3])
+    h, shapes = task.stem(torch.randn(2, 1, 8, 8)), []
+    for block in task.layers:
+        h = block(h)
+        shapes.append(tuple(h.shape[1:]))
+    assert shapes == [(8, 8, 8), (16, 4, 4), (16, 4, 4), (32, 2, 2)]
+    with pytest.raises(ValueError, match=r"widen_at=\[4\] names blocks that 4 layers do not have"):
+        ConvNetClassifier(layers=4, widen_at=[4])
 
 
 STRATEGIES = [
