@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lightning_gw.figures.labels import estimate_text, p_text, runs_text
+from lightning_gw.figures.labels import effect_text, estimate_text, p_text, runs_text
 from lightning_gw.figures.matrix import new_figure, plain
 from lightning_gw.figures.style import INK, NO_EVIDENCE, QUIET
 from lightning_gw.statistics.results import Contrast, TaskComparison
@@ -46,10 +46,10 @@ def effect_colour(contrast: Contrast, limit: float) -> str:
 
 
 def ink_on(colour: str) -> str:
-    """Dark or white, whichever contrasts more with a background (relative luminance of WCAG 2)."""
+    """Black or white, whichever contrasts more with a background: 4.5 to 1 at least (luminance of WCAG 2)."""
     linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return INK if (luminance + 0.05) ** 2 > 1.05 * 0.062 else "#ffffff"
+    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
 
 
 def draw_contrasts(comparison: TaskComparison) -> Figure:
@@ -117,6 +117,7 @@ def draw_contrasts(comparison: TaskComparison) -> Figure:
 def _draw_cell(axes: Axes, column: int, row: int, contrast: Contrast, limit: float) -> None:
     colour = effect_colour(contrast, limit)
     axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, color=colour, linewidth=0, gid="pair"))
-    effect = f"{contrast.effect:.1f}" if math.isfinite(contrast.effect) else "–"
     p = p_text(contrast.p_corrected).replace("p = ", "p ").replace("p < ", "p<")
-    axes.text(column, row, f"{effect}\n{p}", ha="center", va="center", fontsize=9, color=ink_on(colour))
+    axes.text(
+        column, row, f"{effect_text(contrast.effect)}\n{p}", ha="center", va="center", fontsize=9, color=ink_on(colour)
+    )

@@ -32,7 +32,12 @@ def p_text(p: float) -> str:
     """``p = 0.012``, ``p < 0.001``, or "no test" where nothing could be tested."""
     if not math.isfinite(p):
         return "no test"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.01 else f"p = {p:.2f}"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def effect_text(effect: float) -> str:
+    """``1.8``, ``−0.3``, or "–" where seeds do not vary, so that there is no unit to measure in."""
+    return f"{effect:.1f}".replace("-0.0", "0.0").replace("-", "−") if math.isfinite(effect) else "–"
 
 
 def runs_text(comparison: TaskComparison) -> str:

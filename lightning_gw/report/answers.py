@@ -10,6 +10,9 @@ from lightning_gw.groups import Groups
 from lightning_gw.record import Record
 from lightning_gw.sentences import NOTABLE_GROWTH, listed, number_word, plural
 
+#: Endings of a strategy's runs worth naming one by one.
+_ENDINGS_SHOWN = 2
+
 
 def headline(histories: Sequence[Sequence[Record]]) -> str:
     """The answer of several runs in one sentence: in how many groups stand at the end, and how strongly."""
@@ -95,4 +98,9 @@ def _ending(runs: Sequence[Sequence[Record]]) -> str:
         found[summary] = found.get(summary, 0) + 1
     if len(runs) == 1:
         return next(iter(found))
-    return "; ".join(f"{summary} in {count} of {len(runs)} runs" for summary, count in found.items()) or "no runs"
+    # Every seed's own ending would bury the answer; the rows of the page show them all.
+    common = sorted(found.items(), key=lambda item: -item[1])[:_ENDINGS_SHOWN]
+    told = [f"{summary} in {count} of {len(runs)} runs" for summary, count in common]
+    if rest := len(found) - len(common):
+        told.append(f"{plural(rest, 'other ending')} in the rest")
+    return "; ".join(told) or "no runs"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_gw.history import History, load_history
+from lightning_gw.report.places import WandbPlace, wandb_place
 
 COMPARISON_FILE = "comparison.json"
 #: Version of comparison.json that this module reads.
@@ -32,6 +33,9 @@ class ReportRun:
         planted: Boundaries the experiment built in on purpose (0-based, "after layer k"), or None.
         accuracy: Name of the metric to show, or None for the run's own choice.
         history: What was recorded; empty where nothing was, or nothing could be read.
+        folder: Where it lies on disk.
+        seconds: What it took, or None where that is not known.
+        wandb: Where it lies in Weights & Biases, or None where that is not known.
     """
 
     key: str
@@ -44,6 +48,9 @@ class ReportRun:
     planted: tuple[int, ...] | None
     accuracy: str | None
     history: History
+    folder: Path
+    seconds: float | None = None
+    wandb: WandbPlace | None = None
 
     @property
     def name(self) -> str:
@@ -53,11 +60,21 @@ class ReportRun:
 
 @dataclass(frozen=True)
 class ReportSource:
-    """Everything one page shows: its title, its runs, and whether they are a comparison."""
+    """Everything one page shows.
+
+    Attributes:
+        title: Of the page.
+        runs: All runs.
+        is_comparison: Whether they are a comparison.
+        notes: What a reader of the whole comparison must know, in sentences.
+        folder: The folder it was read from.
+    """
 
     title: str
     runs: tuple[ReportRun, ...]
     is_comparison: bool
+    notes: tuple[str, ...]
+    folder: Path
 
 
 def load_source(path: Path) -> ReportSource:
@@ -80,8 +97,8 @@ def load_source(path: Path) -> ReportSource:
             "(the folder of a run, with gw/history.jsonl in it)."
         ) from error
     name = run_title(path)
-    run = ReportRun(path.resolve().name, name, "", None, "finished", None, "", None, None, history)
-    return ReportSource(name, (run,), is_comparison=False)
+    run = ReportRun(path.resolve().name, name, "", None, "finished", None, "", None, None, history, path)
+    return ReportSource(name, (run,), False, (), path)
 
 
 def run_title(path: Path) -> str:
@@ -120,7 +137,8 @@ def _load_comparison(file: Path) -> ReportSource:
     except (KeyError, TypeError, ValueError) as error:
         what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{file} cannot be read: {what}. Run the comparison again to write it anew.") from error
-    return ReportSource(str(content.get("title") or file.parent.resolve().name), runs, is_comparison=True)
+    title = str(content.get("title") or file.parent.resolve().name)
+    return ReportSource(title, runs, True, tuple(str(note) for note in content.get("notes") or ()), file.parent)
 
 
 def _load_run(folder: Path, entry: dict[str, Any]) -> ReportRun:
@@ -142,4 +160,7 @@ def _load_run(folder: Path, entry: dict[str, Any]) -> ReportRun:
         planted=None if planted is None else tuple(int(boundary) for boundary in planted),
         accuracy=entry.get("accuracy"),
         history=history,
+        folder=folder / entry["path"],
+        seconds=entry.get("seconds"),
+        wandb=wandb_place(folder / entry["path"]),
     )

@@ -6,8 +6,9 @@ All arithmetic and all wording happen here; the page's script only places what i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from matplotlib import colormaps
@@ -28,7 +29,10 @@ from lightning_gw.figures.style import (
 )
 from lightning_gw.record import Record
 from lightning_gw.report.answers import planted_sentence
+from lightning_gw.report.comparing import TaskAnswer
 from lightning_gw.report.loading import ReportRun
+from lightning_gw.report.rectangles import TaskRectangles
+from lightning_gw.report.strategies import rectangles_payload, strategies_payload
 from lightning_gw.sentences import (
     agreement_phrase,
     contrast_sentence,
@@ -42,11 +46,18 @@ from lightning_gw.sentences import (
 )
 
 
-def page_payload(runs: Sequence[ReportRun]) -> dict[str, Any]:
+def page_payload(
+    runs: Sequence[ReportRun], answers: Mapping[str, TaskAnswer], rectangles: Mapping[str, TaskRectangles]
+) -> dict[str, Any]:
     """Everything the page's script draws.
 
     Runs of one task share their step axis and their growth scale, so that their timelines can be compared at a glance.
     The similarity scale is the same everywhere.
+
+    Args:
+        runs: All runs of the page.
+        answers: Task to its comparison; empty for a run on its own.
+        rectangles: Task to which layers of its strategies correspond.
     """
     shown = [run for run in runs if run.history]
     axes = {run.task: _axis([other for other in shown if other.task == run.task]) for run in shown}
@@ -55,6 +66,8 @@ def page_payload(runs: Sequence[ReportRun]) -> dict[str, Any]:
         "palette": list(OKABE_ITO),
         "axes": {task: layout for task, (_, layout) in axes.items()},
         "runs": [_run(run, axes[run.task][0]) for run in shown],
+        "comparisons": {task: drawn for task, answer in answers.items() if (drawn := strategies_payload(answer))},
+        "rectangles": {task: rectangles_payload(found) for task, found in rectangles.items()},
     }
 
 
@@ -105,6 +118,8 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
         "task": run.task,
         "status": run.status,
         "answer": describe(history),
+        "folder": f"./{quote(run.key)}/" if run.seed is not None else "",
+        "wandb": None if run.wandb is None else {"words": run.wandb.words, "url": run.wandb.url},
         "planted": None if run.planted is None else list(run.planted),
         "plantedSentence": "" if run.planted is None else planted_sentence(last.groups, run.planted),
         "layers": list(last.layers),

@@ -42,12 +42,23 @@ function writeAddress() {
   for (const link of document.querySelectorAll("a.cell[aria-current]")) link.setAttribute("aria-current", "true");
 }
 
+// Where the run itself lies, beside this page and in Weights & Biases.
+function placeRun(run) {
+  const place = byId("run-place"), parts = [];
+  const link = (href, text) => Object.assign(document.createElement("a"), { href, textContent: text, rel: "noreferrer" });
+  if (run.folder) parts.push("Its folder: ", link(run.folder, run.key), ". ");
+  if (run.wandb) parts.push("In Weights & Biases: ", run.wandb.url ? link(run.wandb.url, run.wandb.words) : run.wandb.words, ".");
+  place.replaceChildren(...parts);
+  place.hidden = !parts.length;
+}
+
 function showRun(run) {
   state.run = run;
   byId("run").value = run.key;
   byId("run-title").textContent = run.task ? `${run.task}: ${run.name}, look by look` : `${run.name}, look by look`;
   byId("run-answer").textContent = run.answer;
   byId("run-planted").textContent = run.plantedSentence;
+  placeRun(run);
   const slider = byId("look");
   slider.max = run.looks.length - 1;
   const below = byId("below");
@@ -111,12 +122,42 @@ function show({ run, look }) {
   showLook(look);
 }
 
-function drawSmalls() {
+// Every chart of the comparison, in the order of the page, as work that can be done bit by bit.
+function smalls() {
+  const each = (selector, draw) => Array.from(document.querySelectorAll(selector), (element) => () => draw(element, element.dataset));
+  return [
+    ...each("#side-by-side .row", (row) => {
+      for (const element of row.querySelectorAll("[data-small]")) drawSmall(element, RUNS.get(element.dataset.small), state.colouring);
+      for (const element of row.querySelectorAll("[data-shares]")) drawShares(element, element.dataset.task, element.dataset.shares);
+      for (const element of row.querySelectorAll("[data-row-accuracy]")) drawRowAccuracy(element, JSON.parse(element.dataset.rowAccuracy));
+    }),
+    ...each("[data-mean]", (element, { task, mean }) => drawMean(element, task, mean)),
+    ...each("[data-rectangle]", (element, { task, rectangle }) => drawRectangle(element, task, rectangle)),
+  ];
+}
+
+function labelScales() {
   for (const scale of document.querySelectorAll("#side-by-side [data-scale=growth]")) {
     if (DATA.axes[scale.dataset.task]) labelGrowth(scale, scale.dataset.task);
   }
-  for (const element of document.querySelectorAll("[data-small]")) drawSmall(element, RUNS.get(element.dataset.small), state.colouring);
-  for (const element of document.querySelectorAll("[data-row-accuracy]")) drawRowAccuracy(element, JSON.parse(element.dataset.rowAccuracy));
+  paintSpreads(theme());
+}
+
+function drawSmalls() {
+  labelScales();
+  for (const draw of smalls()) draw();
+}
+
+// A page of many runs answers while it is still drawing.
+async function drawSmallsByAndBy() {
+  labelScales();
+  let since = performance.now();
+  for (const draw of smalls()) {
+    draw();
+    if (performance.now() - since < 40) continue;
+    await new Promise((go) => setTimeout(go));
+    since = performance.now();
+  }
 }
 
 function redraw() {
@@ -186,7 +227,7 @@ async function start() {
   }
   listen();
   show(readAddress());
-  drawSmalls();
+  await drawSmallsByAndBy();
   document.documentElement.dataset.drawn = "yes";
 }
 

@@ -10,7 +10,7 @@ function role(name) {
 }
 
 function theme() {
-  const names = ["paper", "raised", "ink", "quiet", "rule", "none", "accent", "grid"];
+  const names = ["paper", "raised", "ink", "quiet", "rule", "none", "accent", "grid", "spread"];
   return Object.fromEntries(names.map((name) => [name, role(name)]));
 }
 

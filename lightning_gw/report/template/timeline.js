@@ -87,11 +87,13 @@ function strips(run, colours, colouring, thick, hover) {
 function drawSmall(element, run, colouring) {
   const colours = theme(), shared = DATA.axes[run.task], depth = run.layers.length;
   const layers = [0, depth - 1];
+  const narrow = element.clientWidth < 150, last = shared.few.at.length - 1;
+  const ticks = narrow ? { at: [shared.few.at[0], shared.few.at[last]], text: [shared.few.text[0], shared.few.text[last]] } : shared.few;
   Plotly.react(element, strips(run, colours, colouring, 1.8, false), {
     ...baseLayout(element, colours),
     font: { ...baseLayout(element, colours).font, size: 12 },
     margin: { l: 22, r: 10, t: 4, b: 22 },
-    xaxis: axis(colours, { range: shared.range, tickvals: shared.few.at, ticktext: shared.few.text, tickangle: 0 }),
+    xaxis: axis(colours, { range: shared.range, tickvals: ticks.at, ticktext: ticks.text, tickangle: 0 }),
     yaxis: axis(colours, { range: [depth - 0.5, -0.5], tickvals: layers, ticktext: layers.map((i) => i + 1) }),
   }, { ...CONFIG, staticPlot: true });
 }

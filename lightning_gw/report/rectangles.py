@@ -1,0 +1,235 @@
+"""Which layers of a task's first strategy correspond to which of the others, from what its runs kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lightning_gw.disk import write_whole
+from lightning_gw.kept import KEPT_FILE, load_representations
+from lightning_gw.report.loading import ReportRun
+from lightning_gw.sentences import plural
+from lightning_gw.statistics.correspondence import Correspondence, average_correspondence, correspondence
+from lightning_gw.statistics.results import FloatArray
+
+#: What was computed before, beside the page, so that the page is quick to write again.
+CACHE_FILE = "correspondences.json"
+_CACHE_SCHEMA = 1
+#: Called with (pairs of runs done, pairs of runs in all).
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class TaskRectangles:
+    """Correspondences of a task's first strategy with every strategy, itself among them.
+
+    Attributes:
+        reference: The first strategy.
+        found: Strategy to the mean over pairs of runs; the reference's own is between different seeds, and shows how
+            well layers correspond where nothing but the seed differs.
+        across_seeds: Whether the pairs are of different seeds, which start from different weights.
+        missing: Why there is none, or not all; empty where all is there.
+    """
+
+    reference: str
+    found: Mapping[str, Correspondence]
+    across_seeds: bool
+    missing: str
+
+
+def rectangles_of(
+    runs: Sequence[ReportRun], cache: Path, progress: Progress | None = None
+) -> Mapping[str, TaskRectangles]:
+    """Compare the layers of every task's first strategy with those of all its strategies.
+
+    Runs are paired with one of another seed where there are several: runs of one seed start from the same weights, so
+    that layers that training left alone correspond for that reason alone.
+
+    Args:
+        runs: All runs of a comparison.
+        cache: File in which results are kept. What it holds of the same representations is not computed again.
+        progress: Called after every pair of runs that is computed.
+
+    Returns:
+        Task to its correspondences.
+    """
+    known = _read_cache(cache)
+    plans = {
+        task: _plan([run for run in runs if run.task == task and run.status == "finished"])
+        for task in dict.fromkeys(run.task for run in runs)
+    }
+    hashes = {file: _hash(file) for plan in plans.values() for pair in plan.pairs() for file in pair}
+    keys = {
+        (task, other): [[hashes[_kept(one)], hashes[_kept(two)]] for one, two in pairs]
+        for task, plan in plans.items()
+        for other, pairs in plan.others.items()
+    }
+    todo = sum(len(key) for (task, other), key in keys.items() if _known(known, key) is None)
+    count = _Counter(todo, progress)
+    made: dict[str, TaskRectangles] = {}
+    entries: list[dict[str, Any]] = []
+    for task, plan in plans.items():
+        found: dict[str, Correspondence] = {}
+        problems = [plan.missing] if plan.missing else []
+        for other, pairs in plan.others.items():
+            key = keys[task, other]
+            entry = _known(known, key)
+            if entry is None:
+                try:
+                    entry = {"pairs": key, "found": _to_json(_compare(pairs, count))}
+                except (OSError, ValueError) as error:
+                    problems.append(f"{plan.reference} and {other}: {error}")
+                    continue
+            entries.append(entry)
+            found[other] = _from_json(entry["found"])
+        made[task] = TaskRectangles(plan.reference, found, plan.across_seeds, " ".join(problems))
+    if todo:
+        content = {"schema": _CACHE_SCHEMA, "correspondences": entries}
+        write_whole(cache, json.dumps(content, allow_nan=False, separators=(",", ":")).encode() + b"\n")
+    return made
+
+
+def told_on_stderr() -> Progress:
+    """Progress for a terminal, from the first second on: one line that changes, or a line now and then in a log."""
+    began = last = time.monotonic()
+
+    def tell(done: int, of: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        terminal = sys.stderr.isatty()
+        if now - began < 1 or (not terminal and last != began and now - last < 10 and done < of):
+            return
+        last = now
+        text = f"Comparing the layers of strategies: {done} of {plural(of, 'pair')} of runs"
+        end = "\n" if done == of or not terminal else ""
+        print(f"\r{text}" if terminal else text, end=end, file=sys.stderr, flush=True)
+
+    return tell
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which runs of a task are compared: strategy to pairs of (run of the reference, run of that strategy)."""
+
+    reference: str
+    others: Mapping[str, Sequence[tuple[ReportRun, ReportRun]]]
+    across_seeds: bool
+    missing: str
+
+    def pairs(self) -> list[tuple[Path, Path]]:
+        return [(_kept(one), _kept(two)) for pairs in self.others.values() for one, two in pairs]
+
+
+def _plan(runs: Sequence[ReportRun]) -> _Plan:
+    strategies = list(dict.fromkeys(run.strategy for run in runs))
+    with_kept = {
+        strategy: [run for run in runs if run.strategy == strategy and _kept(run).is_file()] for strategy in strategies
+    }
+    reference = next((strategy for strategy in strategies if with_kept[strategy]), "")
+    if not reference:
+        return _Plan(
+            "", {}, False, "No run kept its representations, which GWSimilarity(keep_representations=True) does."
+        )
+    own = sorted(with_kept[reference], key=lambda run: (run.seed is None, run.seed))
+    across = len(own) > 1
+    others: dict[str, list[tuple[ReportRun, ReportRun]]] = {}
+    for strategy, theirs in with_kept.items():
+        by_seed = {run.seed: run for run in theirs}
+        # Each run of the reference with the next seed of the other, the last with the first.
+        partners = [by_seed.get(own[(place + across) % len(own)].seed) for place in range(len(own))]
+        pairs = [(run, partner) for run, partner in zip(own, partners, strict=True) if partner and partner is not run]
+        if pairs:
+            others[strategy] = pairs
+    lacking = [strategy for strategy in strategies if not with_kept[strategy]]
+    missing = f"Without {', '.join(lacking)}: no representations were kept." if lacking else ""
+    return _Plan(reference, others, across, missing)
+
+
+class _Counter:
+    def __init__(self, of: int, progress: Progress | None) -> None:
+        self.done, self.of, self.progress = 0, of, progress
+
+    def step(self) -> None:
+        self.done += 1
+        if self.progress is not None:
+            self.progress(self.done, self.of)
+
+
+def _compare(pairs: Sequence[tuple[ReportRun, ReportRun]], count: _Counter) -> Correspondence:
+    found = []
+    for one, other in pairs:
+        gw = one.history[-1].gw if one.history else None
+        geometry = gw.geometry if gw is not None and gw.unit_scale else "standardized"
+        kept = load_representations(one.folder), load_representations(other.folder)
+        found.append(replace(correspondence(*kept, geometry=geometry), gw=None))
+        count.step()
+    return average_correspondence(found)
+
+
+def _kept(run: ReportRun) -> Path:
+    return run.folder / "gw" / KEPT_FILE
+
+
+def _hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:24]
+
+
+def _read_cache(file: Path) -> list[dict[str, Any]]:
+    """What was computed before; nothing where there is no such file, or it is of another version or damaged."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        entries = content["correspondences"] if content["schema"] == _CACHE_SCHEMA else []
+        for entry in entries:
+            _from_json(entry["found"])
+        return list(entries)
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _known(entries: Sequence[dict[str, Any]], pairs: list[list[str]]) -> dict[str, Any] | None:
+    return next((entry for entry in entries if entry.get("pairs") == pairs), None)
+
+
+def _to_json(found: Correspondence) -> dict[str, Any]:
+    return {
+        "layers": list(found.layers),
+        "other_layers": list(found.other_layers),
+        "similarity": _plain(found.similarity),
+        "paired": None if found.paired is None else _plain(found.paired),
+        "best": list(found.best),
+        "margin": _plain(found.margin),
+        "paired_best": list(found.paired_best),
+        "order": found.order if np.isfinite(found.order) else None,
+        "returned": list(found.returned),
+        "runs": found.runs,
+    }
+
+
+def _plain(values: FloatArray) -> Any:
+    """An array as JSON has it, NaN as null."""
+    filled = values.astype(object)
+    filled[~np.isfinite(values)] = None
+    return filled.tolist()
+
+
+def _from_json(content: Mapping[str, Any]) -> Correspondence:
+    return Correspondence(
+        layers=tuple(content["layers"]),
+        other_layers=tuple(content["other_layers"]),
+        similarity=np.array(content["similarity"], dtype=np.float64),
+        paired=None if content["paired"] is None else np.array(content["paired"], dtype=np.float64),
+        best=tuple(content["best"]),
+        margin=np.array(content["margin"], dtype=np.float64),
+        paired_best=tuple(content["paired_best"]),
+        order=float("nan") if content["order"] is None else float(content["order"]),
+        returned=tuple(content["returned"]),
+        runs=int(content["runs"]),
+    )
