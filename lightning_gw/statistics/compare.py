@@ -49,7 +49,7 @@ def compare_strategies(
     _check(findings, task, permutations)
     strategies = tuple(dict.fromkeys(finding.strategy for finding in findings))
     # What is drawn must not depend on the order in which runs finished.
-    ordered = sorted(findings, key=lambda finding: (finding.seed, strategies.index(finding.strategy)))
+    ordered = sorted(findings, key=lambda finding: (finding.seed, finding.strategy))
     layers = _common_layers(ordered)
     grouped = [finding for finding in ordered if len(finding.layers) == len(layers)]
     same = [finding for finding in ordered if finding.layers == layers]
@@ -77,11 +77,12 @@ def compare_strategies(
         designs.append(design)
         overall[by], pairs = compare_runs(design, permutations, seed)
         contrasts += pairs
+    shares = _all_shares(ordered)
     summaries = []
     for strategy in strategies:
         places = [place for place, run in enumerate(grouped) if run.strategy == strategy]
         own = [finding for finding in ordered if finding.strategy == strategy]
-        summaries.append(_summary(strategy, own, layers, agreement[np.ix_(places, places)]))
+        summaries.append(_summary(strategy, own, layers, agreement[np.ix_(places, places)], shares))
     notes += _accuracy_notes(ordered) + _seed_notes(summaries, designs, contrasts)
     return TaskComparison(task, layers, tuple(summaries), overall, tuple(contrasts), tuple(notes))
 
@@ -109,7 +110,7 @@ def _common_layers(findings: Sequence[Finding]) -> tuple[str, ...]:
 
 
 def _summary(
-    strategy: str, findings: Sequence[Finding], layers: tuple[str, ...], agreement: FloatArray
+    strategy: str, findings: Sequence[Finding], layers: tuple[str, ...], agreement: FloatArray, shares: bool
 ) -> StrategySummary:
     """One strategy over its runs; what asks for the common layers is of the runs that have them."""
     grouped = [finding for finding in findings if len(finding.layers) == len(layers)]
@@ -128,11 +129,16 @@ def _summary(
         ),
         groups=mean_estimate([finding.count for finding in findings], 1, len(layers)),
         converged=mean_estimate([finding.converged for finding in findings], 0, steps),
-        accuracy=mean_estimate([finding.accuracy for finding in findings]),
+        accuracy=mean_estimate([finding.accuracy for finding in findings], *((0, 1) if shares else ())),
         agreement=agreement_estimate(agreement),
         mean_similarity=mean,
         spread_similarity=spread,
     )
+
+
+def _all_shares(findings: Sequence[Finding]) -> bool:
+    """Whether every known accuracy lies in 0 to 1, so that no interval of it should reach beyond."""
+    return all(0 <= f.accuracy <= 1 for f in findings if f.accuracy is not None and np.isfinite(f.accuracy))
 
 
 def _mean_and_spread(similarities: FloatArray) -> tuple[FloatArray, FloatArray]:

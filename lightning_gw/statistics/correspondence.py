@@ -72,7 +72,7 @@ def correspondence(
         one: Representations of the one run, from ``load_representations``.
         other: Those of the other.
         geometry: See `gw_matrix`; one of unit scale.
-        effort: See `gw_matrix`.
+        effort: See `gw_matrix`; without meaning where the two saw different numbers of inputs.
         seed: See `gw_matrix`.
         different_probes: Whether the two may have been looked at through different probes. Gromov-Wasserstein asks for
             no pairing, but then there is no `paired`, and what differs may be the inputs.
@@ -90,7 +90,16 @@ def correspondence(
             "differs may be the inputs. Runs of one comparison share their probe; to compare all the same, pass "
             "different_probes=True."
         )
-    gw = gw_matrix(one.layers, other.layers, geometry=geometry, effort=effort, bounds="fast", seed=seed)
+    # Between different numbers of inputs there is one effort for all, and asking for another is refused.
+    numbers = {len(values) for run in (one, other) for values in run.layers.values()}
+    gw = gw_matrix(
+        one.layers,
+        other.layers,
+        geometry=geometry,
+        effort=effort if len(numbers) == 1 else "default",
+        bounds="fast",
+        seed=seed,
+    )
     paired = gw.identity_similarity if same else None
     return _read(gw.layers, gw.columns, gw.similarity, paired, gw=gw)
 
@@ -143,7 +152,9 @@ def correspondence_sentence(found: Correspondence, one: str, other: str) -> str:
     who = f"By Gromov-Wasserstein similarity over {plural(found.runs, 'pair')} of runs"
     if not usable:
         return f"{who}, no layer of {one} has a partner in {other}: none could be measured."
-    partners = [f"{_layers(run)} to {found.best[run[0]] + 1}" for run in _same_partner(found.best)]
+    partners = [
+        f"{_layers(run)} to {_layers(sorted({found.best[layer] for layer in run}))}" for run in _together(found.best)
+    ]
     similar = [float(found.similarity[layer, found.best[layer]]) for layer in usable]
     facts = [f"similarity of partners {min(similar):.2f} to {max(similar):.2f}"]
     margins = found.margin[np.isfinite(found.margin)]
@@ -204,16 +215,20 @@ def _order(depths: FloatArray, partners: FloatArray) -> float:
     return float(np.corrcoef(rankdata(depths), rankdata(partners))[0, 1])
 
 
-def _same_partner(best: Sequence[int]) -> list[list[int]]:
-    """Neighbouring layers that have the same partner, together."""
+def _together(best: Sequence[int]) -> list[list[int]]:
+    """Neighbouring layers that share a partner, or whose partners are neighbours in the same order."""
     runs: list[list[int]] = []
+    step = 0
     for layer, partner in enumerate(best):
         if partner < 0:
             continue
-        if runs and runs[-1][-1] == layer - 1 and best[layer - 1] == partner:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
+        if runs and runs[-1][-1] == layer - 1:
+            step_now = partner - best[layer - 1]
+            if step_now in (0, 1) and (len(runs[-1]) == 1 or step_now == step):
+                step = step_now
+                runs[-1].append(layer)
+                continue
+        runs.append([layer])
     return runs
 
 

@@ -81,7 +81,7 @@ class StrategySummary:
         boundary_share: One estimate per gap between neighbouring layers (``L − 1``): the share of runs with a boundary.
         groups: The number of groups.
         converged: The step at which the groups stopped to change, over the runs that have groups which did.
-        accuracy: The metric the comparison names.
+        accuracy: The metric the comparison names; an interval within 0 to 1 if all of the task's values are.
         agreement: Adjusted Rand index between the groups of two of its runs, over all pairs of seeds.
         mean_similarity: ``(L, L)`` mean over its runs.
         spread_similarity: ``(L, L)`` standard deviation over its runs; NaN with a single one.

@@ -65,16 +65,16 @@ def strategy_sentence(summary: StrategySummary) -> str:
     parts = [_groups_phrase(summary)]
     shares = _most_often(summary)
     if shares:
-        named = [f"after layer {gap + 1} {_share(share)}" for gap, share in shares[:MOST_NAMED]]
+        named = [f"after layer {gap + 1}{_share(share)}" for gap, share in shares[:MOST_NAMED]]
         rest = len(shares) - MOST_NAMED
-        named += [f"at {plural(rest, 'further place')} less often"] if rest > 0 else []
+        named += [f"at {plural(rest, 'further place')} no more often"] if rest > 0 else []
         parts.append(f"{'boundaries' if len(shares) > 1 else 'a boundary'} {listed(named)}")
     if summary.converged.runs:
         step = f"step {summary.converged.value:.0f}{_interval(summary.converged, '.0f')}"
-        parts.append(f"groups unchanged from {step} on in {_of(summary.converged.runs, runs)}")
+        parts.append(f"groups unchanged from {step} on{_in(summary.converged.runs, runs)}")
     moving = sum(run.strength != "none" and run.converged is None for run in summary.findings)
     if moving:
-        parts.append(f"groups not seen to settle by the last look in {_of(moving, runs)}")
+        parts.append(f"groups not seen to settle by the last look{_in(moving, runs)}")
     if summary.accuracy.runs:
         known = "" if summary.accuracy.runs == runs else f", known of {plural(summary.accuracy.runs, 'run')}"
         parts.append(f"accuracy {summary.accuracy.value:.3f}{_interval(summary.accuracy, '.3f')}{known}")
@@ -191,7 +191,12 @@ def _groups_phrase(summary: StrategySummary) -> str:
 
 def _share(share: Estimate) -> str:
     count = round(share.value * share.runs)
-    return f"in {_of(count, share.runs)}{_interval(share, '.0%')}"
+    return f"{_in(count, share.runs)}{_interval(share, '.0%')}"
+
+
+def _in(count: int, runs: int) -> str:
+    """In how many of the runs; nothing to say of a single one."""
+    return f" in {_of(count, runs)}" if runs > 1 else ""
 
 
 def _of(count: int, runs: int) -> str:
