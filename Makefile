@@ -9,6 +9,7 @@ INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-ch
 
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
+	@echo "make reproduce  train every strategy over several seeds, and write docs/results.md (about an hour)"
 	@echo "make test    run the test suite (about 8 minutes)"
 	@echo "make lint    ruff and mypy"
 	@echo "make pictures  draw the README's pictures from the demo's records"
@@ -23,6 +24,7 @@ demo: $(VENV)/installed-tasks
 
 reproduce: $(VENV)/installed-tasks
 	@$(BIN)/lightning-gw compare configs/compare/reproduce.yaml
+	@$(BIN)/python docs/make_results.py
 
 # Two files of tests at a time, each on one thread.
 test: $(VENV)/installed-dev

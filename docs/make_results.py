@@ -1,0 +1,166 @@
+"""Writes docs/results.md, with its pictures, from the runs of configs/compare/reproduce.yaml: `make reproduce`."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import claims
+import torch
+from matplotlib.figure import Figure
+
+from lightning_gw import __version__
+from lightning_gw.figures import draw_comparison
+from lightning_gw.figures.boundaries import draw_boundaries
+from lightning_gw.figures.contrasts import draw_contrasts
+from lightning_gw.figures.means import draw_mean_matrices
+from lightning_gw.report import load_source
+from lightning_gw.report.comparing import TaskAnswer, answer_tasks
+from lightning_gw.report.loading import ReportRun
+from lightning_gw.report.rectangles import CACHE_FILE, rectangles_of
+from lightning_gw.statistics.correspondence import correspondence_sentence
+from lightning_gw.statistics.results import Estimate
+from lightning_gw.statistics.words import strategy_sentence
+
+CONFIG = Path("configs/compare/reproduce.yaml")
+RUNS = Path("runs/reproduce")
+DOCS = Path(__file__).parent
+#: Of the pictures; their text is read beside that of the page.
+DPI = 80
+_TASKS = {"algebra": "an algebraic task", "language": "a language task", "vision": "images"}
+
+
+def main() -> None:
+    """Draw the pictures and write the page."""
+    source = load_source(RUNS)
+    unfinished = [run.name for run in source.runs if run.status != "finished"]
+    if unfinished:
+        raise SystemExit(
+            f"{len(unfinished)} runs are not finished, such as {unfinished[0]}; run `make reproduce` again."
+        )
+    answers = answer_tasks(source.runs)
+    print("Drawing the pictures ...", flush=True)
+    for task, answer in answers.items():
+        for name, figure in _pictures(source.runs, answer):
+            file = DOCS / "pictures" / f"results-{task}-{name}.png"
+            figure.savefig(file, dpi=DPI)
+    page = "\n".join(_page(source.runs, answers))
+    (DOCS / "results.md").write_text(page, encoding="utf-8")
+    print(f"Wrote {DOCS / 'results.md'} and its pictures.")
+
+
+def _page(runs: Sequence[ReportRun], answers: Mapping[str, TaskAnswer]) -> Iterator[str]:
+    seconds = sum(run.seconds or 0.0 for run in runs)
+    yield "# Does the training strategy change where layers group?"
+    yield ""
+    yield f"""\
+Written by `make reproduce`: every figure and picture here comes from that command, from {len(runs)} runs of
+`{CONFIG}`. Together they took {seconds / 60:.0f} minutes of run time with one thread each, on
+{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__},
+lightning-gw {__version__}. Runs of a task share their probe inputs, number of optimizer steps and batch size. Run it
+and open `{RUNS}/report.html` to see each run look by look."""
+    yield ""
+    yield "## The claims, one by one"
+    yield ""
+    yield (
+        "The claims are those of Gao, Dhurandhar, Natesan Ramamurthy and Wei (arXiv 2410.16484); how each is judged "
+        "stands in [docs/claims.py](claims.py)."
+    )
+    yield ""
+    yield "| claim | verdict |"
+    yield "|---|---|"
+    verdicts = [
+        *(claims.groups_emerge(task, _TASKS.get(task, task), runs) for task in answers),
+        *(claims.groups_are_planted_stages(answer) for answer in answers.values() if answer.planted),
+        claims.strategies_move_groups(answers),
+        claims.widths_may_differ(runs, RUNS),
+        claims.cost_is_low(runs, CONFIG),
+    ]
+    for verdict in verdicts:
+        yield f"| {verdict.claim} | **{verdict.found}** |"
+    for verdict in verdicts:
+        yield ""
+        yield f"**{verdict.claim}** {verdict.found.capitalize()}."
+        yield ""
+        yield from (f"- {line}" for line in verdict.evidence)
+    rectangles = rectangles_of(runs, RUNS / CACHE_FILE)
+    for task, answer in answers.items():
+        yield ""
+        yield from _task(task, answer)
+        found = rectangles.get(task)
+        if found and found.found:
+            yield ""
+            yield f"Which layers correspond to those of `{found.reference}`:"
+            yield ""
+            for strategy, each in found.found.items():
+                if strategy != found.reference:
+                    yield f"- {correspondence_sentence(each, found.reference, strategy)}"
+    yield ""
+
+
+def _task(task: str, answer: TaskAnswer) -> Iterator[str]:
+    comparison = answer.comparison
+    assert comparison is not None
+    yield f"## {task.capitalize()}"
+    yield ""
+    yield from (f"- {line}" for line in (*answer.terms, *answer.sentences, *comparison.notes))
+    yield ""
+    yield "| strategy | runs | accuracy | groups | settled at step | agreement of seeds |"
+    yield "|---|---|---|---|---|---|"
+    for summary in comparison.strategies:
+        cells = [
+            summary.strategy,
+            str(len(summary.findings)),
+            _cell(summary.accuracy, ".3f"),
+            _cell(summary.groups, ".1f"),
+            _cell(summary.converged, ".0f"),
+            _cell(summary.agreement, ".2f"),
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+    yield (
+        "In brackets 95 % intervals over seeds. *Agreement of seeds* is the adjusted Rand index between the groups of "
+        "two runs of the strategy. *Settled* counts only runs whose groups stopped changing before the last look."
+    )
+    for name, says in (
+        ("timelines", "All runs: training goes right, depth goes down"),
+        ("boundaries", "How often a boundary stood after each layer"),
+        ("means", "Mean similarity of each strategy, and its spread over seeds"),
+        ("differences", "Strategy against strategy"),
+    ):
+        if (DOCS / "pictures" / f"results-{task}-{name}.png").exists():
+            yield ""
+            yield f"![{says}](pictures/results-{task}-{name}.png)"
+    yield ""
+    yield from (f"- {strategy_sentence(summary)}" for summary in comparison.strategies)
+
+
+def _pictures(runs: Sequence[ReportRun], answer: TaskAnswer) -> Iterator[tuple[str, Figure]]:
+    comparison = answer.comparison
+    assert comparison is not None
+    histories: dict[str, dict[int, Any]] = {}
+    for run in runs:
+        if run.task == answer.task and run.seed is not None:
+            histories.setdefault(run.strategy, {})[run.seed] = run.history
+    accuracy = next(run.accuracy for run in runs if run.task == answer.task)
+    yield "timelines", draw_comparison(histories, accuracy=accuracy)
+    yield "boundaries", draw_boundaries(comparison, answer.planted or None)
+    yield "means", draw_mean_matrices(comparison)
+    if len(comparison.strategies) > 1:
+        yield "differences", draw_contrasts(comparison)
+
+
+def _cell(estimate: Estimate, form: str) -> str:
+    if not estimate.runs:
+        return "–"
+    value = f"{estimate.value:{form}}"
+    if estimate.low != estimate.low:
+        return f"{value} (1 run)" if estimate.runs == 1 else value
+    return f"{value} ({estimate.low:{form}} to {estimate.high:{form}})"
+
+
+if __name__ == "__main__":
+    main()
