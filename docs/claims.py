@@ -34,11 +34,13 @@ class Verdict:
         claim: The claim, in one sentence.
         found: ``"found"``, ``"not found"`` or ``"found, with a condition"``.
         evidence: The figures behind it, one sentence each.
+        table: More of them, as rows, the first of which names the columns.
     """
 
     claim: str
     found: str
     evidence: tuple[str, ...]
+    table: tuple[tuple[str, ...], ...] = ()
 
 
 def groups_emerge(task: str, what: str, runs: Sequence[ReportRun]) -> Verdict:
@@ -107,9 +109,7 @@ def groups_are_planted_stages(answer: TaskAnswer) -> Verdict:
     else:
         found = f"found, with a condition: under {listed(above)}" if above else "not found"
     rows = [
-        f"{name}: adjusted Rand index {index:.2f} on average, exactly the planted groups in {exact} of {count} runs, "
-        f"corrected p = {corrected[name]:.2g}"
-        for name, index, exact, count in lines
+        (name, f"{index:.2f}", f"{exact} of {count}", f"{corrected[name]:.2g}") for name, index, exact, count in lines
     ]
     planted = listed([str(k + 1) for k in answer.planted])
     return Verdict(
@@ -117,9 +117,9 @@ def groups_are_planted_stages(answer: TaskAnswer) -> Verdict:
         found,
         (
             f"Stages end after layers {planted}; chance is as many boundaries drawn anywhere, {DRAWS} times, corrected "
-            "for all strategies (Holm).",
-            "; ".join(rows) + ".",
+            "for all strategies (Holm). Strategies that keep the layers from learning are left out.",
         ),
+        (("strategy", "adjusted Rand index, mean", "exactly the planted groups", "corrected p"), *rows),
     )
 
 
@@ -131,6 +131,9 @@ def strategies_move_groups(answers: Mapping[str, TaskAnswer]) -> Verdict:
         assert answer.comparison is not None
         for by, test in answer.comparison.overall.items():
             told[task, by] = bool(test.p < LEVEL)
+            if np.isnan(test.p):
+                evidence.append(f"{task}, {by}: not tested; that takes two strategies with two seeds or more.")
+                continue
             evidence.append(
                 f"{task}, {by}: {test.between:.3f} between strategies against {test.within:.3f} within, "
                 f"{test.share:.0%} of the variance of runs, p = {test.p:.2g}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -58,10 +59,10 @@ def _page(runs: Sequence[ReportRun], answers: Mapping[str, TaskAnswer]) -> Itera
     yield ""
     yield f"""\
 Written by `make reproduce`: every figure and picture here comes from that command, from {len(runs)} runs of
-`{CONFIG}`. Together they took {seconds / 60:.0f} minutes of run time with one thread each, on
-{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}, torch {torch.__version__},
-lightning-gw {__version__}. Runs of a task share their probe inputs, number of optimizer steps and batch size. Run it
-and open `{RUNS}/report.html` to see each run look by look."""
+`{CONFIG}`, which took {seconds / 60:.0f} minutes together, with one thread each, on a machine of
+{os.cpu_count()} cores ({platform.machine()}; Python {platform.python_version()}, torch {torch.__version__}, lightning-gw {__version__}).
+Runs of a task share their probe inputs, number of optimizer steps and batch size. Run it and open
+`{RUNS}/report.html` to see each run look by look."""
     yield ""
     yield "## The claims, one by one"
     yield ""
@@ -86,6 +87,9 @@ and open `{RUNS}/report.html` to see each run look by look."""
         yield f"**{verdict.claim}** {verdict.found.capitalize()}."
         yield ""
         yield from (f"- {line}" for line in verdict.evidence)
+        if verdict.table:
+            yield ""
+            yield from _table(verdict.table)
     rectangles = rectangles_of(runs, RUNS / CACHE_FILE)
     for task, answer in answers.items():
         yield ""
@@ -93,11 +97,13 @@ and open `{RUNS}/report.html` to see each run look by look."""
         found = rectangles.get(task)
         if found and found.found:
             yield ""
-            yield f"Which layers correspond to those of `{found.reference}`:"
+            yield f"<details><summary>Which layers correspond to those of {found.reference}</summary>"
             yield ""
             for strategy, each in found.found.items():
                 if strategy != found.reference:
                     yield f"- {correspondence_sentence(each, found.reference, strategy)}"
+            yield ""
+            yield "</details>"
     yield ""
 
 
@@ -108,18 +114,18 @@ def _task(task: str, answer: TaskAnswer) -> Iterator[str]:
     yield ""
     yield from (f"- {line}" for line in (*answer.terms, *answer.sentences, *comparison.notes))
     yield ""
-    yield "| strategy | runs | accuracy | groups | settled at step | agreement of seeds |"
-    yield "|---|---|---|---|---|---|"
-    for summary in comparison.strategies:
-        cells = [
+    rows = [
+        (
             summary.strategy,
             str(len(summary.findings)),
             _cell(summary.accuracy, ".3f"),
             _cell(summary.groups, ".1f"),
             _cell(summary.converged, ".0f"),
             _cell(summary.agreement, ".2f"),
-        ]
-        yield f"| {' | '.join(cells)} |"
+        )
+        for summary in comparison.strategies
+    ]
+    yield from _table([("strategy", "runs", "accuracy", "groups", "settled at step", "agreement of seeds"), *rows])
     yield ""
     yield (
         "In brackets 95 % intervals over seeds. *Agreement of seeds* is the adjusted Rand index between the groups of "
@@ -135,7 +141,11 @@ def _task(task: str, answer: TaskAnswer) -> Iterator[str]:
             yield ""
             yield f"![{says}](pictures/results-{task}-{name}.png)"
     yield ""
+    yield "<details><summary>Every strategy in a sentence</summary>"
+    yield ""
     yield from (f"- {strategy_sentence(summary)}" for summary in comparison.strategies)
+    yield ""
+    yield "</details>"
 
 
 def _pictures(runs: Sequence[ReportRun], answer: TaskAnswer) -> Iterator[tuple[str, Figure]]:
@@ -153,11 +163,17 @@ def _pictures(runs: Sequence[ReportRun], answer: TaskAnswer) -> Iterator[tuple[s
         yield "differences", draw_contrasts(comparison)
 
 
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(rows[0])} |"
+    yield "|" + "---|" * len(rows[0])
+    yield from (f"| {' | '.join(row)} |" for row in rows[1:])
+
+
 def _cell(estimate: Estimate, form: str) -> str:
-    if not estimate.runs:
+    if math.isnan(estimate.value):
         return "–"
     value = f"{estimate.value:{form}}"
-    if estimate.low != estimate.low:
+    if math.isnan(estimate.low):
         return f"{value} (1 run)" if estimate.runs == 1 else value
     return f"{value} ({estimate.low:{form}} to {estimate.high:{form}})"
 
