@@ -56,9 +56,12 @@ def conclude(comparison: Comparison, seconds: float) -> int:
         done = len(plan.runs) - len(left) - len(failed)
         say(f"{done} of {len(plan.runs)} runs are finished; `lightning-gw report {plan.out}` draws those that are.")
     elif any(histories):
+        from lightning_gw.compare.wandb_summary import log_summary_run
         from lightning_gw.report import write_report
 
         page = write_report(plan.out)
+        if told := log_summary_run(plan, comparison.wandb, page):
+            say(told)
         say(f"Open {page.resolve().as_uri()}")
     else:
         say("No run left a history, so there is no page to open.")
