@@ -61,8 +61,8 @@ def _page(runs: Sequence[ReportRun], answers: Mapping[str, TaskAnswer]) -> Itera
 Written by `make reproduce`: every figure and picture here comes from that command, from {len(runs)} runs of
 `{CONFIG}`, which took {seconds / 60:.0f} minutes together, with one thread each, on a machine of
 {os.cpu_count()} cores ({platform.machine()}; Python {platform.python_version()}, torch {torch.__version__},
-lightning-gw {__version__}). Runs of a task share their probe inputs, number of optimizer steps and batch size. Run it and open
-`{RUNS}/report.html` to see each run look by look."""
+lightning-gw {__version__}). Runs of a task share their probe inputs, number of optimizer steps and batch size. Run it
+and open `{RUNS}/report.html` to see each run look by look."""
     yield ""
     yield "## The claims, one by one"
     yield ""
