@@ -110,12 +110,16 @@ class Claims:
         elsewhere: What to do in place of waiting, as the end of a sentence.
         patience: Seconds for which to wait for runs that a killed comparison left at work.
 
+    Attributes:
+        unlocked: Whether the system or the disk has no locks, so that nothing keeps others away.
+
     Raises:
         UsageError: If another comparison has one of these runs to do, or one of them is still at work.
     """
 
     def __init__(self, out: Path, paths: Sequence[str], elsewhere: str, patience: float = 30.0) -> None:
         self._held: list[BinaryIO] = []
+        self.unlocked = False
         try:
             for path in paths:
                 self._claim(out, path, elsewhere)
@@ -137,7 +141,9 @@ class Claims:
             raise UsageError(
                 f"Another comparison is at work on {path} in {out}. Wait for it, or give {elsewhere}"
             ) from None
-        if stream is not None:
+        if stream is None:
+            self.unlocked = True
+        else:
             self._held.append(stream)
 
     @staticmethod

@@ -93,15 +93,16 @@ def begin(order: Order) -> RunProcess | Ended:
         return Ended(1, f"{order.command[0]} could not be started on {socket.gethostname()}: {error}")
 
 
-def carry_out(order: Order, grace: float = 5.0) -> Ended:
+def carry_out(order: Order, grace: float = 5.0, disk_delay: float = _DISK_DELAY) -> Ended:
     """Do a run here, on a machine that may not be the comparison's, and wait for its end.
 
     Args:
         order: What to do.
         grace: Seconds the run has to stop, when this is interrupted.
+        disk_delay: Seconds that the disk may take to show what another machine wrote.
     """
     here = socket.gethostname()
-    if unseen := _unseen(order):
+    if unseen := _unseen(order, disk_delay):
         return Ended(
             1,
             f"{unseen} on {here}. Every node must see the comparison's folder under the same path: put it on a disk "
@@ -129,13 +130,16 @@ def file_hash(file: Path) -> str | None:
         return None
 
 
-def _unseen(order: Order, patience: float = _DISK_DELAY) -> str:
+def _unseen(order: Order, patience: float) -> str:
     """What of the comparison cannot be seen from here, in words; empty where all is there."""
-    if not order.directory.is_dir():
-        return f"{order.directory}, where the comparison was started, is not there"
     deadline = time.monotonic() + patience
-    while (found := file_hash(order.plan)) != order.plan_hash:
+    while True:
+        found = file_hash(order.plan)
+        missing = next((folder for folder in (order.directory, order.log.parent) if not folder.is_dir()), None)
+        if found == order.plan_hash and missing is None:
+            return ""
         if time.monotonic() > deadline:
-            return f"{order.plan} is {'not there' if found is None else 'that of another comparison'}"
+            if found is not None and found != order.plan_hash:
+                return f"{order.plan} is that of another comparison"
+            return f"{missing or order.plan} is not there"
         time.sleep(0.5)
-    return "" if order.log.parent.is_dir() else f"{order.log.parent} is not there"

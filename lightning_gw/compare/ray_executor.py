@@ -133,19 +133,23 @@ class RayExecutor:
         # Ray reports on itself at length, into its own files as well; here it would run through the progress table.
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self._address is None:
-            cores = default_workers(1)
-            own = {"num_cpus": cores, "include_dashboard": False, "object_store_memory": _STORE}
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)
-                ray.init(address="local", **own, **quiet)
-            return
-        _require_answer(self._address)
+            own = {"num_cpus": default_workers(1), "include_dashboard": False, "object_store_memory": _STORE}
+            where = {"address": "local", **own}
+        else:
+            _require_answer(self._address)
+            where = {"address": self._address}
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
-                ray.init(address=self._address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise UsageError(_unreachable(self._address, str(error).strip().splitlines()[0])) from error
+                ray.init(**where, **quiet)
+        except Exception as error:  # Ray raises bare ones here
+            ray.shutdown()
+            why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            if self._address is not None:
+                raise UsageError(_unreachable(self._address, why)) from error
+            raise UsageError(
+                f"Ray could not start on this machine: {why} Try again, or use --executor local, which needs no Ray."
+            ) from error
 
     def _nodes(self) -> list[dict[str, float]]:
         """What each living node has, busy or not."""

@@ -61,7 +61,7 @@ class Comparison:
             raise UsageError(f"--workers should be at least 1, but is {workers}.")
         self.plan = plan
         self.wandb = wandb
-        self.executor = LocalExecutor(plan.threads) if executor is None else executor
+        self.executor: Executor = LocalExecutor(plan.threads) if executor is None else executor
         self.runs = [run for run in plan.runs if only is None or run.path in only]
         several = len({run.seed for run in plan.runs}) > 1
         self.states = {
@@ -104,6 +104,8 @@ class Comparison:
         folder.check_owner(self.plan)  # before anything is written there, and again once nobody else can
         open_runs = [run.path for run in self.runs if not folder.is_finished(self.plan.out / run.path)]
         claims = Claims(self.plan.out, open_runs, f"another folder: --out {folder.free_folder(self.plan.out)}")
+        if claims.unlocked:
+            self.say(f"Note: {self.plan.out} has no file locks; see to it that no other process does these runs.")
         try:
             folder.check_owner(self.plan)
             self.take_what_is_finished()
@@ -245,7 +247,7 @@ class Comparison:
             times.append(time.monotonic())
             again = len(times) <= self._retries
             state.status = "waiting" if again else "failed"
-            state.error = None if again else f"{end.error}, {len(times)} times in all"
+            state.error = None if again else f"{end.error}{f', {len(times)} times in all' if len(times) > 1 else ''}"
             view.note(f"{state.name}: {end.error} after {clock(state.seconds)}")
         else:
             state.status, state.error = "failed", end.error or failure(end.code, place / "log.txt")

@@ -87,11 +87,11 @@ def _say_times(comparison: Comparison, runs: list[PlannedRun]) -> int:
     say("This rests on:")
     for name, trial in tried.items():
         say(f"  {name}: {trial.sentence()}")
-    untried = list(dict.fromkeys(run.strategy for run in runs if run.strategy not in tried))
-    if untried:
-        say(f"  {', '.join(untried)}: not tried, taken to last as long a step as the first of their task above")
+    for strategy in dict.fromkeys(run.strategy for run in runs if run.strategy not in tried):
+        why = "its trial failed" if strategy in failed else "not tried"
+        say(f"  {strategy}: {why}; taken to last as long a step as the first of its task above")
     say("Each trial ran alone on this machine; runs that share it, or run on another, may be slower or faster.")
-    return 0
+    return 1 if failed else 0
 
 
 def _try_strategies(comparison: Comparison, runs: list[PlannedRun]) -> tuple[dict[str, Trial], dict[str, str]]:

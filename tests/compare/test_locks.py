@@ -63,7 +63,7 @@ def test_two_comparisons_share_a_folder_but_no_run(tmp_path: Path, capsys: pytes
 def test_a_run_that_outlived_its_comparison_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     work = hold(lock_file(tmp_path, "fast/seed-0", "work"))
     assert work is not None
-    with pytest.raises(UsageError, match="fast/seed-0 .* still at work, though its comparison is gone"):
+    with pytest.raises(UsageError, match=r"fast/seed-0 .* still at work, though its comparison is gone"):
         Claims(tmp_path, ["fast/seed-0"], "", patience=0.3)
     assert "Waiting for the runs that are still at work" in capsys.readouterr().out
     work.close()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+
+from lightning_gw.history import load_history
 
 _CODE = '''
 import time
@@ -125,3 +131,31 @@ def run(folder: Path, *arguments: str, timeout: float = 200) -> tuple[int, str]:
         process.kill()
         raise
     return process.returncode, output
+
+
+def entries(folder: Path) -> dict[str, dict[str, object]]:
+    """Strategy to its entry in comparison.json."""
+    return {entry["strategy"]: entry for entry in json.loads((folder / "comparison.json").read_text())["runs"]}
+
+
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come in {seconds} s"
+        time.sleep(0.05)
+
+
+def assert_same_history(one: Path, other: Path) -> None:
+    """Same steps, groups, events and identities, and the same matrices to the bit."""
+    a, b = load_history(one), load_history(other)
+    assert not a.problems
+    assert not b.problems
+    assert [record.step for record in a] == [record.step for record in b]
+    assert [row["step"] for row in a.metrics] == [row["step"] for row in b.metrics]
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_array_equal(x.gw.distortion, y.gw.distortion)
+        np.testing.assert_array_equal(x.gw.couplings, y.gw.couplings)
+        np.testing.assert_array_equal(x.growth, y.growth)
+        assert (x.groups.labels, x.identities, x.events) == (y.groups.labels, y.identities, y.events)
+        assert x.metrics == y.metrics
+        assert x.probe == y.probe
