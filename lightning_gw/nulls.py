@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,9 @@ def null_of_run(
         assert isinstance(network, LightningModule)
         return observer.observe(trainer, network).representations
 
-    # Beneath the second after which it is drawn, the bar is not seen.
-    with tqdm(total=samples, desc="Networks with fresh weights", delay=1, leave=False) as bar:
+    # Beneath the second after which it is drawn, the bar is not seen; in a file it is not to be drawn over and over.
+    pace = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(total=samples, desc="Networks with fresh weights", delay=1, leave=False, mininterval=pace) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.update(done - bar.n)
