@@ -75,7 +75,7 @@ def mean_differences(differences: FloatArray, seeds: IntArray, labels: IntArray,
     # Relabelling within seeds leaves every strategy its seeds, and so its number of pairs with every other.
     pairs = first.T @ apart @ first
     pairs[pairs == 0] = np.nan
-    step = max(1, CHUNK_ENTRIES // (count * len(seeds)))
+    step = max(1, CHUNK_ENTRIES // max(count * len(seeds), 1))
     for start in range(0, len(labels), step):
         chunk = labels[start : start + step]
         # (k, S, N): which runs each strategy has

@@ -79,8 +79,8 @@ def compare_runs(design: Design, permutations: int, seed: int) -> tuple[Overall,
       randomised block design has; ``share = 1 − W / B`` is the part of the variance of a run that the strategy
       explains, an intraclass correlation, without the upward bias that the ``R²`` of a permutational analysis of
       variance has with few runs;
-    - **of a pair** alone it is ``B_st − (W_s + W_t) / 2``, twice the energy distance or the squared distance between
-      the two, under all swaps of the two within seeds;
+    - **of a pair** alone it is ``B_st − (W_s + W_t) / 2``, an unbiased estimate of the squared distance between the
+      means of the two where differences are Euclidean, under all swaps of the two within seeds;
     - **corrected**, it is the same over ``C − (B − W)``, an estimate of twice the residual variance when seeds and
       strategies are accounted for, and is held against the largest of all pairs under the relabellings of all
       strategies at once (single-step max-T: Westfall and Young 1993). As in Tukey's test the noise is estimated from
