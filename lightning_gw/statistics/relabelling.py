@@ -80,7 +80,7 @@ def mean_differences(differences: FloatArray, seeds: IntArray, labels: IntArray,
         chunk = labels[start : start + step]
         # (k, S, N): which runs each strategy has
         has = (chunk[:, None, :] == np.arange(count)[None, :, None]).astype(np.float64)
-        half = (has.reshape(-1, len(seeds)) @ masked).reshape(has.shape)
+        half = (has.reshape(len(chunk) * count, len(seeds)) @ masked).reshape(has.shape)
         yield (half @ has.transpose(0, 2, 1)) / pairs
 
 
