@@ -34,15 +34,16 @@ def is_significant(contrast: Contrast) -> bool:
     return contrast.p_corrected < LEVEL and contrast.between > contrast.within
 
 
-def effect_colour(contrast: Contrast, limit: float) -> str:
+def effect_colour(contrast: Contrast, limit: float) -> str | None:
     """The colour of a pair: by its effect where it is significant, that of no evidence elsewhere.
 
-    Where seeds do not differ at all the effect is beyond any scale, and takes its end.
+    None where a significant difference has no size, because it is not known how far seeds vary.
     """
     if not is_significant(contrast):
         return NO_EVIDENCE
-    share = min(1.0, contrast.effect / limit) if math.isfinite(contrast.effect) else 1.0
-    return to_hex(colormaps[EFFECT_COLORMAP](share))
+    if not math.isfinite(contrast.effect):
+        return None
+    return to_hex(colormaps[EFFECT_COLORMAP](min(1.0, contrast.effect / limit)))
 
 
 def ink_on(colour: str) -> str:
@@ -103,9 +104,11 @@ def draw_contrasts(comparison: TaskComparison) -> Figure:
         pad=10,
         parse_math=False,
     )
+    sizeless = any(effect_colour(contrast, limit) is None for contrast in comparison.contrasts)
+    outlined = "\nOutlined: more than chance, but too few seeds to tell how far they vary." if sizeless else ""
     figure.supxlabel(
         "How to read: each cell is a pair, with its effect size and corrected p-value. Above the diagonal the pairs\n"
-        f"differ in their groups, below it in their matrices. Grey: no more than chance (p ≥ {LEVEL:g}).",
+        f"differ in their groups, below it in their matrices. Grey: no more than chance (p ≥ {LEVEL:g}).{outlined}",
         fontsize=9.5,
         color=QUIET,
         ha="left",
@@ -116,8 +119,18 @@ def draw_contrasts(comparison: TaskComparison) -> Figure:
 
 def _draw_cell(axes: Axes, column: int, row: int, contrast: Contrast, limit: float) -> None:
     colour = effect_colour(contrast, limit)
-    axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, color=colour, linewidth=0, gid="pair"))
-    p = p_text(contrast.p_corrected).replace("p = ", "p ").replace("p < ", "p<")
-    axes.text(
-        column, row, f"{effect_text(contrast.effect)}\n{p}", ha="center", va="center", fontsize=9, color=ink_on(colour)
+    outlined = colour is None
+    axes.add_patch(
+        Rectangle(
+            (column - 0.48, row - 0.48),
+            0.96,
+            0.96,
+            facecolor="white" if outlined else colour,
+            edgecolor=INK if outlined else "none",
+            linewidth=1.6 if outlined else 0,
+            gid="pair",
+        )
     )
+    p = p_text(contrast.p_corrected).replace("p = ", "p ").replace("p < ", "p<")
+    ink = ink_on(colour or "#ffffff")
+    axes.text(column, row, f"{effect_text(contrast.effect)}\n{p}", ha="center", va="center", fontsize=9, color=ink)

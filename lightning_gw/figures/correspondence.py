@@ -77,9 +77,9 @@ def draw_correspondence(found: Mapping[str, Correspondence], reference: str, *, 
         parse_math=False,
     )
     figure.supxlabel(
-        "How to read: each row is a layer, each column a layer of the strategy named above; bright cells arrange the "
-        "inputs alike\n(mean over pairs of runs). A dot marks the most similar partner. Order is the rank correlation "
-        "of depths: 1 where deeper layers\nhave deeper partners.",
+        "How to read: each row is a layer, each column a layer of the strategy named above the square;\n"
+        "bright cells arrange the inputs alike (mean over pairs of runs). A dot marks the best partner.\n"
+        "Order is the rank correlation of depths: 1 where deeper layers have deeper partners.",
         fontsize=9.5,
         color=QUIET,
         ha="left",

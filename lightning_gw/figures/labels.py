@@ -23,7 +23,7 @@ def convergence_text(summary: StrategySummary) -> str:
     """Since when the groups stood, and in how many runs they did: ``step 300 (280–320), in 4 of 5 runs``."""
     runs = len(summary.findings)
     if not math.isfinite(summary.converged.value):
-        return "no groups"
+        return "not yet" if any(finding.strength != "none" for finding in summary.findings) else "no groups"
     of = "" if summary.converged.runs == runs else f", in {summary.converged.runs} of {runs} runs"
     return f"step {estimate_text(summary.converged, 0)}{of}"
 
@@ -32,11 +32,14 @@ def p_text(p: float) -> str:
     """``p = 0.012``, ``p < 0.001``, or "no test" where nothing could be tested."""
     if not math.isfinite(p):
         return "no test"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
+    if p < 0.001:
+        return "p < 0.001"
+    text = f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+    return "p < 0.05" if text == "0.05" and p < 0.05 else f"p = {text}"  # rounding must not change the side
 
 
 def effect_text(effect: float) -> str:
-    """``1.8``, ``−0.3``, or "–" where seeds do not vary, so that there is no unit to measure in."""
+    """``1.8``, ``−0.3``, or "–" where it is not known how far seeds vary, so that there is no unit to measure in."""
     return f"{effect:.1f}".replace("-0.0", "0.0").replace("-", "−") if math.isfinite(effect) else "–"
 
 

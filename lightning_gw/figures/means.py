@@ -45,6 +45,9 @@ def draw_mean_matrices(comparison: TaskComparison) -> Figure:
     across = min(len(strategies), 3)
     down = math.ceil(len(strategies) / across)
     figure = new_figure(max(7.5, 1.4 + 4.5 * across), 1.9 + 2.65 * down)
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(rect=(0, 0, 0.99, 1))  # type: ignore[call-arg]  # a bar's label would touch the edge
     grid = figure.subplots(down, 2 * across, squeeze=False)
     for axes in grid.flat[2 * len(strategies) :]:
         axes.set_axis_off()

@@ -83,10 +83,12 @@ def render(source: ReportSource, rectangles: Mapping[str, TaskRectangles] | None
     compared = {task: answer.comparison for task, answer in answers.items() if answer.comparison}
     contrasts = [contrast for comparison in compared.values() for contrast in comparison.contrasts]
     limit = effect_limit(contrasts)
+    # How a run stands that is still training is no end of it.
+    ended = [run for run in source.runs if run.status not in ("running", "waiting")]
     shown = [run for run in source.runs if run.history]
     return environment.get_template("page.html").render(
         source=source,
-        headline=headline([run.history for run in source.runs]) if source.is_comparison else None,
+        headline=headline([run.history for run in ended or source.runs]) if source.is_comparison else None,
         answer=describe(source.runs[0].history) if source.runs else "",
         rows=rows,
         tasks=list(dict.fromkeys(row.task for row in rows)),

@@ -18,13 +18,15 @@ class PairCell:
         effect: Effect size, or "–".
         p: Corrected p-value in short.
         spoken: The whole in words.
-        colour: Of the cell, or None where the difference is no more than chance.
+        significant: Whether the difference is more than chance.
+        colour: Of the cell by its effect; None where it is not significant, or has no size.
         ink: Of its text on that colour.
     """
 
     effect: str
     p: str
     spoken: str
+    significant: bool
     colour: str | None
     ink: str | None
 
@@ -66,11 +68,13 @@ def pair_table(comparison: TaskComparison, limit: float) -> PairTable | None:
 
 
 def _cell(contrast: Contrast, limit: float) -> PairCell:
-    colour = effect_colour(contrast, limit) if is_significant(contrast) else None
+    significant = is_significant(contrast)
+    colour = effect_colour(contrast, limit) if significant else None
     return PairCell(
         effect=effect_text(contrast.effect),
         p=p_text(contrast.p_corrected).removeprefix("p ").removeprefix("= "),
         spoken=_spoken(contrast),
+        significant=significant,
         colour=colour,
         ink=None if colour is None else ink_on(colour),
     )
@@ -79,14 +83,14 @@ def _cell(contrast: Contrast, limit: float) -> PairCell:
 def _spoken(contrast: Contrast) -> str:
     pair = f"{contrast.one} and {contrast.other}, by {contrast.by}"
     if not math.isfinite(contrast.between):
-        return f"{pair}: not compared."
+        return f"{pair}: not compared, for want of runs with different seeds."
     parts = [f"{contrast.between:.2f} apart between the two"]
     if math.isfinite(contrast.within):
         parts[0] += f" and {contrast.within:.2f} within one"
     parts.append(
         f"effect {effect_text(contrast.effect)}"
         if math.isfinite(contrast.effect)
-        else "no effect size: seeds do not vary"
+        else "no effect size, since it is not known how far seeds vary"
     )
     if math.isfinite(contrast.p_corrected):
         verdict = "more than chance" if is_significant(contrast) else "no more than chance"

@@ -75,7 +75,8 @@ def rectangles_of(
     todo = sum(len(key) for (task, other), key in keys.items() if _known(known, key) is None)
     count = _Counter(todo, progress)
     made: dict[str, TaskRectangles] = {}
-    entries: list[dict[str, Any]] = []
+    # What runs that trained on have replaced is not kept on.
+    entries = [entry for key in keys.values() if (entry := _known(known, key))]
     for task, plan in plans.items():
         found: dict[str, Correspondence] = {}
         problems = [plan.missing] if plan.missing else []
@@ -88,12 +89,10 @@ def rectangles_of(
                 except (OSError, ValueError) as error:
                     problems.append(f"{plan.reference} and {other}: {error}")
                     continue
-            entries.append(entry)
+                entries.append(entry)
+                _write_cache(cache, entries)  # at once: whoever stops here goes on here
             found[other] = _from_json(entry["found"])
         made[task] = TaskRectangles(plan.reference, found, plan.across_seeds, " ".join(problems))
-    if todo:
-        content = {"schema": _CACHE_SCHEMA, "correspondences": entries}
-        write_whole(cache, json.dumps(content, allow_nan=False, separators=(",", ":")).encode() + b"\n")
     return made
 
 
@@ -192,6 +191,11 @@ def _read_cache(file: Path) -> list[dict[str, Any]]:
         return list(entries)
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def _write_cache(file: Path, entries: Sequence[dict[str, Any]]) -> None:
+    content = {"schema": _CACHE_SCHEMA, "correspondences": list(entries)}
+    write_whole(file, json.dumps(content, allow_nan=False, separators=(",", ":")).encode() + b"\n")
 
 
 def _known(entries: Sequence[dict[str, Any]], pairs: list[list[str]]) -> dict[str, Any] | None:

@@ -9,17 +9,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "figures"))
 
-from report_folders import HOSTILE_LAYER, HOSTILE_STRATEGY, entry, save, write_comparison
+from report_folders import HOSTILE_LAYER, HOSTILE_STRATEGY, entry, keep, save, write_comparison
 from synthetic_runs import DRIFT, PASSING, WEAK, make_run, with_names
 
 
 @pytest.fixture(scope="session")
 def comparison(tmp_path_factory) -> Path:
-    """Seven recorded runs on two tasks, one that failed before its first look, and hostile names."""
+    """Six recorded runs on two tasks, two of which kept representations, one that failed, and hostile names."""
     folder = tmp_path_factory.mktemp("comparison")
     entries = []
     for seed in (0, 1):
-        save(make_run(seed=seed), folder / f"joint/seed-{seed}")
+        records = make_run(seed=seed)
+        save(records, folder / f"joint/seed-{seed}")
+        keep(folder / f"joint/seed-{seed}", seed, records[0].layers)
         entries.append(entry("joint", seed))
     save(make_run(PASSING, degenerate=4), folder / "greedy/seed-0")
     entries.append(entry("greedy", 0))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import torch
+
 from lightning_gw.history import History
+from lightning_gw.kept import KeptRepresentations, keep_representations
 
 #: Names are data. These would take a page over that forgot it once.
 HOSTILE_LAYER = "</script><script>window.taken = 1</script>"
@@ -18,6 +21,13 @@ def save(records, folder: Path) -> Path:
         history.append(record)
         history.append_metrics(record.step, record.epoch, record.metrics)
     return folder
+
+
+def keep(run: Path, seed: int, layers, probe: str = "one") -> None:
+    """Representations of six inputs, as a run of a comparison leaves them."""
+    generator = torch.Generator().manual_seed(seed)
+    values = {name: torch.randn(6, 3, generator=generator) for name in layers}
+    keep_representations(run / "gw", KeptRepresentations(values, 40, probe))
 
 
 def entry(strategy: str, seed: int, **changes) -> dict:

@@ -159,6 +159,44 @@ def test_planted_boundaries_are_marked_as_such(view):
     assert "on purpose" in marks["hovertext"][0]
 
 
+def test_every_strategy_is_drawn_over_its_seeds(view):
+    shares = view.page.evaluate("document.querySelector('[data-shares=joint]').data[0].x")
+    assert shares == [0, 1, 0, 0, 0, 1, 0, 0]
+    # A boundary lies at the same height as in the timelines beside it.
+    tops = "[...document.querySelectorAll('.rows .row:has([data-shares=joint]) .plot')].map((e) => e.getBoundingClientRect().top)"
+    assert len(set(view.page.evaluate(tops))) == 1
+    means = view.page.evaluate(
+        "document.querySelector('[data-mean=joint]').data.map((map) => [map.zmax, map.z.length])"
+    )
+    assert means[0] == [1, 9]
+    assert len(means) == 2  # the spread stands beside it
+    assert view.page.evaluate("document.querySelector('[data-mean=greedy]').data.length") == 1  # one seed has none
+    rectangle = view.page.evaluate("document.querySelector('[data-rectangle=joint]').data[0].z")
+    assert [len(rectangle), len(rectangle[0])] == [9, 9]
+    view.page.locator("[data-mean=joint] .nsewdrag").first.hover(force=True)
+    tip = view.page.wait_for_selector("[data-mean=joint] .hoverlayer text").text_content()
+    assert re.search(r"mean similarity \d\.\d{3} over 2 runsstandard deviation 0\.\d{3}", tip)
+
+
+def test_every_charts_place_is_filled(view):
+    empty = "[...document.querySelectorAll('.plot')].filter((e) => e.offsetParent && !e.querySelector('.main-svg'))"
+    assert view.page.evaluate(f"{empty}.map((e) => e.outerHTML)") == []
+
+
+def test_a_run_says_where_it_lies(view):
+    assert view.page.get_attribute("#run-place a", "href") == "./joint/seed-0/"
+    assert "Its folder: joint/seed-0." in view.page.inner_text("#run-place")
+
+
+def test_the_parts_are_reached_by_keyboard_without_losing_the_view(view):
+    for part in ("#means", "#pairs", "#rectangles", "#run-view"):
+        view.page.focus(f"nav a[href='{part}']")
+        view.page.keyboard.press("Enter")
+        eventually(view.page, "'#' + document.activeElement.id", part)
+    assert "run=joint" in view.page.url
+    view.page.focus("#pairs .scroll")  # a table wider than the screen can be scrolled by the arrow keys
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_in_either_scheme(browser, address, scheme):
     view = View(browser, address, viewport={"width": 400, "height": 800}, color_scheme=scheme)
