@@ -120,7 +120,8 @@ class Comparison:
             self.say("The same command goes on from here.")
             for state in self.states.values():
                 state.status = "waiting" if state.status == "running" else state.status
-            self.save()
+            if self._plan_hash:  # else the folder is not this comparison's yet
+                self.save()
             return 130
         finally:
             claims.release()
@@ -181,7 +182,6 @@ class Comparison:
         view.update(states)
         while waiting or len(self.executor):
             while waiting and len(self.executor) < (self.workers or 1) and (run := self._next(waiting)):
-                waiting.remove(run)
                 self._start(run, view)
             time.sleep(_PERIOD)
             ended = self.executor.poll()
@@ -195,13 +195,18 @@ class Comparison:
                     waiting.insert(0, runs[path])
             view.update(states)
 
-    def _next(self, waiting: Sequence[PlannedRun]) -> PlannedRun | None:
-        """The first run that can be started: one that was lost may still be at work for a moment."""
-        for run in waiting:
-            if run.path not in self._lost or not is_held(lock_file(self.plan.out, run.path, "work")):
+    def _next(self, waiting: list[PlannedRun]) -> PlannedRun | None:
+        """Take the first run that can be started: one that was lost may still be at work for a moment."""
+        for run in list(waiting):
+            held = run.path in self._lost and is_held(lock_file(self.plan.out, run.path, "work"))
+            if held and time.monotonic() - self._lost[run.path][-1] < _LOST_PATIENCE:
+                continue
+            waiting.remove(run)
+            if not held:
                 return run
-            if time.monotonic() - self._lost[run.path][-1] > _LOST_PATIENCE:
-                return run  # starting it finds the lock held and says so
+            state = self.states[run.path]
+            state.status, state.error = "failed", "it was lost, and yet is still at work where it cannot be reached"
+            self.save()
         return None
 
     def _start(self, run: PlannedRun, view: View) -> None:

@@ -15,6 +15,7 @@ import pytest
 from toy_comparison import entries, wait_for, write_toy
 
 from lightning_gw.cli import main
+from lightning_gw.compare import running
 from lightning_gw.compare.executors import Ended, ExecutorSettings, Order, make_executor, read_executor
 from lightning_gw.compare.local import LocalExecutor
 from lightning_gw.compare.locks import hold, is_held
@@ -160,7 +161,7 @@ def test_what_cannot_be_started_is_a_run_that_failed(order: Order) -> None:
 def test_a_run_holds_its_lock_until_it_is_stopped(order: Order) -> None:
     executor = LocalExecutor()
     executor.start(lasting(order))
-    wait_for(lambda: "up" in order.log.read_text(), "its start")
+    wait_for(lambda: "up\n" in order.log.read_text(), "its start")
     assert is_held(order.lock) is True
     executor.stop()
     free = hold(order.lock, patience=5)
@@ -172,12 +173,16 @@ def test_an_interrupted_worker_takes_its_run_along(order: Order) -> None:
     """What Ray does to a task that is cancelled: KeyboardInterrupt in the main thread of its worker."""
 
     def interrupt() -> None:
-        wait_for(lambda: order.log.exists() and "up" in order.log.read_text(), "its start")
+        wait_for(lambda: order.log.exists() and "up\n" in order.log.read_text(), "its start")
         os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     threading.Thread(target=interrupt).start()
-    with pytest.raises(KeyboardInterrupt):
-        carry_out(lasting(order))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(lasting(order))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert is_held(order.lock) is False, "the run is gone"
 
 
@@ -190,13 +195,17 @@ class Losing(LocalExecutor):
         self._refused[order.key] = Ended(1, "its node was lost", lost=True)
 
 
-def test_a_run_that_is_lost_again_and_again_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plan = read_plan(write_toy(tmp_path, ["fast"]), out=tmp_path / "out")
+@pytest.fixture
+def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to stand in, whose toy network can be imported here."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.delitem(sys.modules, "toy_net", raising=False)
+    return tmp_path
+
+
+def test_a_run_that_is_lost_again_and_again_is_given_up(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = read_plan(write_toy(toys, ["fast"]), out=toys / "out")
     executor = Losing()
     assert Comparison(plan, wandb="disabled", executor=executor, retries=2).run() == 1
     assert executor.started == ["fast/seed-0"] * 3
@@ -205,4 +214,30 @@ def test_a_run_that_is_lost_again_and_again_is_given_up(
     assert said.count("fast: goes on from the start") == 2
     assert "failed: its node was lost, 3 times in all" in said
     assert "Note: fast lost its node or worker 3 times." in said
-    assert entries(tmp_path / "out")["fast"]["status"] == "failed"
+    assert entries(toys / "out")["fast"]["status"] == "failed"
+
+
+def test_a_lost_run_that_is_still_at_work_somewhere_is_not_started_again(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = read_plan(write_toy(toys, ["fast"]), out=toys / "out")
+    monkeypatch.setattr(running, "_LOST_PATIENCE", 1.0)
+    kept = []
+
+    class Parted(Losing):
+        def start(self, order: Order) -> None:
+            super().start(order)
+            kept.append(hold(order.lock))  # its process is on a node that cannot be reached
+
+    executor = Parted()
+    assert Comparison(plan, wandb="disabled", executor=executor).run() == 1
+    assert executor.started == ["fast/seed-0"]
+    assert "still at work where it cannot be reached" in str(entries(toys / "out")["fast"]["error"])
+    kept[0].close()  # type: ignore[union-attr]
+
+
+def test_the_first_seed_of_every_strategy_comes_first(toys: Path) -> None:
+    plan = read_plan(write_toy(toys, ["slow", "fast"], seeds=[3, 1]), out=toys / "out")
+    executor = Losing()
+    assert Comparison(plan, workers=1, wandb="disabled", executor=executor, retries=0).run() == 1
+    assert executor.started == ["slow/seed-3", "fast/seed-3", "slow/seed-1", "fast/seed-1"]

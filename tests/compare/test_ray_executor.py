@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -108,10 +109,10 @@ def test_tasks_end_are_lost_and_are_stopped(order: Order) -> None:
         assert wait_for_end() == Ended(3)
 
         executor.start(lasting)
-        wait_for(lambda: order.log.exists() and "worker" in order.log.read_text(), "its start", 90)
+        told = re.compile(r"^worker (\d+)$", re.MULTILINE)
+        wait_for(lambda: order.log.exists() and bool(told.search(order.log.read_text())), "its start", 90)
         assert is_held(order.lock) is True
-        worker = int(order.log.read_text().split("worker ")[1].split()[0])
-        os.kill(worker, signal.SIGKILL)
+        os.kill(int(told.findall(order.log.read_text())[0]), signal.SIGKILL)
         assert wait_for_end() == Ended(1, "its worker was lost", lost=True)
     finally:
         executor.close()
