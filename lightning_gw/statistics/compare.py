@@ -18,7 +18,10 @@ from lightning_gw.statistics.results import (
     StrategySummary,
     TaskComparison,
 )
-from lightning_gw.statistics.testing import FEWEST_SEEDS, Design, compare_runs
+from lightning_gw.statistics.testing import FEWEST_SEEDS, TIE, Design, compare_runs
+
+#: From this ratio on between what runs of different strategies differ by among themselves, a note says so.
+UNEQUAL_SPREAD = 3.0
 
 
 def compare_strategies(
@@ -83,7 +86,7 @@ def compare_strategies(
         places = [place for place, run in enumerate(grouped) if run.strategy == strategy]
         own = [finding for finding in ordered if finding.strategy == strategy]
         summaries.append(_summary(strategy, own, layers, agreement[np.ix_(places, places)], shares))
-    notes += _accuracy_notes(ordered) + _seed_notes(summaries, designs, contrasts)
+    notes += _accuracy_notes(ordered) + _seed_notes(summaries, designs, contrasts) + _spread_notes(designs)
     return TaskComparison(task, layers, tuple(summaries), overall, tuple(contrasts), tuple(notes))
 
 
@@ -220,6 +223,23 @@ def _seed_notes(
         "tested."
         for pair, what in apart.items()
     ]
+    return notes
+
+
+def _spread_notes(designs: Sequence[Design]) -> list[str]:
+    """Where strategies vary too differently between seeds for the corrected tests to be taken at their word."""
+    notes = []
+    for design in designs:
+        within = design.within()
+        if len(within) < 3:
+            continue
+        least, most = min(within, key=lambda name: within[name]), max(within, key=lambda name: within[name])
+        if within[most] > UNEQUAL_SPREAD * within[least] + TIE:
+            notes.append(
+                f"The {design.by} of two runs of one strategy differ by {within[least]:.3f} ({least}) to "
+                f"{within[most]:.3f} ({most}). Corrected p-values take all strategies to vary alike, and can be too "
+                "small for two of those that vary most."
+            )
     return notes
 
 

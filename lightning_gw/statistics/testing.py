@@ -54,6 +54,15 @@ class Design:
         runs = np.bincount(self.strategies, minlength=len(self.names))
         return [int(place) for place in np.flatnonzero(runs >= FEWEST_SEEDS)]
 
+    def within(self) -> dict[str, float]:
+        """Mean difference between runs of each tested strategy; the root mean square for matrices."""
+        found = {}
+        for place in self.tested():
+            runs = np.flatnonzero(self.strategies == place)
+            own = self.squared[np.ix_(runs, runs)][np.triu_indices(len(runs), 1)]
+            found[self.names[place]] = self.unsquared(float(own.mean()))
+        return found
+
     def spread_within(self) -> float:
         """Standard deviation of the differences between runs of one strategy about its mean, pooled over strategies.
 
@@ -85,8 +94,10 @@ def compare_runs(design: Design, permutations: int, seed: int) -> tuple[Overall,
       strategies are accounted for, and is held against the largest of all pairs under the relabellings of all
       strategies at once (single-step max-T: Westfall and Young 1993). As in Tukey's test the noise is estimated from
       all strategies, which is what lets three seeds say anything. The family-wise error is exact if no strategy
-      matters. Where some do, it holds for the others as long as runs of all strategies vary alike: where strategies
-      that are equal on average vary far more than the rest, they can be told apart too often.
+      matters. Where some do, it holds for the others as long as runs of all strategies vary alike: those that vary far
+      more than the rest can be told apart too often. (Of 250 simulated families of five strategies that are equal on
+      average, two of them with seven times the standard deviation of the rest, 17 % err at 5 % with three seeds and
+      15 % with five.) To estimate the noise of each pair from that pair alone would mend it, and find far less.
 
     Args:
         design: The runs.

@@ -185,7 +185,8 @@ def _groups_phrase(summary: StrategySummary) -> str:
     counts = sorted({run.count for run in summary.findings})
     if len(counts) == 1:
         what = "no groups" if counts[0] == 1 else plural(counts[0], "group")
-        return what if len(summary.findings) == 1 else f"{what} in every run"
+        every = "any" if counts[0] == 1 else "every"
+        return what if len(summary.findings) == 1 else f"{what} in {every} run"
     return f"{summary.groups.value:.1f} groups{_interval(summary.groups, '.1f')}"
 
 

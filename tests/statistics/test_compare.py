@@ -193,6 +193,18 @@ def test_few_or_equal_runs_give_no_warning_and_no_false_certainty(count: int) ->
         assert np.isnan(contrast.p) or contrast.p == contrast.p_corrected == 1.0
 
 
+def test_strategies_that_vary_unequally_are_said_to() -> None:
+    generator = np.random.default_rng(0)
+    noise = {"calm": 0.02, "calmer": 0.02, "wild": 0.3}
+    runs = [finding(name, seed, [2], size, generator) for name, size in noise.items() for seed in range(3)]
+    (note,) = compare_strategies(runs, "task").notes
+    within = compare_strategies(runs, "task").contrasts
+    assert note.startswith("The matrices of two runs of one strategy differ by 0.0")
+    assert "(wild)" in note
+    assert max(contrast.within for contrast in within) > 0.1
+    assert not compare_strategies(runs[:6], "task").notes
+
+
 def test_an_accuracy_that_diverged_is_named_and_not_averaged() -> None:
     runs = planted(np.random.default_rng(0), (1, 2), 3)
     runs[1] = replace(runs[1], accuracy=float("nan"))

@@ -183,6 +183,19 @@ def test_where_some_strategies_are_alike_and_others_far_the_alike_ones_stay_toge
     assert within_sampling_error(np.array(wrong), 0.05, at_least=False)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_strategies_that_vary_far_more_are_told_apart_too_often(seeds: int) -> None:
+    """What the docstring says of 250 families of equal strategies, two of which vary seven times as much."""
+    spread = np.array([2.0, 2.0, 0.3, 0.3, 0.3])[:, None, None]
+    generator, smallest = np.random.default_rng(1), []
+    for _ in range(250):
+        x = 3.0 * generator.standard_normal((1, seeds, 5)) + spread * generator.standard_normal((5, seeds, 5))
+        _, contrasts = compare_runs(design(x), 499, 0)
+        smallest.append(min(contrast.p_corrected for contrast in contrasts))
+    assert 0.10 <= (np.array(smallest) <= 0.05).mean() <= 0.22
+
+
 def test_groups_and_matrices_that_follow_the_seed_are_not_told_apart() -> None:
     """100 comparisons of findings: p-values of ties are above uniform, never below."""
     generator = np.random.default_rng(0)
