@@ -7,21 +7,16 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import claims
 import torch
-from matplotlib.figure import Figure
 
 from lightning_gw import __version__
-from lightning_gw.figures import draw_comparison
-from lightning_gw.figures.boundaries import draw_boundaries
-from lightning_gw.figures.contrasts import draw_contrasts
-from lightning_gw.figures.means import draw_mean_matrices
 from lightning_gw.report import load_source
 from lightning_gw.report.comparing import TaskAnswer, answer_tasks
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.report.rectangles import CACHE_FILE, rectangles_of
+from lightning_gw.report.task_pictures import task_pictures
 from lightning_gw.statistics.correspondence import correspondence_sentence
 from lightning_gw.statistics.results import Estimate
 from lightning_gw.statistics.words import strategy_sentence
@@ -45,9 +40,8 @@ def main() -> None:
     answers = answer_tasks(source.runs)
     print("Drawing the pictures ...", flush=True)
     for task, answer in answers.items():
-        for name, figure in _pictures(source.runs, answer):
-            file = DOCS / "pictures" / f"results-{task}-{name}.png"
-            figure.savefig(file, dpi=DPI)
+        for name, figure in task_pictures(source.runs, answer).items():
+            figure.savefig(DOCS / "pictures" / f"results-{task}-{name}.png", dpi=DPI)
     page = "\n".join(_page(source.runs, answers))
     (DOCS / "results.md").write_text(page, encoding="utf-8")
     print(f"Wrote {DOCS / 'results.md'} and its pictures.")
@@ -133,8 +127,8 @@ def _task(task: str, answer: TaskAnswer) -> Iterator[str]:
     )
     for name, says in (
         ("timelines", "All runs: training goes right, depth goes down"),
-        ("boundaries", "How often a boundary stood after each layer"),
-        ("means", "Mean similarity of each strategy, and its spread over seeds"),
+        ("boundary_histograms", "How often a boundary stood after each layer"),
+        ("mean_matrices", "Mean similarity of each strategy, and its spread over seeds"),
         ("differences", "Strategy against strategy"),
     ):
         if (DOCS / "pictures" / f"results-{task}-{name}.png").exists():
@@ -146,21 +140,6 @@ def _task(task: str, answer: TaskAnswer) -> Iterator[str]:
     yield from (f"- {strategy_sentence(summary)}" for summary in comparison.strategies)
     yield ""
     yield "</details>"
-
-
-def _pictures(runs: Sequence[ReportRun], answer: TaskAnswer) -> Iterator[tuple[str, Figure]]:
-    comparison = answer.comparison
-    assert comparison is not None
-    histories: dict[str, dict[int, Any]] = {}
-    for run in runs:
-        if run.task == answer.task and run.seed is not None:
-            histories.setdefault(run.strategy, {})[run.seed] = run.history
-    accuracy = next(run.accuracy for run in runs if run.task == answer.task)
-    yield "timelines", draw_comparison(histories, accuracy=accuracy)
-    yield "boundaries", draw_boundaries(comparison, answer.planted or None)
-    yield "means", draw_mean_matrices(comparison)
-    if len(comparison.strategies) > 1:
-        yield "differences", draw_contrasts(comparison)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,7 @@ def log_summary_run(plan: Plan, mode: str, page: Path | None = None) -> str | No
     """Log what a comparison found as one W&B run, in place of the one logged before.
 
     Per task there are the tables of `comparison_tables` (``<task>/runs``, …), the pictures ``<task>/timelines``,
-    ``<task>/where_boundaries_stand``, ``<task>/mean_matrices`` and ``<task>/differences``, in the summary the
+    ``<task>/boundary_histograms``, ``<task>/mean_matrices`` and ``<task>/differences``, in the summary the
     answer in words and the p-values. The page and ``comparison.json`` are an artifact of type ``gw-comparison``.
 
     Args:
@@ -60,8 +59,10 @@ def _log(plan: Plan, mode: str, page: Path | None) -> str:
     """Log it; the entity it was logged under."""
     import wandb
 
+    from lightning_gw.loggers import to_rgb
     from lightning_gw.report import load_source
     from lightning_gw.report.comparing import answer_tasks
+    from lightning_gw.report.task_pictures import task_pictures
 
     source = load_source(plan.out)
     answers = answer_tasks(source.runs)
@@ -93,9 +94,8 @@ def _log(plan: Plan, mode: str, page: Path | None) -> str:
             for name, rows in comparison_tables(answer.comparison).items():
                 columns: list[str | int] = list(rows[0]) if rows else []
                 row[f"{task}/{name}"] = wandb.Table(columns=columns, data=[list(each.values()) for each in rows])
-            histories = [run_.history for run_ in source.runs if run_.task == task and run_.history]
-            if histories:
-                row |= {f"{task}/{name}": wandb.Image(image) for name, image in _pictures(source.runs, answer)}
+            for name, figure in task_pictures(source.runs, answer).items():
+                row[f"{task}/{name}"] = wandb.Image(to_rgb(figure))
             run.summary.update(summary_values(task, answer))
         run.log(row)
         artifact = wandb.Artifact(f"comparison-{identity}", type="gw-comparison")
@@ -115,28 +115,3 @@ def summary_values(task: str, answer: TaskAnswer) -> dict[str, Any]:
         numbers = {"p": test.p, "share": test.share, "between": test.between, "within": test.within}
         values |= {f"{task}/{by}/{name}": value for name, value in numbers.items() if math.isfinite(value)}
     return values
-
-
-def _pictures(runs: Sequence[Any], answer: TaskAnswer) -> list[tuple[str, Any]]:
-    """Name and pixels of a task's pictures."""
-    from lightning_gw.figures import draw_comparison
-    from lightning_gw.figures.boundaries import draw_boundaries
-    from lightning_gw.figures.contrasts import draw_contrasts
-    from lightning_gw.figures.means import draw_mean_matrices
-    from lightning_gw.loggers import to_rgb
-
-    comparison = answer.comparison
-    assert comparison is not None
-    histories: dict[str, Mapping[int, Any]] = {}
-    for run in runs:
-        if run.task == answer.task and run.seed is not None:
-            histories[run.strategy] = {**histories.get(run.strategy, {}), run.seed: run.history}
-    accuracy = next((run.accuracy for run in runs if run.task == answer.task), None)
-    drawn = {
-        "timelines": draw_comparison(histories, accuracy=accuracy),
-        "where_boundaries_stand": draw_boundaries(comparison, answer.planted or None),
-        "mean_matrices": draw_mean_matrices(comparison),
-    }
-    if len(comparison.strategies) > 1:
-        drawn["differences"] = draw_contrasts(comparison)
-    return [(name, to_rgb(figure)) for name, figure in drawn.items()]

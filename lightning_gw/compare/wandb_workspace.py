@@ -8,9 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-#: Keys of the summary run (below ``<task>/``), in the order in which to look at them.
-_ANSWERS = ("timelines", "where_boundaries_stand", "mean_matrices", "differences")
-
 
 def comparison_workspace(entity: str, project: str, title: str, tasks: Mapping[str, Sequence[str]]) -> Any:
     """The workspace of a comparison, not saved yet.
@@ -34,6 +31,8 @@ def comparison_workspace(entity: str, project: str, title: str, tasks: Mapping[s
     import wandb_workspaces.workspaces as workspaces
     from wandb_workspaces import expr
 
+    from lightning_gw.report.task_pictures import PICTURES
+
     def pictures(key: str, name: str) -> Any:
         return reports.MediaBrowser(
             title=name, media_keys=[key], num_columns=1, layout=reports.Layout(x=0, y=0, w=24, h=18)
@@ -42,7 +41,7 @@ def comparison_workspace(entity: str, project: str, title: str, tasks: Mapping[s
     def lines(key: str, name: str) -> Any:
         return reports.LinePlot(title=name, x="trainer/global_step", y=[key], log_x=True)
 
-    answer = [pictures(f"{task}/{key}", f"{task}: {key.replace('_', ' ')}") for task in tasks for key in _ANSWERS]
+    answer = [pictures(f"{task}/{key}", f"{task}: {key.replace('_', ' ')}") for task in tasks for key in PICTURES]
     accuracies = sorted({metric for metrics in tasks.values() for metric in metrics})
     return workspaces.Workspace(
         entity=entity,

@@ -55,7 +55,7 @@ def test_the_summary_run_holds_tables_pictures_and_the_answer(plan: Plan) -> Non
     stood = {row["after layer"] for row in shares if row["strategy"] == "one" and row["share of runs"] == 1}
     assert ", ".join(map(str, sorted(stood))) == runs[0]["boundaries after layers"]
     assert {row["by"] for row in table(run, "algebra/pairs")} == {"groups", "matrices"}
-    for name in ("timelines", "where_boundaries_stand", "mean_matrices", "differences"):
+    for name in ("timelines", "boundary_histograms", "mean_matrices", "differences"):
         picture = run.folder / "files" / run.summary[f"algebra/{name}.path"]
         assert picture.read_bytes().startswith(b"\x89PNG"), name
     assert "one" in run.summary["algebra/answer"]
