@@ -142,6 +142,8 @@ class RayExecutor:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
                 ray.init(**where, **quiet)
+            # The last words of a node that dies are printed whatever is asked for; Ray's debugger stops them this way.
+            ray._private.worker._worker_logs_enabled = False
         except Exception as error:  # Ray raises bare ones here
             ray.shutdown()
             why = next(iter(str(error).strip().splitlines()), type(error).__name__)
