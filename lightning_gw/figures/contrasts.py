@@ -24,9 +24,9 @@ EFFECT_COLORMAP = "viridis"
 
 
 def effect_limit(contrasts: Iterable[Contrast]) -> float:
-    """Top of the scale of effects: the largest one rounded up, at least 1 standard deviation and at most 5."""
+    """Top of the scale of effects: the largest one rounded up, at least 1 standard deviation and at most 10."""
     largest = max((c.effect for c in contrasts if math.isfinite(c.effect)), default=0.0)
-    return float(min(5, max(1, math.ceil(largest))))
+    return float(min(10, max(1, math.ceil(largest))))
 
 
 def is_significant(contrast: Contrast) -> bool:

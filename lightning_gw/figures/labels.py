@@ -16,7 +16,8 @@ def estimate_text(estimate: Estimate, digits: int = 2) -> str:
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return text
     low, high = f"{estimate.low:.{digits}f}", f"{estimate.high:.{digits}f}"
-    return text if low == text == high else f"{text} ({low}–{high})"
+    told = text if low == text == high else f"{text} ({low}–{high})"
+    return told.replace("-", "−")
 
 
 def convergence_text(summary: StrategySummary) -> str:

@@ -146,9 +146,9 @@ def test_one_strategy_makes_no_pair():
 def test_the_scale_of_effects_is_bounded(comparison):
     assert effect_limit([]) == 1
     assert effect_limit([replace(comparison.contrasts[0], effect=2.2)]) == 3
-    assert effect_limit([replace(comparison.contrasts[0], effect=80.0)]) == 5
+    assert effect_limit([replace(comparison.contrasts[0], effect=80.0)]) == 10
     figure = draw_contrasts(replace(comparison, contrasts=(replace(comparison.contrasts[0], effect=80.0),)))
-    assert [label.get_text() for label in figure.axes[-1].get_yticklabels()][-1] == "≥ 5"
+    assert [label.get_text() for label in figure.axes[-1].get_yticklabels()][-1] == "≥ 10"
 
 
 def test_text_on_every_effect_colour_can_be_read():
@@ -219,6 +219,7 @@ def test_a_name_is_never_read_as_mathematics_or_lost():
         (Estimate(0.951, 0.93, 0.97, 5), "0.95 (0.93–0.97)"),
         (Estimate(0.951, NAN, NAN, 1), "0.95"),
         (Estimate(3.0, 3.0, 3.0, 5), "3.00"),
+        (Estimate(0.3, -0.5, 1.0, 3), "0.30 (−0.50–1.00)"),
         (Estimate(NAN, NAN, NAN, 0), "–"),
     ],
 )

@@ -163,8 +163,8 @@ def test_every_strategy_is_drawn_over_its_seeds(view):
     shares = view.page.evaluate("document.querySelector('[data-shares=joint]').data[0].x")
     assert shares == [0, 1, 0, 0, 0, 1, 0, 0]
     # A boundary lies at the same height as in the timelines beside it.
-    tops = "[...document.querySelectorAll('.rows .row:has([data-shares=joint]) .plot')].map((e) => e.getBoundingClientRect().top)"
-    assert len(set(view.page.evaluate(tops))) == 1
+    row = "[...document.querySelectorAll('.row:has([data-shares=joint]) .plot')]"
+    assert len(set(view.page.evaluate(f"{row}.map((e) => e.getBoundingClientRect().top)"))) == 1
     means = view.page.evaluate(
         "document.querySelector('[data-mean=joint]').data.map((map) => [map.zmax, map.z.length])"
     )

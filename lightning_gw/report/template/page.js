@@ -203,7 +203,15 @@ function listen() {
     redraw();
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  matchMedia("print").addEventListener("change", redraw);
+  matchMedia("print").addEventListener("change", (event) => {
+    // What is folded on a screen cannot be unfolded on paper.
+    for (const fold of document.querySelectorAll("details.each")) fold.open = event.matches || fold.dataset.was === "open";
+    redraw();
+  });
+  for (const fold of document.querySelectorAll("details.each")) {
+    fold.dataset.was = fold.open ? "open" : "";
+    fold.addEventListener("toggle", () => { if (!matchMedia("print").matches) fold.dataset.was = fold.open ? "open" : ""; });
+  }
 }
 
 // Links within the page must not take the place of the run and step in the address.
