@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import wandb.wandb_agent
 import yaml
-from toy_comparison import run, start, write_toy
+from toy_comparison import run, start, wait_for, write_toy
 
 from lightning_gw.cli import main
+from lightning_gw.compare.locks import is_held, lock_file
 from lightning_gw.compare.plan import Plan, read_plan
 from lightning_gw.compare.sweep import choose_runs, sweep_config, write_sweep
 from lightning_gw.errors import UsageError
@@ -132,6 +133,7 @@ def test_a_file_that_is_no_sweep_is_not_written_over(plan: Plan, tmp_path: Path)
         write_sweep(plan, Path("compare.yaml"), tmp_path / "no" / "s.yaml")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_commands_of_a_sweep_do_the_whole_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -149,8 +151,8 @@ def test_the_commands_of_a_sweep_do_the_whole_plan(
     agents = [start(tmp_path, *tail) for tail in tails]
     out = tmp_path / "out"
     try:
-        while not (out / "slow/seed-0/progress.json").exists():
-            assert agents[1].poll() is None, agents[1].communicate()
+        claim = lock_file(out, "slow/seed-0", "claim")
+        wait_for(lambda: bool(is_held(claim)) or agents[1].poll() is not None, "the second agent's claim")
         code, output = run(tmp_path, "compare", "compare.yaml", "--only", "slow/seed-0", "--wandb", "disabled")
         assert (code, "Another comparison is at work on slow/seed-0" in output) == (2, True), output
         said = [agent.communicate(timeout=300)[0] for agent in agents]
