@@ -15,7 +15,7 @@ from lightning_gw import __version__
 from lightning_gw.report import load_source
 from lightning_gw.report.comparing import TaskAnswer, answer_tasks
 from lightning_gw.report.loading import ReportRun
-from lightning_gw.report.rectangles import CACHE_FILE, rectangles_of
+from lightning_gw.report.rectangles import CACHE_FILE, TaskRectangles, rectangles_of
 from lightning_gw.report.task_pictures import task_pictures
 from lightning_gw.statistics.correspondence import correspondence_sentence
 from lightning_gw.statistics.results import Estimate
@@ -39,15 +39,18 @@ def main() -> None:
         )
     answers = answer_tasks(source.runs)
     print("Drawing the pictures ...", flush=True)
+    rectangles = rectangles_of(source.runs, RUNS / CACHE_FILE)
     for task, answer in answers.items():
-        for name, figure in task_pictures(source.runs, answer).items():
+        for name, figure in task_pictures(source.runs, answer, rectangles.get(task)).items():
             figure.savefig(DOCS / "pictures" / f"results-{task}-{name}.png", dpi=DPI)
-    page = "\n".join(_page(source.runs, answers))
+    page = "\n".join(_page(source.runs, answers, rectangles))
     (DOCS / "results.md").write_text(page, encoding="utf-8")
     print(f"Wrote {DOCS / 'results.md'} and its pictures.")
 
 
-def _page(runs: Sequence[ReportRun], answers: Mapping[str, TaskAnswer]) -> Iterator[str]:
+def _page(
+    runs: Sequence[ReportRun], answers: Mapping[str, TaskAnswer], rectangles: Mapping[str, TaskRectangles]
+) -> Iterator[str]:
     seconds = sum(run.seconds or 0.0 for run in runs)
     yield "# Does the training strategy change where layers group?"
     yield ""
@@ -84,7 +87,6 @@ and open `{RUNS}/report.html` to see each run look by look."""
         if verdict.table:
             yield ""
             yield from _table(verdict.table)
-    rectangles = rectangles_of(runs, RUNS / CACHE_FILE)
     for task, answer in answers.items():
         yield ""
         yield from _task(task, answer)
@@ -130,6 +132,7 @@ def _task(task: str, answer: TaskAnswer) -> Iterator[str]:
         ("boundary_histograms", "How often a boundary stood after each layer"),
         ("mean_matrices", "Mean similarity of each strategy, and its spread over seeds"),
         ("differences", "Strategy against strategy"),
+        ("corresponding_layers", "Which layers of the first strategy correspond to which of the others"),
     ):
         if (DOCS / "pictures" / f"results-{task}-{name}.png").exists():
             yield ""

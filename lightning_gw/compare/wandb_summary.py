@@ -25,8 +25,8 @@ JOB_TYPE = "summary"
 def log_summary_run(plan: Plan, mode: str, page: Path | None = None) -> str | None:
     """Log what a comparison found as one W&B run, in place of the one logged before.
 
-    Per task there are the tables of `comparison_tables` (``<task>/runs``, …), the pictures ``<task>/timelines``,
-    ``<task>/boundary_histograms``, ``<task>/mean_matrices`` and ``<task>/differences``, in the summary the
+    Per task there are the tables of `comparison_tables` (``<task>/runs``, …), the pictures of `task_pictures`
+    (``<task>/timelines``, …), in the summary the
     answer in words and the p-values. The page and ``comparison.json`` are an artifact of type ``gw-comparison``.
 
     Args:
@@ -62,10 +62,12 @@ def _log(plan: Plan, mode: str, page: Path | None) -> str:
     from lightning_gw.loggers import to_rgb
     from lightning_gw.report import load_source
     from lightning_gw.report.comparing import answer_tasks
+    from lightning_gw.report.rectangles import CACHE_FILE, rectangles_of
     from lightning_gw.report.task_pictures import task_pictures
 
     source = load_source(plan.out)
     answers = answer_tasks(source.runs)
+    rectangles = rectangles_of(source.runs, plan.out / CACHE_FILE)  # computed for the page before
     identity = hashlib.sha256(f"{plan.out.absolute()} summary".encode()).hexdigest()[:12]
     run = wandb.init(
         project=plan.wandb["project"],
@@ -94,7 +96,7 @@ def _log(plan: Plan, mode: str, page: Path | None) -> str:
             for name, rows in comparison_tables(answer.comparison).items():
                 columns: list[str | int] = list(rows[0]) if rows else []
                 row[f"{task}/{name}"] = wandb.Table(columns=columns, data=[list(each.values()) for each in rows])
-            for name, figure in task_pictures(source.runs, answer).items():
+            for name, figure in task_pictures(source.runs, answer, rectangles.get(task)).items():
                 row[f"{task}/{name}"] = wandb.Image(to_rgb(figure))
             run.summary.update(summary_values(task, answer))
         run.log(row)

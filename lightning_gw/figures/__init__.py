@@ -5,10 +5,24 @@ No function here touches pyplot, so pictures can be drawn from inside a training
 
 from __future__ import annotations
 
+from lightning_gw.figures.boundaries import draw_boundaries
 from lightning_gw.figures.comparison import draw_comparison
+from lightning_gw.figures.contrasts import draw_contrasts
+from lightning_gw.figures.correspondence import draw_correspondence
 from lightning_gw.figures.matrix import draw_matrix
+from lightning_gw.figures.means import draw_mean_matrices
 from lightning_gw.figures.profile import draw_profile
 from lightning_gw.figures.rectangle import draw_rectangle
 from lightning_gw.figures.timeline import draw_timeline
 
-__all__ = ["draw_comparison", "draw_matrix", "draw_profile", "draw_rectangle", "draw_timeline"]
+__all__ = [
+    "draw_boundaries",
+    "draw_comparison",
+    "draw_contrasts",
+    "draw_correspondence",
+    "draw_matrix",
+    "draw_mean_matrices",
+    "draw_profile",
+    "draw_rectangle",
+    "draw_timeline",
+]

@@ -6,28 +6,35 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from lightning_gw.figures import draw_comparison
-from lightning_gw.figures.boundaries import draw_boundaries
-from lightning_gw.figures.contrasts import draw_contrasts
-from lightning_gw.figures.means import draw_mean_matrices
+from lightning_gw.figures import (
+    draw_boundaries,
+    draw_comparison,
+    draw_contrasts,
+    draw_correspondence,
+    draw_mean_matrices,
+)
 from lightning_gw.history import History
 from lightning_gw.report.comparing import TaskAnswer
 from lightning_gw.report.loading import ReportRun
+from lightning_gw.report.rectangles import TaskRectangles
 
 #: Their names, in the order in which to look at them.
-PICTURES = ("timelines", "boundary_histograms", "mean_matrices", "differences")
+PICTURES = ("timelines", "boundary_histograms", "mean_matrices", "differences", "corresponding_layers")
 
 
-def task_pictures(runs: Sequence[ReportRun], answer: TaskAnswer) -> dict[str, Figure]:
+def task_pictures(
+    runs: Sequence[ReportRun], answer: TaskAnswer, rectangles: TaskRectangles | None = None
+) -> dict[str, Figure]:
     """Draw how the strategies of a task compare.
 
     Args:
         runs: All runs of the comparison.
         answer: What was found of one of its tasks.
+        rectangles: Which layers of its strategies correspond, where that was asked.
 
     Returns:
-        Name (of `PICTURES`) to figure; without ``differences`` where there is a single strategy, and empty where no run
-        has finished.
+        Name (of `PICTURES`) to figure; without ``differences`` where there is a single strategy, without
+        ``corresponding_layers`` where there are no rectangles, and empty where no run has finished.
     """
     comparison = answer.comparison
     if comparison is None:
@@ -44,4 +51,6 @@ def task_pictures(runs: Sequence[ReportRun], answer: TaskAnswer) -> dict[str, Fi
     }
     if len(comparison.strategies) > 1:
         drawn["differences"] = draw_contrasts(comparison)
+    if rectangles is not None and rectangles.found:
+        drawn["corresponding_layers"] = draw_correspondence(rectangles.found, rectangles.reference, task=answer.task)
     return drawn
