@@ -118,10 +118,10 @@ def test_what_a_failed_look_was_to_say_is_said_by_the_next(tmp_path: Path, monke
     """Step 3 fails in the network, step 4 in the solver: its record was to say that 3 is missing."""
     solve = Job.solve
 
-    def failing(job: Job, analysis: Any) -> Any:
+    def failing(job: Job, analysis: Any, shared: bool) -> Any:
         if job.step == 4:
             raise ArithmeticError("no solution")
-        return solve(job, analysis)
+        return solve(job, analysis, shared)
 
     def probe_step(module: Any, batch: Any) -> None:
         if module.trainer.global_step == 3:

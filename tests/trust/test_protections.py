@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import trust_ranks
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
+from torch.multiprocessing import ProcessRaisedException
 from trust_runs import differences, train, watcher
 
 import lightning_gw.observer
@@ -159,12 +162,14 @@ def test_without_its_check_a_careless_look_is_named_by_the_comparison() -> None:
 
 
 def test_without_failing_together_processes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One process has the record of a look that another one could not make."""
+    """One process waits for its share of a look that another one could not make, until the group's own timeout."""
 
     @contextmanager
     def each_for_itself(what: str) -> Iterator[None]:
         yield
 
     monkeypatch.setattr(lightning_gw.observer, "together", each_for_itself)
-    trust_ranks.train(tmp_path, "ddp_fork", 2, fails={1: (2, "this layer gave up")}, on_error="warn")
-    assert [record.step for record in load_history(tmp_path)] == [0, 2, 3, 4]
+    impatient = DDPStrategy(start_method="fork", timeout=timedelta(seconds=5))
+    with pytest.raises(ProcessRaisedException):
+        trust_ranks.train(tmp_path, impatient, 2, fails={1: (2, "this layer gave up")}, on_error="warn")
+    assert [record.step for record in load_history(tmp_path)] == [0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from example_records import example_record
-from lightning.pytorch import LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
