@@ -160,6 +160,7 @@ class GWSimilarity(Callback):
         self.verbose = verbose
         self.on_error = on_error
         self.keep_representations = keep_representations
+        self.max_overhead = max_overhead
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
         self._solver = (Solver if solve == "inline" else BackgroundSolver)(
@@ -200,6 +201,13 @@ class GWSimilarity(Callback):
             # loaded before `setup`, so until our own check there the key is one that no other instance has.
             return self._generate_state_key(name=self.name, instance=id(self))
         return self._generate_state_key(name=self.name)
+
+    def planned_looks(self, steps: float) -> int | None:
+        """Looks that a training of so many optimizer steps makes after the first, if none is put off.
+
+        Asked once ``fit`` has begun; None where it cannot be told: at checkpoints, and without an end in sight.
+        """
+        return self._schedule.count(steps)
 
     # ---- when to look -------------------------------------------------------------------------------------------
 

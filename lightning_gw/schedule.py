@@ -94,3 +94,13 @@ class Schedule:
     def listed(self, step: int, before: int) -> bool:
         """Whether the look due at `step` is one that the user asked for by its step; see `due`."""
         return not self._log and any(before < scheduled <= step for scheduled in self._steps)
+
+    def count(self, total: float) -> int | None:
+        """Looks that a training of `total` optimizer steps makes after the first, if none is put off.
+
+        None where that cannot be told beforehand: at checkpoints, and where nobody knows how long the training is.
+        """
+        if self.at_checkpoints or not math.isfinite(total):
+            return None
+        steps = int(total)
+        return sum(self.due(step, step - 1) for step in range(1, steps)) + (steps > 0)  # the last step always

@@ -93,8 +93,8 @@ class Stopwatch(Callback):
             "total": int(total) if math.isfinite(total) else None,
             "step_seconds": self._step_seconds([record.seconds for record in history]),
             "look_seconds": history[-1].seconds if len(history) else 0.0,
-            "looks": 0 if watcher is None else _planned_looks(watcher, total),
-            "look_share": None if watcher is None else watcher._pace.budget.share,
+            "looks": 0 if watcher is None else watcher.planned_looks(total),
+            "look_share": None if watcher is None else watcher.max_overhead,
             "validation_seconds": self._validation_seconds(trainer),
             "validations_per_step": _validations_per_step(trainer),
         }
@@ -125,15 +125,6 @@ class Stopwatch(Callback):
             whole += int(length * self._limit) if isinstance(self._limit, float) else min(length, self._limit)
             made += min(length, trainer.limit_val_batches)
         return sum(self._validations) / len(self._validations) * (whole / made if made else 1.0)
-
-
-def _planned_looks(watcher: GWSimilarity, total: float) -> int | None:
-    """How many looks a whole run makes after the first; None where that cannot be told before."""
-    schedule = watcher._schedule
-    if schedule.at_checkpoints or not math.isfinite(total):
-        return None
-    steps = int(total)
-    return sum(schedule.due(step, step - 1) for step in range(1, steps)) + (steps > 0)  # the last step always
 
 
 def _validations_per_step(trainer: Trainer) -> float:

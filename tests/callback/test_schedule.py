@@ -63,3 +63,20 @@ def test_a_step_is_due_once() -> None:
 def test_nonsense_is_refused(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Schedule(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "total", "looks"),
+    [
+        ({"when": "log", "looks": 4}, 16, 4),
+        ({"when": [3, 9, 40]}, 10, 3),  # 3, 9 and the last step
+        ({"when": "every_n_steps", "every_n_steps": 4}, 12, 3),  # the last step is one of them
+        ({"when": "log"}, 0, 0),
+        ({"when": "checkpoint"}, 16, None),
+        ({"when": "log"}, float("inf"), None),
+    ],
+)
+def test_looks_are_counted_beforehand(arguments, total, looks):
+    schedule = Schedule(**arguments)
+    schedule.plan(lambda: total)
+    assert schedule.count(total) == looks
