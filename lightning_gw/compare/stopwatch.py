@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_gw.callback import GWSimilarity
 from lightning_gw.compare.child import history_so_far, watchers
 from lightning_gw.trainer_facts import total_steps
 
