@@ -158,7 +158,11 @@ def assert_same_history(one: Path, other: Path) -> None:
     assert not a.problems
     assert not b.problems
     assert [record.step for record in a] == [record.step for record in b]
-    assert [row["step"] for row in a.metrics] == [row["step"] for row in b.metrics]
+    # Killed after an epoch's last checkpoint and before its validation, Lightning goes on with the next epoch, and
+    # nobody ever has that validation's metrics. All others are the same.
+    rows = [row for row in b.metrics if row["step"] in {own["step"] for own in a.metrics}]
+    assert [*a.metrics] == rows
+    assert a.metrics[-1:] == b.metrics[-1:]
     for x, y in zip(a, b, strict=True):
         np.testing.assert_array_equal(x.gw.distortion, y.gw.distortion)
         np.testing.assert_array_equal(x.gw.couplings, y.gw.couplings)
