@@ -14,8 +14,8 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.callback import GWSimilarity
-from lightning_gw.compare.process import PARENT_VARIABLE
 from lightning_gw.errors import UsageError
+from lightning_gw.executors.process import PARENT_VARIABLE
 from lightning_gw.record import Record
 from lightning_gw.sentences import planted_beyond
 from lightning_gw.trainer_facts import total_steps

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_gw.compare.executors import ExecutorSettings, read_executor
 from lightning_gw.errors import UsageError, near_names, sentence
+from lightning_gw.executors.executor import ExecutorSettings, read_executor
 from lightning_gw.options import read_yaml
 
 _COMPARISON_KEYS = ("title", "out", "experiments", "threads", "wandb", "executor")

@@ -18,13 +18,13 @@ from lightning_gw.compare import folder
 from lightning_gw.compare.budget import configured_steps
 from lightning_gw.compare.command import fit_arguments, prepare, thread_variables
 from lightning_gw.compare.comparison_json import write_comparison
-from lightning_gw.compare.executors import Ended, Executor, Order
-from lightning_gw.compare.local import LocalExecutor
-from lightning_gw.compare.locks import Claims, is_held, lock_file
 from lightning_gw.compare.plan import Plan, PlannedRun
-from lightning_gw.compare.process import file_hash
 from lightning_gw.compare.progress import RunState, View, clock, make_view
 from lightning_gw.errors import UsageError
+from lightning_gw.executors.executor import Ended, Executor, Order
+from lightning_gw.executors.local import LocalExecutor
+from lightning_gw.executors.locks import Claims, is_held, lock_file
+from lightning_gw.executors.process import file_hash
 
 #: Seconds between two looks at the runs.
 _PERIOD = 0.25

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from lightning_gw.compare.executors import Ended, Order
-from lightning_gw.compare.locks import LockedError, hold
+from lightning_gw.executors.executor import Ended, Order
+from lightning_gw.executors.locks import LockedError, hold
 
 #: Names the process a run belongs to; a run whose parent is no longer that process stops (`child.RunProgress`).
 PARENT_VARIABLE = "LIGHTNING_GW_PARENT"

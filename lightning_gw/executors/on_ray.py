@@ -13,10 +13,10 @@ import warnings
 from typing import Any
 from urllib.parse import urlsplit
 
-from lightning_gw.compare.executors import Ended, ExecutorSettings, Order
-from lightning_gw.compare.local import default_workers
-from lightning_gw.compare.process import carry_out
 from lightning_gw.errors import UsageError
+from lightning_gw.executors.executor import Ended, ExecutorSettings, Order
+from lightning_gw.executors.local import default_workers
+from lightning_gw.executors.process import carry_out
 
 #: Seconds between two looks at the nodes of the cluster.
 _ROOM_AGE = 5.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from lightning_gw.compare.executors import Ended, Order
-from lightning_gw.compare.process import RunProcess, begin
+from lightning_gw.executors.executor import Ended, Order
+from lightning_gw.executors.process import RunProcess, begin
 
 
 def default_workers(threads: int) -> int:

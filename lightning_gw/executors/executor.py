@@ -168,7 +168,7 @@ def make_executor(settings: ExecutorSettings, threads: int) -> Executor:
         UsageError: If it is not installed.
     """
     if settings.name == "local":
-        from lightning_gw.compare.local import LocalExecutor
+        from lightning_gw.executors.local import LocalExecutor
 
         return LocalExecutor(threads)
     if importlib.util.find_spec("ray") is None:
@@ -176,7 +176,7 @@ def make_executor(settings: ExecutorSettings, threads: int) -> Executor:
             "The executor ray needs Ray, which is not installed: pip install 'lightning-gw[ray]'. "
             "--executor local works without it, on this machine alone."
         )
-    from lightning_gw.compare.ray_executor import RayExecutor
+    from lightning_gw.executors.on_ray import RayExecutor
 
     return RayExecutor(settings, threads)
 
