@@ -53,7 +53,7 @@ def test_a_misspelt_metric_is_said_at_the_end_and_on_the_page(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copytree(uninterrupted[0] / "out", tmp_path / "out", ignore=shutil.ignore_patterns("broken"))
+    shutil.copytree(uninterrupted[0] / "out", tmp_path / "out", ignore=shutil.ignore_patterns("broken", "wandb"))
     file = write_toy(tmp_path, ["fast", "slow"], accuracy="val/acuracy")  # only what is shown: nothing runs again
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
