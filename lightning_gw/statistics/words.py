@@ -18,6 +18,7 @@ from lightning_gw.statistics.results import (
     StrategySummary,
     TaskComparison,
 )
+from lightning_gw.statistics.testing import FEWEST_SEEDS
 
 #: From this p-value on a difference is not told from noise.
 LEVEL = 0.05
@@ -45,6 +46,8 @@ def task_sentences(comparison: TaskComparison) -> list[str]:
         do after correction; how small a p-value can be where that is what keeps a difference from being told; where
         the boundaries of each strategy sit most often. What must be known besides is in the comparison's ``notes``.
     """
+    if all(len(summary.findings) < FEWEST_SEEDS for summary in comparison.strategies):
+        return _boundaries_sentence(comparison.strategies)  # that nothing is tested stands in the notes
     sentences = []
     for by in DIFFERENCES:
         if by in comparison.overall:
@@ -162,16 +165,17 @@ def _boundaries_sentence(strategies: Sequence[StrategySummary]) -> list[str]:
         runs = max((share.runs for share in summary.boundary_share), default=0)
         if not shares:
             if runs:
-                without.append(f"{summary.strategy} ({plural(runs, 'run')})")
+                without.append(f"{summary.strategy} ({plural(runs, 'run')})" if runs > 1 else summary.strategy)
             continue
         top = [gap for gap, share in shares if share.value == shares[0][1].value]
         where = listed([str(gap + 1) for gap in sorted(top)])
         count = round(shares[0][1].value * runs)
         phrases.append(
-            f"after layer{'s' if len(top) > 1 else ''} {where} in {summary.strategy} "
-            f"({'each in ' if len(top) > 1 else ''}{_of(count, runs)})"
+            f"after layer{'s' if len(top) > 1 else ''} {where} in {summary.strategy}"
+            + (f" ({'each in ' if len(top) > 1 else ''}{_of(count, runs)})" if runs > 1 else "")
         )
-    sentences = [f"Boundaries sit most often {'; '.join(phrases)}."] if phrases else []
+    often = "sit most often" if any(len(summary.findings) > 1 for summary in strategies) else "stand"
+    sentences = [f"Boundaries {often} {'; '.join(phrases)}."] if phrases else []
     return sentences + ([f"No run has a boundary in {listed(without)}."] if without else [])
 
 
