@@ -10,7 +10,7 @@ INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-ch
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
 	@echo "make reproduce  train every strategy over several seeds, and write docs/results.md (about an hour)"
-	@echo "make test    run the test suite (about 8 minutes)"
+	@echo "make test    run the test suite (about 9 minutes)"
 	@echo "make lint    ruff and mypy"
 	@echo "make pictures  draw the README's pictures from the demo's records"
 	@echo "make benchmark-gw  time the matrix beside every other solver (hours; goes on where it was)"
