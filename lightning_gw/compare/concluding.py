@@ -48,7 +48,8 @@ def conclude(comparison: Comparison, seconds: float) -> int:
     for line in summary_lines(replace(plan, runs=tuple(run for run, _ in shown)), states, [each for _, each in shown]):
         say(f"  {line}")
     for line in budget_lines(plan, steps):
-        say(line)
+        if not any(note.startswith(line) for note in notes):  # a note says it with what follows from it
+            say(line)
     for note in notes:
         say(f"Note: {note}")
     left = [run for run in plan.runs if run.path not in mine and states[run.path].status != "finished"]
