@@ -139,7 +139,7 @@ def test_a_killed_comparison_goes_on_and_ends_like_an_uninterrupted_one(
     assert "--ckpt_path=out/slow/seed-0/checkpoints/" in (slow / "command.txt").read_text()
     assert (out / "fast/seed-0/log.txt").read_text().count("\n--- ") == 1, "what is finished is kept"
     for name in ("fast", "slow"):
-        assert_same_history(out / name / "seed-0", uninterrupted[0] / "out" / name / "seed-0")
+        assert_same_history(out / name / "seed-0", uninterrupted[0] / "out" / name / "seed-0", kills=1)
     assert {entry["status"] for entry in entries(out).values()} == {"finished"}
 
 
@@ -190,4 +190,4 @@ def test_killed_again_and_again_the_numbers_are_the_same(uninterrupted: tuple[Pa
     code, output = run(tmp_path, *command)
     assert code == 0, output
     for name in ("fast", "slow"):
-        assert_same_history(tmp_path / "out" / name / "seed-0", uninterrupted[0] / "out" / name / "seed-0")
+        assert_same_history(tmp_path / "out" / name / "seed-0", uninterrupted[0] / "out" / name / "seed-0", kills=10)
