@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class TokenisedTexts(Dataset):
         return {name: column[index] for name, column in self.columns.items()}
 
 
-class TextData(LightningDataModule):
+class TextData(LightningDataModule, ABC):
     """Labelled texts, shuffled once and split; where they come from is said by `read`.
 
     Args:
@@ -97,9 +98,9 @@ class TextData(LightningDataModule):
         self.val_size = val_size
         self.split_seed = split_seed
 
+    @abstractmethod
     def read(self) -> tuple[list[Labelled], tuple[str, ...]]:
         """All texts with their classes, from 0, and the names of the classes."""
-        raise NotImplementedError
 
     @property
     def classes(self) -> int | None:
