@@ -86,7 +86,7 @@ def _report(options: argparse.Namespace) -> int:
         source = load_source(path)
     except (ValueError, FileNotFoundError) as error:
         raise UsageError(str(error)) from error
-    page = write_page(source, path)
+    page = write_page(source, path, options.reference)
     for damage in damages(source):
         print(f"Note: {damage}")
     print(f"Open {page.resolve().as_uri()}")
@@ -192,6 +192,11 @@ def _parser() -> _Parser:
         description="Rebuild report.html of a comparison or of one run from what is on disk.",
     )
     report.add_argument("path", metavar="PATH", help="folder of a comparison or of a run")
+    report.add_argument(
+        "--reference",
+        metavar="STRATEGY",
+        help="the strategy whose layers are compared with those of the others (default: the first of each task)",
+    )
     report.set_defaults(run=_report)
 
     again = commands.add_parser(

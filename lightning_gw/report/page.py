@@ -18,6 +18,7 @@ from matplotlib.colors import to_hex
 from plotly.offline import get_plotlyjs
 
 from lightning_gw.__about__ import __version__
+from lightning_gw.errors import UsageError
 from lightning_gw.figures.contrasts import EFFECT_COLORMAP, LEVEL, effect_limit
 from lightning_gw.report.answers import headline
 from lightning_gw.report.comparing import answer_tasks
@@ -35,11 +36,12 @@ PAGE_FILE = "report.html"
 _SCRIPTS = ("theme.js", "timeline.js", "seeds.js", "look.js", "page.js")
 
 
-def write_report(path: str | Path) -> Path:
+def write_report(path: str | Path, reference: str | None = None) -> Path:
     """Build the page of a comparison or of one run from what is on disk.
 
     Args:
         path: A comparison's folder (with ``comparison.json``), or a run's folder (with ``gw/history.jsonl``).
+        reference: The strategy whose layers are compared with those of the others of its task; the first unless told.
 
     Returns:
         The page, ``report.html`` in that folder; one file that needs no other and no network.
@@ -47,14 +49,17 @@ def write_report(path: str | Path) -> Path:
     Raises:
         FileNotFoundError: If the folder holds neither.
         ValueError: If ``comparison.json`` is damaged, or a history was written by a newer version.
+        UsageError: If no strategy is named `reference`.
     """
-    return write_page(load_source(Path(path)), Path(path))
+    return write_page(load_source(Path(path)), Path(path), reference)
 
 
-def write_page(source: ReportSource, folder: Path) -> Path:
+def write_page(source: ReportSource, folder: Path, reference: str | None = None) -> Path:
     """Build the page of what `load_source` read, ``report.html`` in `folder`."""
     cache = folder / CACHE_FILE
-    rectangles = rectangles_of(source.runs, cache, told_on_stderr()) if source.is_comparison else {}
+    if reference is not None and not source.is_comparison:
+        raise UsageError(f"{folder} is one run: there is no other strategy that its layers could be compared with.")
+    rectangles = rectangles_of(source.runs, cache, told_on_stderr(), reference) if source.is_comparison else {}
     html = render(source, rectangles)
     page = folder / PAGE_FILE
     aside = page.with_suffix(".html.part")

@@ -1,4 +1,4 @@
-"""Which layers of a task's first strategy correspond to which of the others, from what its runs kept on disk."""
+"""Which layers of one strategy of a task correspond to which of the others, from what its runs kept on disk."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lightning_gw.disk import write_whole
+from lightning_gw.errors import UsageError, near_names, sentence
 from lightning_gw.kept import KEPT_FILE, load_representations
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.sentences import plural
@@ -29,10 +30,10 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class TaskRectangles:
-    """Correspondences of a task's first strategy with every strategy, itself among them.
+    """Correspondences of one strategy of a task with every strategy, itself among them.
 
     Attributes:
-        reference: The first strategy.
+        reference: The one strategy.
         found: Strategy to the mean over pairs of runs; the reference's own is between different seeds, and shows how
             well layers correspond where nothing but the seed differs.
         across_seeds: Whether the pairs are of different seeds, which start from different weights.
@@ -46,9 +47,9 @@ class TaskRectangles:
 
 
 def rectangles_of(
-    runs: Sequence[ReportRun], cache: Path, progress: Progress | None = None
+    runs: Sequence[ReportRun], cache: Path, progress: Progress | None = None, reference: str | None = None
 ) -> Mapping[str, TaskRectangles]:
-    """Compare the layers of every task's first strategy with those of all its strategies.
+    """Compare the layers of one strategy of every task with those of all its strategies.
 
     Runs are paired with one of another seed where there are several: runs of one seed start from the same weights, so
     that layers that training left alone correspond for that reason alone.
@@ -57,16 +58,27 @@ def rectangles_of(
         runs: All runs of a comparison.
         cache: File in which results are kept. What it holds of the same representations is not computed again.
         progress: Called after every pair of runs that is computed.
+        reference: The strategy that the others of its task are compared with. None, and tasks that have no strategy
+            of that name, take the first one that kept representations.
 
     Returns:
         Task to its correspondences.
+
+    Raises:
+        UsageError: If no task has a strategy named `reference`.
     """
+    names = list(dict.fromkeys(run.strategy for run in runs))
+    if reference is not None and reference not in names:
+        raise UsageError(
+            sentence(f"No strategy here is named {reference!r}.", near_names(reference, names, dotted=False))
+        )
     known = _read_cache(cache)
+    finished = [run for run in runs if run.status == "finished"]
     plans = {
-        task: _plan([run for run in runs if run.task == task and run.status == "finished"])
+        task: _plan([run for run in finished if run.task == task], reference)
         for task in dict.fromkeys(run.task for run in runs)
     }
-    hashes = {file: _hash(file) for plan in plans.values() for pair in plan.pairs() for file in pair}
+    hashes = {file: _hash(file) for file in map(_kept, finished) if file.is_file()}
     keys = {
         (task, other): [[hashes[_kept(one)], hashes[_kept(two)]] for one, two in pairs]
         for task, plan in plans.items()
@@ -75,8 +87,9 @@ def rectangles_of(
     todo = sum(len(key) for (task, other), key in keys.items() if _known(known, key) is None)
     count = _Counter(todo, progress)
     made: dict[str, TaskRectangles] = {}
-    # What runs that trained on have replaced is not kept on.
-    entries = [entry for key in keys.values() if (entry := _known(known, key))]
+    # What runs that trained on have replaced is not kept on; what another reference asked for is.
+    present = set(hashes.values())
+    entries = [entry for entry in known if all(name in present for pair in entry["pairs"] for name in pair)]
     for task, plan in plans.items():
         found: dict[str, Correspondence] = {}
         problems = [plan.missing] if plan.missing else []
@@ -123,16 +136,17 @@ class _Plan:
     across_seeds: bool
     missing: str
 
-    def pairs(self) -> list[tuple[Path, Path]]:
-        return [(_kept(one), _kept(two)) for pairs in self.others.values() for one, two in pairs]
 
-
-def _plan(runs: Sequence[ReportRun]) -> _Plan:
+def _plan(runs: Sequence[ReportRun], asked: str | None = None) -> _Plan:
     strategies = list(dict.fromkeys(run.strategy for run in runs))
     with_kept = {
         strategy: [run for run in runs if run.strategy == strategy and _kept(run).is_file()] for strategy in strategies
     }
     reference = next((strategy for strategy in strategies if with_kept[strategy]), "")
+    if asked is not None and asked in with_kept:
+        if not with_kept[asked]:
+            return _Plan(asked, {}, False, f"No finished run of {asked} kept its representations.")
+        reference = asked
     if not reference:
         return _Plan(
             "", {}, False, "No run kept its representations, which GWSimilarity(keep_representations=True) does."

@@ -12,6 +12,7 @@ from report_folders import HOSTILE_STRATEGY, entry, keep, save, write_comparison
 from synthetic_runs import DRIFT, make_run
 from test_report_page import Parsed
 
+from lightning_gw.errors import UsageError
 from lightning_gw.history import load_history
 from lightning_gw.report import load_source, rectangles, write_report
 from lightning_gw.report.pairs import pair_table
@@ -255,6 +256,31 @@ def test_what_was_computed_once_is_not_computed_again(tmp_path, monkeypatch):
     cache.write_text("{ damaged")
     write_report(folder)
     assert len(calls) == 6
+
+
+def test_another_reference_puts_its_layers_in_the_rows(tmp_path, monkeypatch):
+    folder = make_comparison(tmp_path, seeds=2)
+    first = write_report(folder).read_bytes()
+    names = list(Parsed(first.decode()).data["rectangles"]["algebra"])
+    turned = Parsed(write_report(folder, reference=names[1]).read_text())
+    assert f"Rows: layers of {names[1]}." in turned.text
+    assert list(turned.data["rectangles"]["algebra"]) == names
+    runs = load_source(folder).runs
+    one, other = (
+        rectangles.rectangles_of(runs, folder / rectangles.CACHE_FILE, None, name)["algebra"] for name in names[:2]
+    )
+    # Seeds 0 and 1 of the one meet 1 and 0 of the other, whoever is in the rows.
+    np.testing.assert_allclose(one.found[names[1]].similarity, other.found[names[0]].similarity.T, atol=0.02)
+    monkeypatch.setattr(rectangles, "correspondence", None)  # both are known: neither is computed again
+    assert write_report(folder).read_bytes() == first
+
+
+def test_a_reference_that_does_not_exist_is_named(folder):
+    with pytest.raises(UsageError, match=r"No strategy here is named 'joimt'\. Near names: joint\."):
+        write_report(folder, reference="joimt")
+    run = next(folder.glob("*/seed-0"))
+    with pytest.raises(UsageError, match="is one run"):
+        write_report(run, reference="joint")
 
 
 def test_an_interruption_keeps_what_was_found(tmp_path, monkeypatch):
