@@ -10,37 +10,28 @@ Results are written as they come; the same command goes on where it was stopped.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import importlib.metadata
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-import lightning_gw
-from benchmarks.best_known import load_best_known
+from benchmarks.judging import judge, judge_again
 from benchmarks.measure import Measurement, measure, peak_memory, threads, warm_up
 from benchmarks.peers import ON_REQUEST, POT_DEFAULT, POT_IDENTITY, SLOW, SOLVERS, Solver
-from benchmarks.problem import FloatArray, Problem, load_problem
+from benchmarks.problem import Problem, load_problem
 from benchmarks.representations import SETS
+from benchmarks.result_file import open_results, write
 from benchmarks.table import show, wide_console
 from benchmarks.warm import measure_warm_starts
 
-SCHEMA = 2
 OUTPUT = Path(__file__).parents[1] / "runs/benchmarks/gw_matrix.json"
 #: One far pair each, for growth.
 LARGE_INPUTS = (1024, 2048)
 LARGE_NETWORKS = ("minilm", "algebra")
-#: Values closer than this are equal.
-RELATIVE_TOLERANCE = 1e-9
-ABSOLUTE_TOLERANCE = 1e-12
 
 
 @dataclass(frozen=True, order=True)
@@ -230,119 +221,6 @@ def summarise(
     }
     judge(problem, found)
     return found
-
-
-def judge(problem: Problem, found: dict[str, Any]) -> None:
-    """Enter into what was found how good its values are, by the best values known by now."""
-    entries = found["solvers"]
-    values = {"identity": problem.identity()}
-    for key, entry in entries.items():
-        if "distortion" in entry:
-            values[key] = np.full(len(problem.pairs), np.nan)
-            values[key][entry["sample"]] = entry["distortion"]
-    known = load_best_known(problem.digest)
-    everything = np.nanmin(np.stack(list(values.values())), axis=0)
-    best = everything if known is None else problem.euclidean(known)
-    found["reference"] = "best of this run" if known is None else "best known"
-    entries.setdefault("identity", {})
-    for key, entry in entries.items():
-        entry.update(quality(problem, values, key, best))
-        if entry.get("lower") is not None:
-            pairs, lower = np.array(entry["sample"]), np.array(entry["lower"])
-            with np.errstate(divide="ignore", invalid="ignore"):
-                tightness = problem.standardized(best)[pairs] / lower
-            entry["best_over_bound"] = float(np.mean(tightness))
-            entry["bounds_above_best"] = int(np.sum(_above(lower, problem.standardized(best)[pairs])))
-
-
-def judge_again(results: dict[str, Any]) -> None:
-    """Judge all sets by the best values known by now, which may be better than when they were measured."""
-    for name, found in results["sets"].items():
-        network, layers, inputs = name.split("/")
-        problem = load_problem(network, int(layers[1:]), int(inputs[1:]))
-        if problem.digest == found["digest"]:
-            judge(problem, found)
-
-
-def quality(problem: Problem, values: dict[str, FloatArray], key: str, best: FloatArray) -> dict[str, Any]:
-    """Ratios of one solver's values to the best, and how often it is worse than the three references."""
-    mine = values[key]
-    found: dict[str, Any] = {}
-    for geometry, read in (("euclidean", lambda v: v), ("standardized", problem.standardized)):
-        denominator = read(best)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            # Layers that are relabelled copies of each other have no ratio.
-            ratio = np.where(denominator > ABSOLUTE_TOLERANCE, read(mine) / denominator, np.nan)
-        usable = ratio[~np.isnan(ratio)]
-        found[f"mean_ratio_{geometry}"] = float(usable.mean()) if len(usable) else None
-        found[f"worst_ratio_{geometry}"] = float(usable.max()) if len(usable) else None
-    found["below_best"] = int(np.sum(_above(best, mine)))
-    for reference in ("identity", POT_DEFAULT, POT_IDENTITY):
-        if reference in values and reference != key:
-            both = ~np.isnan(mine) & ~np.isnan(values[reference])
-            found[f"worse_than {reference}"] = [int(np.sum(_above(mine, values[reference]))), int(both.sum())]
-    return found
-
-
-def _above(left: FloatArray, right: FloatArray) -> NDArray[np.bool_]:
-    """Where `left` exceeds `right` by more than rounding; False where either is NaN."""
-    return np.asarray(left > right * (1 + RELATIVE_TOLERANCE) + ABSOLUTE_TOLERANCE)
-
-
-def circumstances(options: argparse.Namespace) -> dict[str, Any]:
-    """What results depend on; results from other circumstances are not gone on with."""
-    sources = hashlib.sha256()
-    package = Path(lightning_gw.__file__).parent
-    for path in sorted([*package.glob("gw/*.py"), package / "spaces.py"]):
-        sources.update(path.read_bytes())
-    versions: dict[str, str | None] = {}
-    for name in ("torch", "numpy", "scipy", "POT", "numba", "ott-jax"):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    return {
-        "solver_sources": sources.hexdigest(),
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()} {_processor()}",
-        "versions": versions,
-        "threads": options.threads,
-        "repeats": options.repeats,
-        "budget_seconds": options.budget,
-    }
-
-
-def _processor() -> str:
-    """Model of the processor, where the system says."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
-
-
-def open_results(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """Earlier results to go on with, or an empty start; results from other circumstances are put aside."""
-    empty = {"schema": SCHEMA, "circumstances": circumstances(options), "sets": {}, "warm": {}, "peaks": {}}
-    if options.fresh or not options.output.exists():
-        return empty
-    earlier: dict[str, Any] = json.loads(options.output.read_text())
-    if earlier.get("schema") == SCHEMA and earlier["circumstances"] == empty["circumstances"]:
-        return earlier
-    aside = options.output.with_suffix(".previous.json")
-    options.output.replace(aside)
-    console.print(f"The solver, the machine or the options have changed: earlier results are now in {aside}.")
-    return empty
-
-
-def write(results: dict[str, Any], path: Path) -> None:
-    """Write all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(results, indent=1))
-    unfinished.replace(path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 pytest.importorskip("numba")
 pytest.importorskip("sklearn")
 
-from benchmarks import best_known, gw_matrix, peers, table
+from benchmarks import best_known, gw_matrix, judging, peers, table
 from benchmarks.measure import high_water, measure
 from benchmarks.problem import Problem, marginal_error, toy_problem
 
@@ -128,7 +128,7 @@ def test_committed_values_are_complete() -> None:
 def test_quality_counts_what_is_worse(problem: Problem) -> None:
     identity = problem.identity()
     values = {"identity": identity, "mine": identity * np.array([0.5, 1.0, 2.0])}
-    found = gw_matrix.quality(problem, values, "mine", identity)
+    found = judging.quality(problem, values, "mine", identity)
     assert found["worse_than identity"] == [1, 3]
     assert found["below_best"] == 1
     assert found["worst_ratio_euclidean"] == pytest.approx(2.0)
@@ -158,7 +158,8 @@ def test_memory_is_seen(problem: Problem) -> None:
 def test_one_set_from_measuring_to_the_table(
     problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gw_matrix, "load_problem", lambda *_: problem)
+    for module in (gw_matrix, judging):
+        monkeypatch.setattr(module, "load_problem", lambda *_: problem)
     output = tmp_path / "results.json"
     command = ["--networks", "algebra", "--peers", "ours fast", "--no-memory", "--no-warm", "--large"]
     command += ["--layers", "7", "--inputs", "128", "--repeats", "2", "--output", str(output)]
