@@ -64,7 +64,7 @@ def algebra() -> tuple[Any, Any]:
 
 
 def transformer() -> tuple[Any, Any]:
-    from tasks.algebra import ArithmeticData, StagedTransformer  # type: ignore[attr-defined]
+    from tasks.algebra import ArithmeticData, StagedTransformer
 
     return StagedTransformer(), ArithmeticData()
 
@@ -201,15 +201,6 @@ def run(task: str, arm: str, steps: int, pictures: bool, threads: int, times: in
     return tuple(runs)
 
 
-def available(task: str) -> bool:
-    """Whether the task is there; the transformer may not be."""
-    if task != "transformer":
-        return True
-    import tasks.algebra
-
-    return hasattr(tasks.algebra, "StagedTransformer")
-
-
 def row(task: str, arm: str, state: int, runs: dict[str, list[tuple[Run, ...]]]) -> str:
     ours, theirs = [pair[state] for pair in runs[arm]], [pair[state] for pair in runs["without"]]
 
@@ -247,7 +238,7 @@ def main() -> None:
     times = 1 if options.cold_only else 2
     results: dict[str, Any] = {}
     print(HEAD)
-    for task in filter(available, options.tasks):
+    for task in options.tasks:
         runs: dict[str, list[tuple[Run, ...]]] = {arm: [] for arm in ARMS}
         for pair in range(options.pairs):
             for arm in ARMS if pair % 2 == 0 else ARMS[::-1]:
