@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from lightning_gw.remembered import Memory, same_state
+from lightning_gw.putting_back import same_state
+from lightning_gw.remembered import Memory
 
 
 @contextmanager
