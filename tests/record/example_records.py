@@ -9,6 +9,7 @@ import numpy as np
 
 from lightning_gw.groups import Groups, Strength
 from lightning_gw.gw.result import GWMatrix
+from lightning_gw.history import History
 from lightning_gw.record import Record
 from lightning_gw.tracking import Event
 
@@ -89,3 +90,8 @@ def example_groups(
 
 def example_history_records(degenerate: int | None = None) -> list[Record]:
     return [example_record(step, degenerate=degenerate) for step in STEPS]
+
+
+def steps_of(history: History) -> list[int]:
+    """The step of every record, in order."""
+    return [record.step for record in history]
