@@ -1,10 +1,33 @@
-"""Parameter groups with one learning rate per layer, where a strategy asks for it."""
+"""AdamW as tasks use it, with one learning rate per layer where a strategy asks for it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+
 from tasks.strategies.requirements import RatedTask
+
+
+def warmed_up_adamw(
+    task: RatedTask, groups: list[dict[str, Any]], weight_decay: float, warmup_steps: int
+) -> OptimizerLRScheduler:
+    """AdamW whose learning rates rise linearly and then stay.
+
+    Args:
+        task: See `layer_groups`.
+        groups: See `layer_groups`. Frozen parameters may be among them: without a gradient AdamW passes them by,
+            weight decay included.
+        weight_decay: Weight decay.
+        warmup_steps: Steps until the rates are those of the groups.
+
+    Returns:
+        What ``configure_optimizers`` is to return.
+    """
+    optimizer = torch.optim.AdamW(layer_groups(task, groups), weight_decay=weight_decay)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, warmup_steps)))
+    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
 
 def layer_groups(task: RatedTask, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

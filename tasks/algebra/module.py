@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
 from tasks.algebra.model import ReadableStack, ResidualMLP, Transformer
+from tasks.classifier import LayeredClassifier
 from tasks.optimizers import layer_groups
 
 
-class StagedArithmetic(LightningModule):
+class StagedArithmetic(LayeredClassifier):
     """A residual perceptron of 9 layers, planted with one block of layers per stage.
 
     The first ``block_lengths[0]`` layers are meant for the first stage, the next ``block_lengths[1]`` for the second,
@@ -60,9 +60,6 @@ class StagedArithmetic(LightningModule):
         self.val_accuracy = nn.ModuleList(accuracies)  # one per stage
         # Optimizer steps at which warm-up and decay begin; a strategy that trains in phases adds to them.
         self.schedule_starts: tuple[int, ...] = (0,)
-        # What strategies may put in the place of the loss, and of the one learning rate.
-        self.objective: Callable[[Any], Tensor] | None = None
-        self.layer_rates: tuple[float, ...] = ()
         self.supervise({len(self.stage_of_layer) - 1: len(moduli) - 1})
 
     def network(self, moduli: Sequence[int], operands: int, layers: int, width: int, hidden: int) -> ReadableStack:
@@ -124,11 +121,7 @@ class StagedArithmetic(LightningModule):
     # --- the Lightning part --------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        # The module cannot see the data when it is built, so a mismatch shows up here rather than as an index error.
-        for name in ("moduli", "operands"):
-            theirs, ours = getattr(getattr(self.trainer, "datamodule", None), name, None), self.hparams[name]
-            if theirs is not None and theirs != (tuple(ours) if name == "moduli" else ours):
-                raise ValueError(f"the data has {name} {theirs} but the model was built for {ours}; set both alike.")
+        self.refuse_other_data("moduli", "operands")
 
     def forward(self, x: Tensor) -> dict[int, Tensor]:
         """Answers of the supervised heads.
@@ -141,11 +134,6 @@ class StagedArithmetic(LightningModule):
         """
         states = self.model(x)
         return {layer: self.model.read(states, layer, stage) for layer, stage in self.supervision.items()}
-
-    def training_step(self, batch: Sequence[Tensor], batch_index: int) -> Tensor:
-        loss = self._own_loss(*batch)[0] if self.objective is None else self.objective(batch)
-        self.log("train/loss", loss)
-        return loss
 
     def loss_and_logits(self, batch: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """The mean cross-entropy over the supervised heads, and their logits, lowest layer first."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from tasks.classifier import LayeredClassifier
 from tasks.language.model import EncoderClassifier
-from tasks.optimizers import layer_groups
+from tasks.optimizers import warmed_up_adamw
 
 
-class TweetSentiment(LightningModule):
+class TweetSentiment(LayeredClassifier):
     """Tells texts apart, by default negative and positive ones, by the mean over the tokens of the last layer.
 
     Logs ``train/loss``, ``val/loss``, ``val/accuracy``, and ``val/majority``: the accuracy of always answering with the
@@ -46,9 +45,6 @@ class TweetSentiment(LightningModule):
         self.model = EncoderClassifier(encoder_path, classes)
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
         self.val_counts = nn.ModuleList(MeanMetric() for _ in range(classes))  # share of each class
-        # What strategies may put in the place of the loss, and of the one learning rate of the encoder.
-        self.objective: Callable[[Any], Tensor] | None = None
-        self.layer_rates: tuple[float, ...] = ()
 
     # --- what strategies hold on to ------------------------------------------------------------------------------
 
@@ -91,11 +87,6 @@ class TweetSentiment(LightningModule):
         """
         return self.model(input_ids, attention_mask)
 
-    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
-        loss = self.loss_and_logits(batch)[0] if self.objective is None else self.objective(batch)
-        self.log("train/loss", loss)
-        return loss
-
     def loss_and_logits(self, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
         """The cross-entropy, and the logits in a list of one."""
         logits = self(**batch)
@@ -120,11 +111,7 @@ class TweetSentiment(LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         head = list(self.model.head.parameters())
         groups = [
-            # frozen parameters too: without a gradient AdamW passes them by, weight decay included
             {"params": list(self.model.encoder.parameters()), "lr": self.hparams["encoder_learning_rate"]},
             {"params": head, "lr": self.hparams["head_learning_rate"]},
         ]
-        optimizer = torch.optim.AdamW(layer_groups(self, groups), weight_decay=self.hparams["weight_decay"])
-        warmup = self.hparams["warmup_steps"]
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, warmup)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return warmed_up_adamw(self, groups, self.hparams["weight_decay"], self.hparams["warmup_steps"])

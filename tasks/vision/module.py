@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import torch
-from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from tasks.optimizers import layer_groups
+from tasks.classifier import LayeredClassifier
+from tasks.optimizers import warmed_up_adamw
 from tasks.vision.model import ConvNet, VisionTransformer
 
 
-class ImageClassifier(LightningModule):
+class ImageClassifier(LayeredClassifier):
     """Tells images apart; what is common to the two networks.
 
     Logs ``train/loss``, ``val/loss`` and ``val/accuracy``.
@@ -29,9 +27,6 @@ class ImageClassifier(LightningModule):
         super().__init__()
         self.model = model
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
-        # What strategies may put in the place of the loss, and of the one learning rate.
-        self.objective: Callable[[Any], Tensor] | None = None
-        self.layer_rates: tuple[float, ...] = ()
 
     # --- what strategies hold on to ------------------------------------------------------------------------------
 
@@ -48,20 +43,11 @@ class ImageClassifier(LightningModule):
     # --- the Lightning part --------------------------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        # The module cannot see the data when it is built, so a mismatch shows up here rather than as a shape error.
-        for name in ("channels", "size", "classes"):
-            theirs, ours = getattr(getattr(self.trainer, "datamodule", None), name, None), self.hparams.get(name)
-            if None not in (theirs, ours) and theirs != ours:
-                raise ValueError(f"the data has {name} {theirs} but the model was built for {ours}; set both alike.")
+        self.refuse_other_data("channels", "size", "classes")
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits of shape ``(B, classes)`` from images, float32 of shape ``(B, channels, size, size)``."""
         return self.model(x)
-
-    def training_step(self, batch: Sequence[Tensor], batch_index: int) -> Tensor:
-        loss = self.loss_and_logits(batch)[0] if self.objective is None else self.objective(batch)
-        self.log("train/loss", loss)
-        return loss
 
     def loss_and_logits(self, batch: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """The cross-entropy, and the logits in a list of one."""
@@ -75,12 +61,8 @@ class ImageClassifier(LightningModule):
         self.log("val/accuracy", self.val_accuracy, prog_bar=True)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        # frozen parameters too: without a gradient AdamW passes them by, weight decay included
         everything = {"params": list(self.parameters()), "lr": self.hparams["learning_rate"]}
-        optimizer = torch.optim.AdamW(layer_groups(self, [everything]), weight_decay=self.hparams["weight_decay"])
-        warmup = self.hparams["warmup_steps"]
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, warmup)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return warmed_up_adamw(self, [everything], self.hparams["weight_decay"], self.hparams["warmup_steps"])
 
 
 class ConvNetClassifier(ImageClassifier):
