@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from lightning_gw.figures.labels import convergence_text, estimate_text, runs_text, wrapped
 from lightning_gw.figures.matrix import new_figure, plain
+from lightning_gw.figures.panels import headline_and_reading
 from lightning_gw.figures.style import INK, OKABE_ITO, QUIET, thinned
 from lightning_gw.statistics.results import StrategySummary, TaskComparison
 
@@ -46,23 +47,12 @@ def draw_boundaries(comparison: TaskComparison, planted: Sequence[int] | None = 
     grid[-1].set_xlabel("gap between neighbouring layers", fontsize=10, color=QUIET)
     for axes in grid:
         plain(axes)
-    figure.suptitle(
-        f"Where boundaries fell, by training strategy: {comparison.task}, {runs_text(comparison)}",
-        x=0.01,
-        ha="left",
-        fontsize=14,
-        fontweight="bold",
-        color=INK,
-        parse_math=False,
-    )
     marked = " Dashed lines are boundaries planted on purpose." if planted else ""
-    figure.supxlabel(
+    headline_and_reading(
+        figure,
+        f"Where boundaries fell, by training strategy: {comparison.task}, {runs_text(comparison)}",
         "How to read: the higher a bar, the more runs of that strategy ended with a boundary in that gap "
         f"(top: all of them).\nWhiskers and brackets are 95 % intervals.{marked}",
-        fontsize=9.5,
-        color=QUIET,
-        ha="left",
-        x=0.01,
     )
     return figure
 

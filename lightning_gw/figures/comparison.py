@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from lightning_gw.figures.labels import wrapped
 from lightning_gw.figures.matrix import new_figure, plain
 from lightning_gw.figures.metrics import accuracy_names, logged_names, metric_series
+from lightning_gw.figures.panels import headline_and_reading
 from lightning_gw.figures.style import INK, QUIET, StepAxis, thinned
 from lightning_gw.figures.timeline import draw_strips
 from lightning_gw.record import Record
@@ -76,14 +77,11 @@ def draw_comparison(
         plain(axes)
         if row == 0:
             axes.set_title("accuracy", loc="left", fontsize=10.5, color=QUIET)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=14, fontweight="bold", color=INK, parse_math=False)
-    figure.supxlabel(
+    headline_and_reading(
+        figure,
+        title,
         "How to read: each panel is one run; training goes right, depth goes down; layers of one colour are a group.\n"
         "Full colour is strong, hatched weak, grey no groups; dark lines are boundaries. All panels share their axes.",
-        fontsize=9.5,
-        color=QUIET,
-        ha="left",
-        x=0.01,
     )
     return figure
 

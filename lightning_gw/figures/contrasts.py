@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lightning_gw.figures.labels import effect_text, estimate_text, p_text, runs_text
-from lightning_gw.figures.matrix import new_figure, plain
+from lightning_gw.figures.matrix import new_figure, plain, reading_below
 from lightning_gw.figures.style import INK, NO_EVIDENCE, QUIET
 from lightning_gw.statistics.results import Contrast, TaskComparison
 
@@ -106,13 +106,10 @@ def draw_contrasts(comparison: TaskComparison) -> Figure:
     )
     sizeless = any(effect_colour(contrast, limit) is None for contrast in comparison.contrasts)
     outlined = "\nOutlined: more than chance, but too few seeds to tell how far they vary." if sizeless else ""
-    figure.supxlabel(
+    reading_below(
+        figure,
         "How to read: each cell is a pair, with its effect size and corrected p-value. Above the diagonal the pairs\n"
         f"differ in their groups, below it in their matrices. Grey: no more than chance (p ≥ {LEVEL:g}).{outlined}",
-        fontsize=9.5,
-        color=QUIET,
-        ha="left",
-        x=0.01,
     )
     return figure
 

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lightning_gw.figures.labels import wrapped
-from lightning_gw.figures.matrix import new_figure, plain
+from lightning_gw.figures.matrix import SIMILARITY, new_figure, plain
+from lightning_gw.figures.panels import headline_and_reading, shared_bar
 from lightning_gw.figures.style import COLORMAP, INK, NO_EVIDENCE, OKABE_ITO, QUIET, thinned
 from lightning_gw.statistics.correspondence import Correspondence
 
@@ -63,26 +64,12 @@ def draw_correspondence(found: Mapping[str, Correspondence], reference: str, *, 
         pairs = "1 pair of runs" if each.runs == 1 else f"{each.runs} pairs of runs"
         axes.set_xlabel(f"{pairs}{order}", fontsize=9.5, color=QUIET)
         plain(axes)
-    bar = figure.colorbar(image, ax=grid, fraction=0.02, pad=0.01, shrink=min(1.0, 1.6 / down + 0.2))
-    bar.set_label("similarity (1 = probe inputs arranged alike)", fontsize=10, color=QUIET)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=9.5, length=0)
-    figure.suptitle(
+    shared_bar(figure, grid, image, SIMILARITY)
+    headline_and_reading(
+        figure,
         f"Which layers of {reference} correspond to which of other strategies" + (f": {task}" if task else ""),
-        x=0.01,
-        ha="left",
-        fontsize=14,
-        fontweight="bold",
-        color=INK,
-        parse_math=False,
-    )
-    figure.supxlabel(
         "How to read: each row is a layer, each column a layer of the strategy named above the square;\n"
         "bright cells arrange the inputs alike (mean over pairs of runs). A dot marks the best partner.\n"
         "Order is the rank correlation of depths: 1 where deeper layers have deeper partners.",
-        fontsize=9.5,
-        color=QUIET,
-        ha="left",
-        x=0.01,
     )
     return figure

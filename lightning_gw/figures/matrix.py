@@ -30,6 +30,8 @@ from lightning_gw.sentences import paired_name, plural
 
 #: Up to this many layers the cells hold their values; beyond, the digits would no longer be readable.
 VALUES_UP_TO = 12
+#: What a colour bar of similarities is called.
+SIMILARITY = "similarity (1 = probe inputs arranged alike)"
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -42,6 +44,11 @@ def new_figure(width: float, height: float) -> Figure:
 def title_and_reading(figure: Figure, axes: Axes, title: str, reading: str) -> None:
     """What the picture shows, above it, and one line on how to read it, below."""
     axes.set_title(title, loc="left", fontsize=13, color=INK, fontweight="bold", pad=10, parse_math=False)
+    reading_below(figure, reading)
+
+
+def reading_below(figure: Figure, reading: str) -> None:
+    """How to read the picture, below it."""
     figure.supxlabel(reading, fontsize=9.5, color=QUIET, ha="left", x=0.01, parse_math=False)
 
 
@@ -100,7 +107,7 @@ def draw_matrix(record: Record) -> Figure:
 def similarity_bar(figure: Figure, axes: Axes, image: AxesImage) -> None:
     """The colour bar of a similarity picture."""
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
-    bar.set_label("similarity (1 = probe inputs arranged alike)", fontsize=10, color=QUIET)
+    bar.set_label(SIMILARITY, fontsize=10, color=QUIET)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=9.5, length=0)
 

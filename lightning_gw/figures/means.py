@@ -11,6 +11,7 @@ from matplotlib.image import AxesImage
 
 from lightning_gw.figures.labels import estimate_text, runs_text, wrapped
 from lightning_gw.figures.matrix import new_figure, plain
+from lightning_gw.figures.panels import headline_and_reading, shared_bar
 from lightning_gw.figures.style import COLORMAP, INK, NO_EVIDENCE, QUIET, thinned
 from lightning_gw.statistics.results import FloatArray, StrategySummary, TaskComparison
 
@@ -65,27 +66,13 @@ def draw_mean_matrices(comparison: TaskComparison) -> Figure:
             )
     bars = [(similarity, "mean similarity"), (deviation, "standard deviation over seeds")]
     for drawn, label in bars if any(np.isfinite(s.spread_similarity).any() for s in strategies) else bars[:1]:
-        bar = figure.colorbar(drawn, ax=grid, fraction=0.02, pad=0.01, shrink=min(1.0, 1.6 / down + 0.2))
-        bar.set_label(label, fontsize=10, color=QUIET)
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize=9.5, length=0)
-    figure.suptitle(
+        shared_bar(figure, grid, drawn, label)
+    headline_and_reading(
+        figure,
         f"How alike the layers are, on average over seeds: {comparison.task}, {runs_text(comparison)}",
-        x=0.01,
-        ha="left",
-        fontsize=14,
-        fontweight="bold",
-        color=INK,
-        parse_math=False,
-    )
-    figure.supxlabel(
         "How to read: left, bright squares along the diagonal are layers that arrange the inputs alike in most runs; "
         "right, dark cells are where runs of other seeds differ.\nLayers are numbered in depth order, top left to "
         "bottom right. One scale of similarity and one of spread for all strategies.",
-        fontsize=9.5,
-        color=QUIET,
-        ha="left",
-        x=0.01,
     )
     return figure
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_gw.groups import Groups
+from lightning_gw.groups import Groups, Strength
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.record import Record
 
@@ -33,6 +33,16 @@ def pale(colour: str, towards: str = "#ffffff", amount: float = 0.62) -> str:
     """A colour mixed with a background, for groups that stand out weakly."""
     own, other = (tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in (colour, towards))
     return "#" + "".join(f"{round(a + (b - a) * amount):02x}" for a, b in zip(own, other, strict=True))
+
+
+def group_fill(identity: int, strength: Strength) -> tuple[str, str | None]:
+    """Colour and hatch of a group: grey where there are none; an `identity` below 0 is of layers that have no group."""
+    if identity < 0:
+        return "#ffffff", "xx"
+    if strength == "none":
+        return NO_EVIDENCE, None
+    own = group_colour(identity)
+    return (pale(own), "///") if strength == "weak" else (own, None)
 
 
 def group_identities(record: Record) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from lightning_gw.figures.style import (
     QUIET,
     StepAxis,
     group_colour,
+    group_fill,
     group_identities,
     pale,
     runs_of_layers,
@@ -94,19 +95,7 @@ def draw_strips(axes: Axes, history: Sequence[Record], scale: StepAxis) -> None:
     for column, record in enumerate(history):
         left, width = edges[column], edges[column + 1] - edges[column]
         for first, last, colour, hatch, name in strips_of(record):
-            bar = axes.bar(
-                left,
-                last - first + 1,
-                width,
-                bottom=first - 0.5,
-                align="edge",
-                color=colour,
-                hatch=hatch,
-                edgecolor=NO_EVIDENCE if hatch == "xx" else "white" if hatch else colour,
-                linewidth=0,
-                zorder=1,
-            )
-            bar[0].set_gid(name)
+            draw_block(axes, (left, first - 0.5), width, last - first + 1, colour, hatch, name)
     _draw_boundaries(axes, history, edges)
     layers = len(history[-1].layers)
     axes.set_ylim(layers - 0.5, -0.5)
@@ -119,15 +108,40 @@ def strips_of(record: Record) -> list[tuple[int, int, str, str | None, str]]:
     identities = group_identities(record)
     strips: list[tuple[int, int, str, str | None, str]] = []
     for group, first, last in runs_of_layers(record.groups):
-        if group < 0:
-            strips.append((first, last, "#ffffff", "xx", "degenerate"))
-        elif record.groups.strength == "none":
-            strips.append((first, last, NO_EVIDENCE, None, "none"))
-        else:
-            own, name = group_colour(identities[group]), f"group-{identities[group]}"
-            weak = record.groups.strength == "weak"
-            strips.append((first, last, pale(own) if weak else own, "///" if weak else None, name))
+        identity = identities[group] if group >= 0 else group
+        colour, hatch = group_fill(identity, record.groups.strength)
+        named = "none" if record.groups.strength == "none" else f"group-{identity}"
+        strips.append((first, last, colour, hatch, "degenerate" if group < 0 else named))
     return strips
+
+
+def draw_block(
+    axes: Axes, corner: tuple[float, float], width: float, height: float, colour: str, hatch: str | None, name: str
+) -> None:
+    """Fill a rectangle as part of a group (see `style.group_fill`), found again by its name.
+
+    Args:
+        axes: Where to draw.
+        corner: Its smallest x and y.
+        width: Along x.
+        height: Along y.
+        colour: Fill.
+        hatch: Hatch; None for none.
+        name: Its id in the picture.
+    """
+    bar = axes.bar(
+        corner[0],
+        height,
+        width,
+        bottom=corner[1],
+        align="edge",
+        color=colour,
+        hatch=hatch,
+        edgecolor=NO_EVIDENCE if hatch == "xx" else "white" if hatch else colour,
+        linewidth=0,
+        zorder=1,
+    )
+    bar[0].set_gid(name)
 
 
 def _draw_boundaries(axes: Axes, history: Sequence[Record], edges: NDArray[np.float64]) -> None:

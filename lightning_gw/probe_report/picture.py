@@ -16,10 +16,12 @@ from lightning_gw.figures.style import (
     NO_EVIDENCE,
     QUIET,
     group_colour,
+    group_fill,
     pale,
     short_names,
     thinned,
 )
+from lightning_gw.figures.timeline import draw_block
 from lightning_gw.measures.agreement import adjusted_rand_index
 from lightning_gw.probe_report.findings import Look, ProbeReport
 
@@ -102,28 +104,10 @@ def colours(look: Look, own: Look) -> list[int]:
 def _draw_look(axes: Axes, look: Look, own: Look, top: float) -> None:
     identities = colours(look, own)
     for layer, label in enumerate(look.labels):
-        hatch: str | None = None
-        if label < 0:
-            colour, hatch, name = "#ffffff", "xx", "left-out"
-        elif look.strength == "none":
-            colour, name = NO_EVIDENCE, "none"
-        else:
-            colour, name = group_colour(identities[label]), f"group-{identities[label]}"
-            if look.strength == "weak":
-                colour, hatch = pale(colour), "///"
-        bar = axes.bar(
-            layer - 0.5,
-            0.94,
-            1.0,
-            bottom=top + 0.03,
-            align="edge",
-            color=colour,
-            hatch=hatch,
-            edgecolor=NO_EVIDENCE if hatch == "xx" else "white" if hatch else colour,
-            linewidth=0,
-            zorder=1,
-        )
-        bar[0].set_gid(name)
+        identity = identities[label] if label >= 0 else label
+        colour, hatch = group_fill(identity, look.strength)
+        named = "none" if look.strength == "none" else f"group-{identity}"
+        draw_block(axes, (layer - 0.5, top + 0.03), 1.0, 0.94, colour, hatch, "left-out" if label < 0 else named)
     for boundary in look.boundaries:
         axes.plot([boundary + 0.5] * 2, [top + 0.03, top + 0.97], color=INK, linewidth=2.2, zorder=3, gid="boundary")
 
