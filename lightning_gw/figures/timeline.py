@@ -59,7 +59,7 @@ def draw_timeline(history: Sequence[Record]) -> Figure:
     axes.set_yticks(shown, [names[i] for i in shown])
     axes.set_ylabel("layer, depth downwards", fontsize=10, color=QUIET)
     plain(axes)
-    _legend(axes)
+    group_legend(axes)
     lowest = axes
     for row, (label, chosen) in enumerate(panels, 1):
         lowest = figure.add_subplot(grid[row], sharex=axes)
@@ -157,12 +157,14 @@ def _draw_boundaries(axes: Axes, history: Sequence[Record], edges: NDArray[np.fl
                 axes.plot([edges[column]] * 2, ends, color=INK, linewidth=2.4, zorder=3, gid="boundary-moved")
 
 
-def _legend(axes: Axes) -> None:
+def group_legend(axes: Axes, *more: Patch) -> None:
+    """What the fillings of groups mean, and whatever else the picture holds."""
     example = group_colour(0)
     handles = [
         Patch(facecolor=example, label="strong group"),
         Patch(facecolor=pale(example), edgecolor="white", hatch="///", label="weak"),
         Patch(facecolor=NO_EVIDENCE, label="no groups"),
+        *more,
     ]
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9.5, frameon=False)
 

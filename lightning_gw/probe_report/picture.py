@@ -15,13 +15,11 @@ from lightning_gw.figures.style import (
     INK,
     NO_EVIDENCE,
     QUIET,
-    group_colour,
     group_fill,
-    pale,
     short_names,
     thinned,
 )
-from lightning_gw.figures.timeline import draw_block
+from lightning_gw.figures.timeline import draw_block, group_legend
 from lightning_gw.measures.agreement import adjusted_rand_index
 from lightning_gw.probe_report.findings import Look, ProbeReport
 
@@ -65,7 +63,7 @@ def draw_probe_report(report: ProbeReport) -> Figure:
     axes.set_xlabel("layer, in depth order", fontsize=10, color=QUIET)
     axes.set_ylabel("setting; one row a draw of the probe", fontsize=10, color=QUIET)
     plain(axes)
-    _legend(axes)
+    group_legend(axes, Patch(facecolor="white", edgecolor=NO_EVIDENCE, hatch="xx", label="left out"))
     reading = (
         "How to read: rows that look like those at the top find the groups of the run. Rows of one setting differ in "
         "the probe\ninputs alone. Dark lines are boundaries; alike colours are alike groups."
@@ -110,14 +108,3 @@ def _draw_look(axes: Axes, look: Look, own: Look, top: float) -> None:
         draw_block(axes, (layer - 0.5, top + 0.03), 1.0, 0.94, colour, hatch, "left-out" if label < 0 else named)
     for boundary in look.boundaries:
         axes.plot([boundary + 0.5] * 2, [top + 0.03, top + 0.97], color=INK, linewidth=2.2, zorder=3, gid="boundary")
-
-
-def _legend(axes: Axes) -> None:
-    example = group_colour(0)
-    handles = [
-        Patch(facecolor=example, label="strong group"),
-        Patch(facecolor=pale(example), edgecolor="white", hatch="///", label="weak"),
-        Patch(facecolor=NO_EVIDENCE, label="no groups"),
-        Patch(facecolor="white", edgecolor=NO_EVIDENCE, hatch="xx", label="left out"),
-    ]
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize=9.5, frameon=False)
