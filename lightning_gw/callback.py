@@ -1,48 +1,36 @@
-"""`GWSimilarity`: when to look at the network, and what to hand on."""
+"""`GWSimilarity`: what a user asks for, and when to look at the network."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lightning_gw.analysis import ANCHOR, DRAWS, MEASURES_KEPT
 from lightning_gw.background import BackgroundSolver
 from lightning_gw.budget import Pace
-from lightning_gw.evidence import null_state
 from lightning_gw.forward import ProbeStep
 from lightning_gw.gw.plan import Effort
 from lightning_gw.history import History
-from lightning_gw.nulls import null_of_run
+from lightning_gw.looks import Looks
 from lightning_gw.observer import Observer
 from lightning_gw.outbox import Outbox
 from lightning_gw.pooling import Pooling, check_pooling
 from lightning_gw.probe import Balance
-from lightning_gw.progress import shown
 from lightning_gw.rundir import run_folder
 from lightning_gw.schedule import Schedule
-from lightning_gw.solving import Job, Solver
-from lightning_gw.terminal import note_put_off, say_blind, say_put_off
+from lightning_gw.solving import Solver
+from lightning_gw.terminal import say_blind
 from lightning_gw.tolerance import OnError, Tolerance
 from lightning_gw.trainer_facts import (
-    fail_together,
-    finish_queued_work,
     refuse_namesakes,
     scalar_metrics,
     total_steps,
     was_interrupted,
     why_no_checkpoints,
 )
-from lightning_gw.undisturbed import isolated_randomness, plain_tensors
-
-#: Seconds to wait for each look that is being solved in the background: when training ends well, and when it does not.
-PATIENCE = 600.0
-SHORT_PATIENCE = 5.0
 
 
 class GWSimilarity(Callback):
@@ -159,7 +147,6 @@ class GWSimilarity(Callback):
         self.prefix = prefix if name is None else f"{prefix}{name}/"
         self.verbose = verbose
         self.on_error = on_error
-        self.keep_representations = keep_representations
         self.max_overhead = max_overhead
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
@@ -175,14 +162,19 @@ class GWSimilarity(Callback):
                 "draws": draws,
             }
         )
-        if null_samples < 0:
-            raise ValueError(f"null_samples={null_samples} must be a number of networks, 0 for no null.")
-        self._null_samples = null_samples
         self._pace = Pace(max_overhead)
         self._tolerance = Tolerance(on_error)
         self._outbox = Outbox(self.prefix, self._tolerance, verbose)
-        self._metrics: dict[str, float] = {}
-        self._last_step: int | None = None  # of the last look
+        self._looks = Looks(
+            self._observer,
+            self._solver,
+            self._pace,
+            self._tolerance,
+            self._outbox,
+            seed=seed,
+            null_samples=null_samples,
+            keep_representations=keep_representations,
+        )
         self._before = 0  # steps up to here were dealt with
         self._watching = False  # between the start and the end of training
         self._met = False  # the other callbacks of the Trainer, at `setup`
@@ -202,6 +194,15 @@ class GWSimilarity(Callback):
             return self._generate_state_key(name=self.name, instance=id(self))
         return self._generate_state_key(name=self.name)
 
+    @property
+    def keep_representations(self) -> bool:
+        """Whether the representations of the last look are kept beside the history."""
+        return self._looks.keep_representations
+
+    @keep_representations.setter
+    def keep_representations(self, keep: bool) -> None:
+        self._looks.keep_representations = keep
+
     def planned_looks(self, steps: float) -> int | None:
         """Looks that a training of so many optimizer steps makes after the first, if none is put off.
 
@@ -216,229 +217,67 @@ class GWSimilarity(Callback):
         self._met = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._begin(trainer, pl_module)
+        loaded, self._loaded = self._loaded, None
+        if loaded is None and trainer.global_step == 0:
+            self._looks.reset()
+        self._looks.warm_up(trainer, pl_module)
+        self._schedule.plan(lambda: total_steps(trainer))
+        self._before = trainer.global_step
+        if self._schedule.at_checkpoints and self._schedule.every is None and (why := why_no_checkpoints(trainer)):
+            self._tolerance.warn(say_blind(why))
+        self._looks.prepare(trainer, pl_module, lambda: self._folder(trainer), loaded)
+        self._watching = True
+        self._looks.begin(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         before, self._before = self._before, trainer.global_step
         step = trainer.global_step
-        self._collect(trainer, pl_module)
+        self._looks.collect(trainer, pl_module)
         if self._schedule.due(step, before):
-            self._look_if_it_fits(trainer, pl_module, demanded=self._schedule.listed(step, before))
+            self._looks.look_if_it_fits(trainer, pl_module, demanded=self._schedule.listed(step, before))
         elif self._pace.due(step):
-            self._look_if_it_fits(trainer, pl_module)
+            self._looks.look_if_it_fits(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._watching and not trainer.sanity_checking:
             metrics = scalar_metrics(trainer)
-            self._metrics |= metrics
+            self._looks.metrics |= metrics
             self._outbox.put_metrics(trainer.global_step, trainer.current_epoch, metrics)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._schedule.at_checkpoints and self._watching and not was_interrupted(trainer):
-            self._look_if_it_fits(trainer, pl_module, ask_again=False)
+            self._looks.look_if_it_fits(trainer, pl_module, ask_again=False)
             # Lightning asked for the state before this hook; the checkpoint is to hold what was just found.
             checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look(trainer, pl_module)
+        self._looks.look(trainer, pl_module)
         self._watching = False
-        self._conclude(trainer, pl_module)
+        self._looks.conclude(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._loaded is not None and self._solver.pending and trainer.is_global_zero:
             # Training that was over when it was resumed never starts, but it may have left looks unsolved.
             loaded, self._loaded = self._loaded, None
-            if problem := self._open_history(trainer, loaded):
-                raise problem
-            self._solver.resume()
-            self._conclude(trainer, pl_module)
+            self._looks.conclude_earlier_run(trainer, pl_module, lambda: self._folder(trainer), loaded)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         watching, self._watching = self._watching, False
         if watching:
-            with suppress(Exception):  # the exception at hand says more than whatever comes of this
-                self._collect(trainer, pl_module, SHORT_PATIENCE)
-                self._outbox.abandon(self._solver)
+            self._looks.give_up(trainer, pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._watching = False
         self._solver.close()
 
     def state_dict(self) -> dict[str, Any]:
-        if self._last_step is None:
-            return {}
-        self._pace.update()
-        history = self.history
-        return {
-            "step": self._last_step,
-            "recorded": self._outbox.last,
-            "probe_hash": self._observer.probe_hash,
-            "metrics": dict(self._metrics),
-            "folder": str(history.path.absolute()) if history is not None and history.path else None,
-            "budget": self._pace.budget.state_dict(),
-            **self._solver.state_dict(),
-        }
+        return self._looks.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._loaded = state_dict
-        self._last_step = state_dict["step"]
-        # What was made before any of this was counted lacks it.
-        self._outbox.last = state_dict.get("recorded", state_dict["step"])
-        self._metrics = dict(state_dict["metrics"])
-        self._solver.load_state_dict(state_dict)
-        if "budget" in state_dict:
-            self._pace.budget.load_state_dict(state_dict["budget"])
+        self._looks.load_state_dict(state_dict)
 
-    # ---- what it does -------------------------------------------------------------------------------------------
-
-    def _begin(self, trainer: Trainer, module: LightningModule) -> None:
-        """Settle probe, layers and folder, and look for the first time. Whatever is wrong is an error here."""
-        loaded, self._loaded = self._loaded, None
-        if loaded is None and trainer.global_step == 0:
-            self._last_step = self._outbox.last = None
-            self._metrics = {}
-            self._solver.reset()
-            self._pace.budget.reset()
-        self._solver.share(trainer.world_size)
-        if trainer.is_global_zero or self._solver.shared:
-            self._solver.warm_up(module.device)
-        self._schedule.plan(lambda: total_steps(trainer))
-        self._before = trainer.global_step
-        if self._schedule.at_checkpoints and self._schedule.every is None and (why := why_no_checkpoints(trainer)):
-            self._tolerance.warn(say_blind(why))
-        self._pace.start(trainer.global_step, total_steps(trainer))
-        with self._pace.holding_up(), self._aside():
-            known = loaded["probe_hash"] if loaded else None
-            for warning in self._observer.prepare(trainer, module, known, self._solver.layers):
-                self._tolerance.warn(warning)
-            problem = self._open_history(trainer, loaded)
-            fail_together(trainer, problem)
-            self._metrics |= self._outbox.known
-            if trainer.is_global_zero:
-                self._outbox.prepare(self._solver, trainer.loggers)
-            if trainer.is_global_zero or self._solver.shared:
-                self._solver.resume()
-        self._watching = True
-        # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
-        if self._last_step is None:
-            with self._pace.apart(), self._aside():
-                null = self._null(trainer, module)
-            self._look(trainer, module, null)
-        if trainer.is_global_zero:
-            with self._pace.holding_up(), self._aside():
-                config = self._solver.description() | self._observer.description(self._solver.layers)
-                self._outbox.configure(trainer.loggers, config)
-
-    def _open_history(self, trainer: Trainer, loaded: Mapping[str, Any] | None) -> Exception | None:
-        if not trainer.is_global_zero:
-            return None
-        return self._outbox.try_to_open(
-            run_folder(trainer, self.save_dir, self.name),
-            looked=self._last_step,
-            resumed=trainer.global_step,
-            origin=loaded["folder"] if loaded else None,
-        )
-
-    def _look_if_it_fits(
-        self, trainer: Trainer, module: LightningModule, demanded: bool = False, ask_again: bool = True
-    ) -> None:
-        """Look, or put it off where it would cost more than it may; on every process alike."""
-        step = trainer.global_step
-        if step == self._last_step:
-            return
-        delay = 0 if demanded else trainer.strategy.broadcast(self._pace.delay(step, self._solver.backlog))
-        if not delay:
-            self._look(trainer, module)
-        elif self._pace.postpone(step, step + delay if ask_again else None):
-            rank_zero_info(say_put_off(step, step + delay if ask_again else None, self._pace.budget))
-
-    def _look(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None = None) -> None:
-        """Look at the network now, unless that was done at this step; on every process alike.
-
-        Args:
-            trainer: The Trainer.
-            module: The network.
-            null: What this look and all later ones are held against; given with the first.
-        """
-        step, first = trainer.global_step, null is not None
-        if step == self._last_step:
-            return
-        finish_queued_work(trainer)
-        with self._pace.looking(), self._aside(), shown(trainer, f"Looking through the layers at step {step}"):
-            try:
-                self._submit(trainer, self._observe(trainer, module, null))
-            except Exception as error:
-                if first:
-                    raise
-                self._tolerance.cost_a_look(error, step)
-            problem: Exception | None = None
-            try:
-                self._outbox.deliver(self._solver, trainer.loggers, module.print)
-            except Exception as error:
-                if not first:
-                    raise
-                problem = error
-            if first:
-                fail_together(trainer, problem)
-
-    def _observe(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None) -> Job:
-        started = time.perf_counter()
-        activations = self._observer.observe(trainer, module)
-        self._metrics |= scalar_metrics(trainer)
-        if put_off := self._pace.made(trainer.global_step):
-            self._tolerance.note(note_put_off(put_off, self._pace.budget))
-        return Job(
-            step=trainer.global_step,
-            epoch=trainer.current_epoch,
-            representations=activations.representations,
-            probe=self._observer.description(tuple(activations.representations)),
-            metrics=dict(self._metrics),
-            notes=(*self._observer.notes, *activations.notes),
-            carried=self._tolerance.take_notes(),
-            seconds=time.perf_counter() - started,
-            first=null is not None,
-            null=null,
-        )
-
-    def _null(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
-        """What all looks are held against, looked through before training begins."""
-        null = null_of_run(trainer, module, self._observer, self._null_samples, self._solver.null_options)
-        if isinstance(null, str) and self._null_samples:
-            self._tolerance.warn(f"Groups are tested against no null: {null.removeprefix('none: ')}.")
-        return null_state(null)
-
-    def _submit(self, trainer: Trainer, job: Job) -> None:
-        self._last_step = job.step
-        if trainer.is_global_zero:
-            if self.keep_representations:
-                self._outbox.keep(job)
-            self._solver.submit(job)
-        elif self._solver.shared:
-            self._solver.submit(job)
-        else:
-            self._solver.know(job)
-
-    def _collect(self, trainer: Trainer, module: LightningModule, patience: float = 0.0) -> None:
-        """Hand on what was solved in the background."""
-        if patience or self._solver.ready:
-            with self._pace.holding_up(), self._aside():
-                self._outbox.deliver(self._solver, trainer.loggers, module.print, patience)
-
-    def _conclude(self, trainer: Trainer, module: LightningModule) -> None:
-        if not trainer.is_global_zero or self.history is None:
-            return
-        with shown(trainer, f"Waiting for {len(self._solver.pending)} looks to be solved"):
-            self._collect(trainer, module, PATIENCE)
-        self._outbox.abandon(self._solver)
-        self._pace.finish()
-        with self._pace.holding_up(), self._aside():
-            self._outbox.conclude(trainer.loggers)
-        self._outbox.report(module.print, self._pace.budget)
-
-    @contextmanager
-    def _aside(self) -> Iterator[None]:
-        """What runs inside leaves training's random states and gradient mode as they are."""
-        with isolated_randomness(self.seed), plain_tensors():
-            yield
+    def _folder(self, trainer: Trainer) -> Path | None:
+        return run_folder(trainer, self.save_dir, self.name)

@@ -20,8 +20,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from test_resuming import StopAt
 
 import lightning_gw as lgw
-from lightning_gw import background, loggers
-from lightning_gw import callback as callback_module
+from lightning_gw import background, loggers, looks
 from lightning_gw.background import BackgroundSolver
 from lightning_gw.solving import Job, Solver
 
@@ -199,7 +198,7 @@ def test_a_training_broken_off_with_looks_unsolved_resumes_with_them(
 ) -> None:
     """Also where they were solved and written after the checkpoint that training goes back to."""
     whole = fit(tmp_path / "whole", "inline")
-    monkeypatch.setattr(callback_module, "SHORT_PATIENCE", 0.001)
+    monkeypatch.setattr(looks, "SHORT_PATIENCE", 0.001)
     broken = fit(tmp_path / "broken", "background", *([] if solved_since else [StopAt(5)]))
     state = torch.load(tmp_path / "broken/checkpoints/step=4.ckpt", weights_only=True)["callbacks"][broken.state_key]
     assert state["step"] == 4

@@ -17,7 +17,7 @@ import torchmetrics
 from callback_nets import CLASSES, Block, loader, steps, trainer, watcher
 from torch import Tensor, nn
 
-import lightning_gw.callback
+import lightning_gw.looks
 import lightning_gw.observer
 from lightning_gw.undisturbed import isolated_randomness, undisturbed
 
@@ -151,7 +151,7 @@ def test_training_is_identical_to_the_last_bit(tmp_path: Path, setting: str, pac
 
 
 def _remove_randomness_guard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lightning_gw.callback, "isolated_randomness", lambda seed: nullcontext())
+    monkeypatch.setattr(lightning_gw.looks, "isolated_randomness", lambda seed: nullcontext())
 
 
 def _remove_memory(monkeypatch: pytest.MonkeyPatch) -> None:

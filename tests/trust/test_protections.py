@@ -97,7 +97,7 @@ def test_without_a_protection_training_differs(
 
 def test_without_evaluation_mode_dropout_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nobody puts the random states back here: only evaluation mode keeps them from moving.
-    monkeypatch.setattr("lightning_gw.callback.isolated_randomness", lambda seed: nullcontext())
+    monkeypatch.setattr("lightning_gw.looks.isolated_randomness", lambda seed: nullcontext())
     alone = train(tmp_path / "without", "lora", "32-true")
     watched = train(tmp_path / "with", "lora", "32-true", watcher(tmp_path / "with", "lora"))
     assert differences(watched, alone) == []
