@@ -180,6 +180,18 @@ class Analysis:
             **found,
         )
 
+    def groups_alone(self, representations: Mapping[str, Tensor]) -> tuple[Groups, Mapping[str, str]]:
+        """Groups as a first look without a null finds them; nothing is remembered.
+
+        Args:
+            representations: Layer name → ``(n, d)``, in depth order.
+
+        Returns:
+            The groups, and why layers were left out, by name.
+        """
+        anchored = self._solve(representations, self._anchor, None)
+        return self._groups(representations, anchored, None, {})[0], anchored.degenerate
+
     def _analyse(
         self, representations: Mapping[str, Tensor], notes: Sequence[str], process_group: Group
     ) -> tuple[dict[str, Any], GWMatrix, NDArray[np.float64]]:

@@ -192,7 +192,22 @@ class GWSimilarity(Callback):
             # A Trainer refuses equal keys the moment it is made, in words that name no remedy. No state is saved or
             # loaded before `setup`, so until our own check there the key is one that no other instance has.
             return self._generate_state_key(name=self.name, instance=id(self))
+        return self.checkpoint_key
+
+    @property
+    def checkpoint_key(self) -> str:
+        """The key of its state among the ``callbacks`` of a checkpoint."""
         return self._generate_state_key(name=self.name)
+
+    @property
+    def observer(self) -> Observer:
+        """What settles the layers and the probe, and brings representations."""
+        return self._observer
+
+    @property
+    def analysis_arguments(self) -> dict[str, Any]:
+        """How looks are analysed: the arguments of `Analysis`, by name."""
+        return dict(self._solver.arguments)
 
     @property
     def keep_representations(self) -> bool:

@@ -27,6 +27,12 @@ class Observer:
     """The probe, the layers, and the way the one goes through the other.
 
     Args are those of `GWSimilarity`.
+
+    Attributes:
+        probe_size: Number of probe inputs that were asked for.
+        balance: What the probe is balanced over.
+        pooling: How an output becomes one vector per input.
+        notes: What the user should know of the probe; empty before `prepare`.
     """
 
     def __init__(
@@ -42,10 +48,10 @@ class Observer:
     ) -> None:
         self._asked = layers
         self._data = probe
-        self._size = probe_size
+        self.probe_size = probe_size
         self._batch_size = probe_batch_size
-        self._balance = balance
-        self._pooling = pooling
+        self.balance = balance
+        self.pooling = pooling
         self._probe_step = probe_step
         self._seed = seed
         self._modules: tuple[str, ...] = ()
@@ -58,10 +64,19 @@ class Observer:
         """SHA-256 of the probe inputs; None before `prepare`."""
         return None if self._probe is None else self._probe.hash
 
+    @property
+    def probe(self) -> Probe | None:
+        """The probe inputs; None before `prepare`."""
+        return self._probe
+
+    def with_probe(self, size: int | None, balance: Balance | None, pooling: Pooling, seed: int) -> Observer:
+        """One that looks at the same layers and data through another probe."""
+        return Observer(self._asked, self._data, size, self._batch_size, balance, pooling, self._probe_step, seed)
+
     def description(self, layers: Sequence[str]) -> dict[str, Any]:
         """How the layers are looked at, as plain JSON values."""
         assert self._probe is not None
-        pooling = self._pooling if isinstance(self._pooling, str) else _name(self._pooling)
+        pooling = self.pooling if isinstance(self.pooling, str) else _name(self.pooling)
         return {
             "hash": self._probe.hash,
             "size": self._probe.size,
@@ -106,9 +121,9 @@ class Observer:
             self._probe = draw_probe(
                 data,
                 source=source,
-                size=self._size,
+                size=self.probe_size,
                 batch_size=self._batch_size,
-                balance=self._balance,
+                balance=self.balance,
                 seed=self._seed,
             )
         self._fits = None
@@ -175,7 +190,7 @@ class Observer:
                 self._modules,
                 self._probe.batches if self._fits is None else in_pieces(self._probe.batches, self._fits),
                 self._runner(trainer, module),
-                self._pooling,
+                self.pooling,
                 optional=self._asked is None,
             )
         return activations, disturbed

@@ -19,16 +19,16 @@ from torch import Tensor
 
 from lightning_gw.activations import Activations
 from lightning_gw.callback import GWSimilarity
+from lightning_gw.checkpoints import CheckpointCLI, find_checkpoint, load_checkpoint, put_weights
 from lightning_gw.disk import write_whole
 from lightning_gw.errors import UsageError
-from lightning_gw.observer import Observer
 from lightning_gw.pooling import check_pooling
-from lightning_gw.probe import SMALLEST_PROBE, Balance
-from lightning_gw.probe_report.findings import ProbeReport, probe_report
+from lightning_gw.probe import SMALLEST_PROBE, Balance, Probe
+from lightning_gw.probe_report.findings import ProbeReport
+from lightning_gw.probe_report.looking import probe_report
 from lightning_gw.probe_report.picture import draw_probe_report
 from lightning_gw.probe_report.settings import ProbeSetting, settings_around
 from lightning_gw.probe_report.words import say
-from lightning_gw.replay import _load, _peek, _put_weights, _ReplayCLI
 from lightning_gw.undisturbed import isolated_randomness, plain_tensors
 
 SIZES = (32, 64, 128, 256)
@@ -76,18 +76,9 @@ def report_on_probe(
     small = [size for size in sizes if size < SMALLEST_PROBE]
     if small:
         raise UsageError(f"--sizes {small[0]}: at least {SMALLEST_PROBE} inputs are needed to compare layers.")
-    at = _peek(Path(checkpoint))
+    at = find_checkpoint(Path(checkpoint))
     asked = _Asked(tuple(sizes), tuple(poolings), balances, without, draws)
-    callback = _Report(at.path, asked, Path(out))
-
-    class _Job(_ReplayCLI):
-        def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
-            everything = [*(config.get("callbacks") or []), *callbacks]
-            callback.watchers = [one for one in everything if isinstance(one, GWSimilarity)] or [GWSimilarity()]
-            config["callbacks"] = [*(one for one in everything if not isinstance(one, GWSimilarity)), callback]
-            return Trainer(**config)
-
-    _Job.replay([at], Path(out), [word for config in configs for word in ("--config", str(config))])
+    CheckpointCLI.look(configs, lambda watchers: _Report(watchers, at.path, asked, Path(out)))
 
 
 class _Asked:
@@ -134,8 +125,8 @@ def place_of_labels(batch: Any) -> Balance | None:
 class _Report(Callback):
     """Looks where training would begin, and stops it before its first step."""
 
-    def __init__(self, path: Path, asked: _Asked, out: Path) -> None:
-        self.watchers: Sequence[GWSimilarity] = ()
+    def __init__(self, watchers: Sequence[GWSimilarity], path: Path, asked: _Asked, out: Path) -> None:
+        self._watchers = watchers
         self._path = path
         self._asked = asked
         self._out = out
@@ -144,14 +135,13 @@ class _Report(Callback):
         trainer.should_stop = True
         if trainer.world_size > 1:
             raise UsageError("`probe-report` looks on one device; pass a config with trainer.devices: 1.")
-        checkpoint = _load(self._path)
-        _put_weights(pl_module, checkpoint, self._path)
+        checkpoint = load_checkpoint(self._path)
+        put_weights(pl_module, checkpoint, self._path)
         console = Console()
         if not console.is_terminal:
             console = Console(width=_WIDTH)
-        for watcher in self.watchers:
-            key = watcher._generate_state_key(name=watcher.name)
-            state = checkpoint.get("callbacks", {}).get(key) or {}
+        for watcher in self._watchers:
+            state = checkpoint.get("callbacks", {}).get(watcher.checkpoint_key) or {}
             report = self._report(watcher, state, trainer, pl_module, console)
             folder = self._out if watcher.name is None else self._out / watcher.name
             say(report, console)
@@ -169,7 +159,7 @@ class _Report(Callback):
         own, representations = looked.own, looked.represent(looked.own).representations
         probe = looked.first_probe
         settings = self._asked.settings(own, probe.size, probe.batches[0], tuple(representations))
-        arguments = dict(watcher._solver.arguments)
+        arguments = watcher.analysis_arguments
         with Progress(
             TextColumn("[progress.description]{task.description}", markup=False),
             BarColumn(),
@@ -218,32 +208,24 @@ class _Looked:
 
     def __init__(self, watcher: GWSimilarity, trainer: Trainer, module: LightningModule) -> None:
         self._watcher, self._trainer, self._module = watcher, trainer, module
-        observer = watcher._observer
-        self.own = ProbeSetting(observer._size, observer._pooling, observer._balance)
+        observer = watcher.observer
+        self.own = ProbeSetting(observer.probe_size, observer.pooling, observer.balance)
         self._first: Activations | None = None
-        self._observer: Observer | None = None
+        self._first_probe: Probe | None = None
 
     @property
-    def first_probe(self) -> Any:
+    def first_probe(self) -> Probe:
         """The run's own probe."""
-        assert self._observer is not None
-        assert self._observer._probe is not None
-        return self._observer._probe
+        assert self._first_probe is not None
+        return self._first_probe
 
     def represent(self, setting: ProbeSetting) -> Activations:
         """What the layers put out for the probe that `setting` asks for."""
         if setting == self.own and self._first is not None:
             return self._first
-        run, watcher = self._watcher._observer, self._watcher
-        observer = Observer(
-            layers=run._asked,
-            probe=run._data,
-            probe_size=setting.size,
-            probe_batch_size=run._batch_size,
-            balance=setting.balance,
-            pooling=setting.pooling,
-            probe_step=run._probe_step,
-            seed=watcher.seed + setting.draw,
+        watcher = self._watcher
+        observer = watcher.observer.with_probe(
+            setting.size, setting.balance, setting.pooling, seed=watcher.seed + setting.draw
         )
         with isolated_randomness(watcher.seed), plain_tensors():
             notes = observer.prepare(self._trainer, self._module, None, ())
@@ -251,5 +233,5 @@ class _Looked:
             seen = observer.observe(self._trainer, self._module)
         seen = replace(seen, notes=(*notes, *seen.notes))
         if setting == self.own:
-            self._first, self._observer = seen, observer
+            self._first, self._first_probe = seen, observer.probe
         return seen
