@@ -35,7 +35,7 @@ def _nothing_put_back(kind: str) -> Patch:
 
 
 def _no_generators(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(remembered, "_state_of", lambda value: None)
+    patch.setattr(remembered, "state_of", lambda value: None)
 
 
 def _no_plain_objects(patch: pytest.MonkeyPatch) -> None:
@@ -72,10 +72,10 @@ def _training_mode(patch: pytest.MonkeyPatch) -> None:
 
 #: What is taken out, of which network's training, and where the difference shows.
 TAKEN_OUT: dict[str, tuple[Patch, str, str]] = {
-    "attributes": (_nothing_put_back("_Attributes"), "normed", "/memories/net/calls"),
-    "tensors": (_nothing_put_back("_TensorContent"), "normed", "/memories/net/scale"),
-    "containers": (_nothing_put_back("_Container"), "caching", "/memories/net/nested"),
-    "arrays": (_nothing_put_back("_ArrayContent"), "caching", "/memories/net/counts"),
+    "attributes": (_nothing_put_back("Attributes"), "normed", "/memories/net/calls"),
+    "tensors": (_nothing_put_back("TensorContent"), "normed", "/memories/net/scale"),
+    "containers": (_nothing_put_back("Container"), "caching", "/memories/net/nested"),
+    "arrays": (_nothing_put_back("ArrayContent"), "caching", "/memories/net/counts"),
     "nested memory": (_not_nested, "caching", "/memories/net/nested"),
     "plain objects": (_no_plain_objects, "caching", "/memories/net/store"),
     "generators": (_no_generators, "generators", "/memories/net/own"),
