@@ -3,14 +3,15 @@
     python benchmarks/callback_overhead.py                     # short trainings, a few minutes
     python benchmarks/callback_overhead.py --tasks minilm --steps minilm=2000 --pairs 1
 
-Every training runs in a process of its own, once cold (nothing imported for looks yet) and once more warm; trainings
-without the callback, with it inline and with it in the background take turns, so that whatever else the machine does
-hits all alike. Prints a table and writes it as JSON.
+Every training runs in a process of its own, once cold (nothing imported for looks yet) and once more warm; the search
+is compiled before, as it is once after installing. Trainings without the callback, with it inline and with it in the
+background take turns, so that whatever else the machine does hits all alike. Prints a table and writes it as JSON.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -46,6 +47,7 @@ class Run:
         looks: Records made.
         looking: Seconds that looks held training up, as the callback counted them.
         dearest: Seconds of the dearest look, before it was handed on.
+        step: Seconds of an optimizer step, median.
         peak: Largest resident memory of the process so far, in MiB.
     """
 
@@ -54,6 +56,7 @@ class Run:
     looks: int
     looking: float
     dearest: float
+    step: float
     peak: float
 
 
@@ -137,6 +140,18 @@ def fit(task: str, arm: str, steps: int, pictures: bool) -> Run:
 
     from lightning_gw import GWSimilarity
 
+    class Clock(pl.Callback):
+        """Seconds of every training step; comes before the watcher, so that no look is among them."""
+
+        def __init__(self) -> None:
+            self.seconds: list[float] = []
+
+        def on_train_batch_start(self, *_: Any) -> None:
+            self.began = time.perf_counter()
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.seconds.append(time.perf_counter() - self.began)
+
     pl.seed_everything(0, verbose=False)
     module, data = TASKS[task]()
     with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +164,7 @@ def fit(task: str, arm: str, steps: int, pictures: bool) -> Run:
             val_check_interval=max(1, steps // CHECKPOINTS),
             check_val_every_n_epoch=None,
             num_sanity_val_steps=0,
-            callbacks=[saver, *([watcher] if watcher else [])],
+            callbacks=[clock := Clock(), saver, *([watcher] if watcher else [])],
             logger=TensorBoardLogger(folder) if pictures else False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -164,11 +179,12 @@ def fit(task: str, arm: str, steps: int, pictures: bool) -> Run:
         trainer.fit(module, **given)
         wall, thread = time.perf_counter() - wall, time.thread_time() - thread
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        step = statistics.median(clock.seconds)
         if watcher is None:
-            return Run(wall, thread, 0, 0.0, 0.0, peak)
+            return Run(wall, thread, 0, 0.0, 0.0, step, peak)
         assert watcher.history is not None
         seconds = [record.seconds for record in watcher.history]
-        return Run(wall, thread, len(seconds), watcher._pace.budget.spent, max(seconds), peak)
+        return Run(wall, thread, len(seconds), watcher.seconds_spent, max(seconds), step, peak)
 
 
 def _in_child(
@@ -211,17 +227,21 @@ def row(task: str, arm: str, state: int, runs: dict[str, list[tuple[Run, ...]]])
     seconds = statistics.median(one.seconds for one in ours)
     cells = [task, arm, "warm" if state else "cold", f"{seconds:.1f}"]
     if arm == "without":
-        return "| " + " | ".join([*cells, "", "", "", "", "", ""]) + " |"
+        return (
+            "| "
+            + " | ".join([*cells, "", "", "", f"{1000 * statistics.median(one.step for one in ours):.1f}", "", "", ""])
+            + " |"
+        )
     looking = statistics.median(one.looking for one in ours)
     looks = statistics.median(one.looks for one in ours)
     memory = statistics.median(a.peak - b.peak for a, b in zip(ours, theirs, strict=True))
     cells += [f"{looks:.0f}", f"{looking / looks:.2f}", f"{looking / (seconds - looking):.1%}"]
-    cells += [f"{extra('seconds'):+.1%}", f"{extra('thread_seconds'):+.1%}", f"{memory:+.0f}"]
+    cells += [f"{extra('step'):+.1%}", f"{extra('seconds'):+.1%}", f"{extra('thread_seconds'):+.1%}", f"{memory:+.0f}"]
     return "| " + " | ".join(cells) + " |"
 
 
-HEAD = """| task | callback | state | fit, s | looks | s a look | counted | wall | thread | MiB |
-|---|---|---|---|---|---|---|---|---|---|"""
+HEAD = """| task | callback | state | fit, s | looks | s a look | counted | step, ms | wall | thread | MiB |
+|---|---|---|---|---|---|---|---|---|---|---|"""
 
 
 def main() -> None:
@@ -236,6 +256,10 @@ def main() -> None:
     options = parser.parse_args()
     steps = STEPS | {task: int(count) for task, count in (word.split("=") for word in options.steps)}
     times = 1 if options.cold_only else 2
+    with contextlib.suppress(ImportError):  # without numba there is nothing to compile
+        from lightning_gw.gw.compiled import prepare
+
+        prepare()
     results: dict[str, Any] = {}
     print(HEAD)
     for task in options.tasks:
@@ -255,8 +279,10 @@ def main() -> None:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(document, indent=1))
     print(
-        f"\nMedians of {options.pairs}; wall and thread: more than the training beside it without. Load average at the "
-        f"end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores. Everything is in {options.out}."
+        f"\nMedians of {options.pairs}. Counted: seconds that looks held training up, of the rest. Step: the median "
+        "training step, which no look is part of. Step, wall and thread: more than the training beside it without; "
+        f"where the step differs, so does the machine. Load average at the end: {os.getloadavg()[0]:.1f} on "
+        f"{os.cpu_count()} cores. Everything is in {options.out}."
     )
 
 

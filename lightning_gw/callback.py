@@ -186,6 +186,11 @@ class GWSimilarity(Callback):
         return self._outbox.history
 
     @property
+    def seconds_spent(self) -> float:
+        """Seconds that looking held the training up so far, which ``max_overhead`` limits."""
+        return self._pace.budget.spent
+
+    @property
     def state_key(self) -> str:
         """Sets apart the states of several instances in a checkpoint."""
         if not self._met:

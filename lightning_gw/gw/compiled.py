@@ -312,11 +312,11 @@ def objective_of(a, b, a_diagonal, b_diagonal, anchor, p):  # type: ignore[no-un
 
 @functools.cache
 def prepare() -> None:
-    """Compile everything, or load what an earlier process compiled; says so when it takes longer than a second."""
+    """Compile everything, or load what an earlier process compiled; says so when it takes longer than two seconds."""
     notice = threading.Timer(
-        1.0,
+        2.0,
         _log.warning,
-        ["lightning-gw compiles its search for this machine: once after installing, for about 15 seconds."],
+        ["lightning-gw prepares its search; compiling it, once after installing, takes about 15 seconds."],
     )
     notice.start()
     try:
