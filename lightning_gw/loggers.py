@@ -40,6 +40,8 @@ STEP_KEY = "trainer/global_step"
 PATIENCE = 10.0
 #: Loggers that are not asked again, by identity, for as long as they live.
 _GIVEN_UP: dict[int, weakref.ref[Any]] = {}
+#: W&B runs that get no tables any more, likewise.
+_WITHOUT_TABLES: dict[int, weakref.ref[Any]] = {}
 
 
 def log_config(loggers: Iterable[Any], config: Mapping[str, Any], prefix: str = "gw/") -> list[str]:
@@ -201,16 +203,36 @@ class _Wandb:
         return []
 
     def log_look(self, look: _Look) -> list[str]:
+        # One call is one row. Without `step=`, which would drop rows that come after a later one of Lightning's.
+        row = {**look.scalars, STEP_KEY: look.record.step}
+        pictures = self._pictures(look)
+        if id(self.experiment) in _WITHOUT_TABLES:
+            self.experiment.log({**pictures, **row})
+            return []
+        # Uploads happen beside training, but about every table W&B asks its server a question and waits for the answer.
+        problem, started = "", time.monotonic()
+        try:
+            self.experiment.log({**self._tables(look), **pictures, **row})
+        except Exception as error:
+            problem = f"W&B did not take the tables of step {look.record.step} ({type(error).__name__}: {error})."
+        waited = time.monotonic() - started
+        if problem:
+            self.experiment.log({**self._pictures(look), **row})  # pictures anew: those above may be bound to that row
+        if waited > PATIENCE:
+            _remember(self.experiment, _WITHOUT_TABLES)
+            problem = problem or f"W&B's server did not answer about the tables of step {look.record.step} in time."
+            problem += f" It held training up for {waited:.0f} s: this run gets scalars and pictures from now on."
+        return [problem] if problem else []
+
+    def _pictures(self, look: _Look) -> dict[str, Any]:
         import wandb
 
-        payload: dict[str, Any] = {
-            key: wandb.Image(picture, caption=look.caption) for key, picture in look.pictures.items()
-        }
-        payload |= look.scalars
-        payload |= {key: wandb.Table([*table.columns], table.rows) for key, table in look.tables.items()}
-        # One call is one row. Without `step=`, which would drop rows that come after a later one of Lightning's.
-        self.experiment.log({**payload, STEP_KEY: look.record.step})
-        return []
+        return {key: wandb.Image(picture, caption=look.caption) for key, picture in look.pictures.items()}
+
+    def _tables(self, look: _Look) -> dict[str, Any]:
+        import wandb
+
+        return {key: wandb.Table([*table.columns], table.rows) for key, table in look.tables.items()}
 
     def log_summary(self, history: History) -> list[str]:
         import wandb
@@ -324,15 +346,15 @@ def _with_each(loggers: Iterable[Any], prefix: str, what: str, act: Callable[[_S
             problem = f"{_name(logger)} did not take {what} ({type(error).__name__}: {error})."
             waited = time.monotonic() - started
             if waited > PATIENCE:
-                _give_up(logger)
+                _remember(logger, _GIVEN_UP)
                 problem += f" It held training up for {waited:.0f} s and is not asked again."
             problems.append(problem)
     return problems
 
 
-def _give_up(logger: Any) -> None:
-    key = id(logger)
-    _GIVEN_UP[key] = weakref.ref(logger, lambda _: _GIVEN_UP.pop(key, None))
+def _remember(thing: Any, among: dict[int, weakref.ref[Any]]) -> None:
+    key = id(thing)
+    among[key] = weakref.ref(thing, lambda _: among.pop(key, None))
 
 
 def _name(logger: Any) -> str:

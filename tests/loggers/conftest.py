@@ -20,5 +20,6 @@ def wandb_stays_in_tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_ARTIFACT_DIR"):
             patch.setenv(name, str(folder))
         patch.setenv("WANDB_SILENT", "true")
+        patch.setenv("WANDB_ERROR_REPORTING", "false")
         patch.delenv("WANDB_MODE", raising=False)
         yield folder

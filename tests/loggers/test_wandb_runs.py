@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,3 +70,46 @@ def test_a_server_that_is_not_there_holds_nothing_up(tmp_path: Path, monkeypatch
     assert any("WandbLogger did not take the record of step 0" in problem for problem in first)
     assert any("is not asked again" in problem for problem in first)
     assert not any("WandbLogger" in problem for problem in gw_loggers.log_record(attached, records[1], records))
+
+
+def test_tables_that_fail_cost_a_record_only_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ConnectionError("no answer")
+
+    monkeypatch.setattr(wandb.Table, "__init__", broken)
+    attached = [WandbLogger(mode="offline", save_dir=tmp_path)]
+    records = example_history_records()
+    problems = [gw_loggers.log_record(attached, record, records)[-1] for record in records]
+    assert problems == [
+        f"W&B did not take the tables of step {record.step} (ConnectionError: no answer)." for record in records
+    ]
+    wandb.finish()
+    for row, record in zip(rows_of_records(OfflineRun.read(tmp_path)), records, strict=True):
+        assert expected_scalars(record).items() <= row.items()
+        assert row.keys() >= {"gw/similarity.path", "gw/timeline.path"}
+        assert "gw/matrix.path" not in row
+
+
+def test_tables_that_hold_training_up_are_left_out_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = wandb.Table.__init__
+
+    def slow(*args: object, **options: object) -> None:
+        time.sleep(0.5)
+        make(*args, **options)
+
+    monkeypatch.setattr(wandb.Table, "__init__", slow)
+    attached = [WandbLogger(mode="offline", save_dir=tmp_path)]
+    records = example_history_records()
+    assert not any("W&B" in problem for problem in gw_loggers.log_record(attached, records[0], records))
+    monkeypatch.setattr(gw_loggers, "PATIENCE", 0.9)
+    *_, problem = gw_loggers.log_record(attached, records[1], records)
+    assert f"did not answer about the tables of step {records[1].step} in time" in problem
+    for record in records[2:]:
+        assert not any("W&B" in problem for problem in gw_loggers.log_record(attached, record, records))
+    wandb.finish()
+    rows = rows_of_records(OfflineRun.read(tmp_path))
+    assert ["gw/matrix.path" in row for row in rows] == [True, True, *[False] * (len(records) - 2)]
+    for row, record in zip(rows, records, strict=True):
+        assert expected_scalars(record).items() <= row.items()

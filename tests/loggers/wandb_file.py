@@ -44,7 +44,7 @@ def read_records(file: Path) -> Iterator[Any]:
 
 @dataclass
 class OfflineRun:
-    """What one offline run holds."""
+    """What the folder of one run holds."""
 
     folder: Path
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -55,7 +55,7 @@ class OfflineRun:
 
     @classmethod
     def read(cls, save_dir: Path) -> OfflineRun:
-        (file,) = (save_dir / "wandb").glob("offline-run-*/run-*.wandb")
+        (file,) = (save_dir / "wandb").glob("*run-*/run-*.wandb")
         run = cls(file.parent)
         for record in _until_exit(file):
             match record.WhichOneof("record_type"):
