@@ -36,6 +36,7 @@ from benchmarks.planted.measures import MEASURE_NAMES, MatrixCache
 from benchmarks.planted.shipped import evaluate_shipped
 from benchmarks.planted.specification import Split, grid
 from benchmarks.planted.tables import WIDTH, show
+from benchmarks.result_file import write
 
 OUTPUT = CACHE.parent / "planted_groups.json"
 SCHEMA = 1
@@ -95,14 +96,6 @@ def read(path: Path) -> dict[str, Any]:
     held: dict[str, Any] = json.loads(path.read_text())
     # The count outlives a change of schema: it is what the set-aside networks are worth.
     return held if held.get("schema") == SCHEMA else {**empty, "final_looks": held.get("final_looks", 0)}
-
-
-def write(results: dict[str, Any], path: Path) -> None:
-    """Write all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(results, indent=1))
-    unfinished.replace(path)
 
 
 def run(options: argparse.Namespace, console: Console, final_looks: int) -> dict[str, Any]:

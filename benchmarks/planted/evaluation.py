@@ -92,7 +92,12 @@ class ShiftRow:
 
 
 def judge(net: Net, measure: str, distances: Distances) -> list[Row]:
-    """Rows of every detector for one matrix."""
+    """Rows of every detector for one matrix; none where the measure is undefined for some pair, as SVCCA can be.
+
+    Tables give the number of networks beside each mean, which is lower there.
+    """
+    if np.isnan(distances.matrix).any():
+        return []
     one = net.specification
     return [
         row_of(net, measure, name, detect(distances.matrix, len(one.boundaries) + 1), distances.seconds)
@@ -166,7 +171,9 @@ def evaluate(
         for measure in names:
             rows += judge(net, measure, found[last][measure])
             if net.specification.strategy == spec.SHIFT:
-                shifts += judge_shift(net, measure, {step: kept[measure] for step, kept in found.items() if step > 0})
+                looked = {step: kept[measure] for step, kept in found.items() if step > 0}
+                if not any(np.isnan(look.matrix).any() for look in looked.values()):
+                    shifts += judge_shift(net, measure, looked)
     return rows, shifts
 
 
