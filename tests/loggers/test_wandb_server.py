@@ -64,6 +64,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
     with WandbServer() as started:
         monkeypatch.setenv("WANDB_BASE_URL", started.url)
         monkeypatch.setenv("WANDB_API_KEY", API_KEY)
+        monkeypatch.setattr(gw_loggers, "PATIENCE", 600.0)  # a busy machine is no broken server
         yield started
         wandb.finish()
 
@@ -205,11 +206,10 @@ def test_a_server_that_breaks_holds_up_one_look_at_most(
     how: str, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     """W&B asks about every table: one look may wait for the answers, later ones leave tables out and do not."""
-    monkeypatch.setattr(wandb.Api, "_HTTP_TIMEOUT", 1)
-    if how == "falls silent":
-        monkeypatch.setattr(gw_loggers, "PATIENCE", 0.5)
+    monkeypatch.setattr(wandb.Api, "_HTTP_TIMEOUT", 2)
+    monkeypatch.setattr(gw_loggers, "PATIENCE", 3.5)
     impatient = {f"x_{what}_retry_max": 1 for what in ("graphql", "file_stream", "file_transfer")}
-    impatient |= {f"x_{what}_timeout_seconds": 1 for what in ("graphql", "file_stream", "file_transfer")}
+    impatient |= {f"x_{what}_timeout_seconds": 2 for what in ("graphql", "file_stream", "file_transfer")}
     logger = wandb_logger(server.url, tmp_path, "four", finish_timeout=3, **impatient)
     module, callback = train(tmp_path, logger, Breaks(server, how))
     wandb.finish()
@@ -227,11 +227,7 @@ def test_a_server_that_breaks_holds_up_one_look_at_most(
         assert row.keys() >= {f"{key}.path" for key in _PICTURES}
     told = [str(warning.message) for warning in recwarn if "W&B" in str(warning.message)]
     with_tables = [row["trainer/global_step"] for row in kept if "gw/matrix.path" in row]
-    if how == "falls silent":
-        assert with_tables == [0, 4]
-        assert len(told) == 1
-        assert "did not answer about the tables of step 4" in told[0]
-        assert "scalars and pictures from now on" in told[0]
-    else:
-        assert with_tables == [0, 4, 8]
-        assert told == []
+    assert with_tables == [0, 4]
+    assert len(told) == 1
+    assert "did not answer about the tables of step 4" in told[0]
+    assert "scalars and pictures from now on" in told[0]
