@@ -30,7 +30,7 @@ def test_the_comparison_on_the_page_is_a_plan(files: Path) -> None:
 
 
 def test_every_option_the_page_names_exists(files: Path) -> None:
-    _, output = run(files, "compare", "--help")
+    output = "".join(run(files, command, "--help")[1] for command in ("compare", "report"))
     options = set(re.findall(r"--[a-z][a-z-]+", PAGE.read_text(encoding="utf-8")))
     assert {"--executor", "--sweep", "--only", "--wandb"} <= options
     for option in options:

@@ -130,7 +130,8 @@ def test_tasks_end_are_lost_and_are_stopped(order: Order) -> None:
         executor.start(again)
         wait_for(lambda: again.log.exists() and bool(told.search(again.log.read_text())), "its start", 90)
         executor.stop()
-        assert is_held(again.lock) is False, "a task that is cancelled takes its process along"
+        # A task that is cancelled takes its process along, but Ray may tell its end a moment earlier.
+        wait_for(lambda: is_held(again.lock) is False, "the end of the process", 30)
         assert len(executor) == 0
     finally:
         executor.close()
