@@ -115,6 +115,7 @@ def test_the_command_in_a_runs_folder_repeats_it(
     assert_same_history(tmp_path, kept)
 
 
+@pytest.mark.slow
 def test_a_killed_comparison_goes_on_and_ends_like_an_uninterrupted_one(
     uninterrupted: tuple[Path, int, str], tmp_path: Path
 ) -> None:
