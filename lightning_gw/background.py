@@ -307,7 +307,7 @@ def _answer(message: Mapping[str, Any], looks: list[Record]) -> dict[str, Any]:
         record = Job.from_state(message["job"]).solve(analysis)
     reply: dict[str, Any] = {"record": _packed(record), "state": analysis.state_dict()}
     if "looks" in message:
-        from lightning_gw.loggers import draw_pictures
+        from lightning_gw.pictures import draw_pictures
 
         looks += [_unpacked(look) for look in message["looks"]]
         looks.append(record)

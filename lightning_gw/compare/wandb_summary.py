@@ -59,7 +59,7 @@ def _log(plan: Plan, mode: str, page: Path | None) -> str:
     """Log it; the entity it was logged under."""
     import wandb
 
-    from lightning_gw.loggers import to_rgb
+    from lightning_gw.pictures import to_rgb
     from lightning_gw.report import load_source
     from lightning_gw.report.comparing import answer_tasks
     from lightning_gw.report.rectangles import CACHE_FILE, rectangles_of

@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from test_resuming import StopAt
 
 import lightning_gw as lgw
-from lightning_gw import background, loggers, looks
+from lightning_gw import background, looks, sinks
 from lightning_gw.background import BackgroundSolver
 from lightning_gw.solving import Job, Solver
 
@@ -170,14 +170,14 @@ def test_pictures_are_the_same_wherever_they_are_drawn(
 
     here = os.getpid()
     drawn_here: list[int] = []
-    draw = loggers.draw_pictures
+    draw = sinks.draw_pictures
 
     def counted(record: Any, looks: Any) -> Any:
         if os.getpid() == here:
             drawn_here.append(record.step)
         return draw(record, looks)
 
-    monkeypatch.setattr(loggers, "draw_pictures", counted)
+    monkeypatch.setattr(sinks, "draw_pictures", counted)
     callback = watcher(tmp_path, when=[2, 4], solve=solve)
     logger = TensorBoardLogger(tmp_path / "board", name="", version="")
     trainer(tmp_path, callback, logger=logger).fit(Net(plain_net()), loader())

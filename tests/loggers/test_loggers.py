@@ -23,6 +23,7 @@ from wandb_file import OfflineRun
 
 from lightning_gw import loggers as gw_loggers
 from lightning_gw.history import History, load_history
+from lightning_gw.logged import record_scalars
 from lightning_gw.record import Record
 from lightning_gw.sentences import describe
 
@@ -215,7 +216,7 @@ def test_the_artifact_is_a_history_that_loads(logged: Logged, tmp_path: Path) ->
 
 
 def test_the_first_keys_to_look_at_come_first() -> None:
-    keys = list(gw_loggers.record_scalars(example_record(10)))
+    keys = list(record_scalars(example_record(10)))
     assert keys[0] == "groups/count"
     assert keys.index("groups/strength") < keys.index("boundary/1") < keys.index("adjacent/embedding")
 
@@ -351,7 +352,7 @@ def test_a_config_that_json_cannot_hold_is_named() -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_lightnings_stand_in_loggers_cost_nothing(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dummy = importlib.import_module(f"{package}.loggers.logger").DummyLogger()
-    monkeypatch.setattr("lightning_gw.loggers.to_rgb", lambda _: pytest.fail("a picture was drawn for nobody"))
+    monkeypatch.setattr("lightning_gw.pictures.to_rgb", lambda _: pytest.fail("a picture was drawn for nobody"))
     history = History(example_history_records())
     gw_loggers.log_record([dummy], history[-1], history)
     assert gw_loggers.log_summary([dummy], history) == []
