@@ -13,6 +13,8 @@ from typing import Any
 SHORTEST_TRAINING = 300.0
 #: Seconds of looks in a training that will be over before it is that old: a short one is to have its pictures too.
 FREE_SECONDS = 60.0
+#: What is still to come may take so much longer than foreseen: machines slow down, and looks made for free stay made.
+FORESIGHT = 1.25
 #: Looks whose dearest is what the next one is expected to cost; as many as from one search in full to the next.
 REMEMBERED = 8
 
@@ -23,7 +25,8 @@ class Budget:
     A look fits while what was spent, this look and the last one of all stay within the allowance: ``share`` of the
     training so far, or of `SHORTEST_TRAINING` seconds while training is younger than that. Setting the last look aside
     from the start is what lets it be made whenever training ends. Trainings that are seen to end before they are
-    `SHORTEST_TRAINING` seconds old have `FREE_SECONDS` instead.
+    `SHORTEST_TRAINING` seconds old, even if what is to come takes `FORESIGHT` times as long, have `FREE_SECONDS`
+    instead.
 
     Args:
         share: What looking may cost, such as 0.02 for 2 % of the training time; None for any price.
@@ -85,8 +88,8 @@ class Budget:
 
     @property
     def short(self) -> bool:
-        """Whether training will be over, or is, before it is `SHORTEST_TRAINING` seconds old."""
-        return self.training + self.remaining < SHORTEST_TRAINING
+        """Whether training will surely be over, or is, before it is `SHORTEST_TRAINING` seconds old."""
+        return self.training + FORESIGHT * self.remaining < SHORTEST_TRAINING
 
     @property
     def expected(self) -> float:

@@ -30,9 +30,18 @@ class Clock:
 
 
 def simulate(
-    share: float | None, step_seconds: float, looks: list[float], every: int, total: int, known: bool = True
+    share: float | None,
+    step_seconds: float,
+    looks: list[float],
+    every: int,
+    total: int,
+    known: bool = True,
+    slowing: float = 1.0,
 ) -> tuple[Pace, list[int]]:
-    """A training whose looks fall due every so many steps; their costs come from `looks`, over and over."""
+    """A training whose looks fall due every so many steps; their costs come from `looks`, over and over.
+
+    From half of its steps on, each takes `slowing` times as long.
+    """
     clock = Clock()
     pace = Pace(share, clock)
     pace.start(0, total if known else math.inf)
@@ -46,7 +55,7 @@ def simulate(
 
     look(0)
     for step in range(1, total + 1):
-        clock.now += step_seconds
+        clock.now += step_seconds * (slowing if step > total / 2 else 1.0)
         if step < total and (step % every == 0 or pace.due(step)):
             delay = pace.delay(step)
             if delay:
@@ -76,6 +85,14 @@ def test_a_training_of_five_minutes_or_more_never_pays_more_than_its_share(
     # And what it may spend is not left lying: one more look would not have fitted, unless all were made.
     if len(made) < total // every:
         assert pace.budget.spent + 2 * cost + every * step_seconds * share > share * SHORTEST_TRAINING
+
+
+def test_a_training_that_ends_later_than_foreseen_is_no_short_one() -> None:
+    """Seen to take 280 s, it takes 308: the looks a short one gets for free would have been made by then."""
+    pace, made = simulate(0.02, 0.4, [2.0], every=90, total=700, slowing=1.2)
+    assert pace.budget.training > SHORTEST_TRAINING
+    assert not pace.budget.overdrawn
+    assert made == [0, 90, 700]
 
 
 def test_put_off_looks_are_made_as_soon_as_they_fit() -> None:
