@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,20 +53,21 @@ Permutation = NDArray[np.int64]
 Candidates = Iterator[tuple[int, Permutation]]
 
 
-def load_best_known(digest: str, path: Path = FILE) -> FloatArray | None:
+def load_best_known(problem: Problem, path: Path = FILE) -> FloatArray | None:
     """Best known distortions of a problem.
 
     Args:
-        digest: `Problem.digest`.
+        problem: The problem; every pair is looked up by the hash of its inputs, whichever set it was searched in.
         path: The file of them.
 
     Returns:
-        ``(P,)`` in geometry ``standardized``, pairs in row-major order; None where the inputs are not known.
+        ``(P,)`` in geometry ``standardized``, pairs in row-major order; None unless all are known.
     """
     if not path.exists():
         return None
-    entry = json.loads(path.read_text()).get(digest)
-    return None if entry is None else np.array(entry["distortion"])
+    entries = json.loads(path.read_text())
+    keys = problem.keys
+    return np.array([entries[key]["distortion"] for key in keys]) if all(key in entries for key in keys) else None
 
 
 @dataclass
@@ -86,11 +87,13 @@ class Record:
     found: dict[str, FloatArray] = field(default_factory=dict)
 
     @staticmethod
-    def of(problem: Problem, entry: dict[str, Any] | None) -> Record:
-        """From the file's entry, or from the identity coupling."""
-        if entry is None:
-            return Record(problem, problem.standardized(problem.identity()), ["identity"] * len(problem.pairs))
-        return Record(problem, np.array(entry["distortion"]), list(entry["method"]))
+    def of(problem: Problem, entries: Mapping[str, Any]) -> Record:
+        """From what the file holds, and the identity coupling where it holds nothing."""
+        record = Record(problem, problem.standardized(problem.identity()), ["identity"] * len(problem.pairs))
+        for pair, key in enumerate(problem.keys):
+            if key in entries and entries[key]["distortion"] <= record.distortion[pair]:
+                record.distortion[pair], record.method[pair] = entries[key]["distortion"], entries[key]["method"]
+        return record
 
     def offer(self, method: str, pair: int, permutation: Permutation) -> None:
         """Keep a permutation's value if it is better."""
@@ -101,13 +104,19 @@ class Record:
         if value < self.distortion[pair] * (1 - IMPROVEMENT):
             self.distortion[pair], self.method[pair] = value, method
 
-    def entry(self) -> dict[str, Any]:
-        """What the file holds."""
+    def entries(self) -> dict[str, Any]:
+        """What the file holds of these pairs."""
+        network, _, inputs = self.problem.name.split("/")
+        layers = list(self.problem.representations)
         return {
-            "set": self.problem.name,
-            "layers": list(self.problem.representations),
-            "distortion": [float(f"{value:.{DIGITS}g}") for value in self.distortion],
-            "method": self.method,
+            key: {
+                "pair": f"{network}/{inputs}: {layers[i]} {layers[j]}",
+                "distortion": float(f"{value:.{DIGITS}g}"),
+                "method": method,
+            }
+            for key, (i, j), value, method in zip(
+                self.problem.keys, self.problem.pairs, self.distortion, self.method, strict=True
+            )
         }
 
 
@@ -275,7 +284,7 @@ def _descend(a, b, p):  # type: ignore[no-untyped-def]
 
 
 def write(entries: dict[str, Any], path: Path) -> None:
-    """Write all or nothing, one value list per line."""
+    """Write all or nothing, one pair per line."""
     body = ",\n".join(f"{json.dumps(key)}: {json.dumps(entry)}" for key, entry in entries.items())
     unfinished = path.with_suffix(".part")
     unfinished.write_text("{\n" + body + "\n}\n")
@@ -306,11 +315,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with threads(options.threads):
         for (network, layers, inputs), weight in zip(sets, weights, strict=True):
             problem = load_problem(network, layers, inputs)
-            record = Record.of(problem, entries.get(problem.digest))
+            record = Record.of(problem, entries)
             before = record.distortion.copy()
             started = time.perf_counter()
             improve(record, 60 * options.minutes * weight / sum(weights))
-            entries[problem.digest] = record.entry()
+            entries |= record.entries()
             write(entries, options.output)
             lowered = int(np.sum(record.distortion < before * (1 - IMPROVEMENT)))
             worst = ", ".join(

@@ -24,7 +24,7 @@ def judge(problem: Problem, found: dict[str, Any]) -> None:
         if "distortion" in entry:
             values[key] = np.full(len(problem.pairs), np.nan)
             values[key][entry["sample"]] = entry["distortion"]
-    known = load_best_known(problem.digest)
+    known = load_best_known(problem)
     everything = np.nanmin(np.stack(list(values.values())), axis=0)
     best = everything if known is None else problem.euclidean(known)
     found["reference"] = "best of this run" if known is None else "best known"

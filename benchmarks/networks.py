@@ -21,7 +21,7 @@ def _capture(
     run: Sequence[Callable[[], object]],
     masks: Sequence[Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Outputs of submodules while `run` is called, pooled to float32 ``(n, d)``.
+    """Outputs of submodules while `run` is called, pooled to ``(n, d)``.
 
     Args:
         modules: Layer name to path of a submodule.
@@ -36,7 +36,7 @@ def _capture(
         def keep(_module: nn.Module, _inputs: object, output: object) -> None:
             tensor = output[0] if isinstance(output, tuple) else output
             assert isinstance(tensor, Tensor)
-            found[name].append(pool(tensor.detach().float(), current[0], "auto", layer=name))
+            found[name].append(pool(tensor.detach(), current[0], "auto", layer=name))
 
         return keep
 
@@ -63,6 +63,7 @@ def _quiet_trainer(**options: object) -> pl.Trainer:
         enable_model_summary=False,
         num_sanity_val_steps=0,
         limit_val_batches=0,
+        precision="64-true",
         **options,  # type: ignore[arg-type]
     )
 
@@ -73,7 +74,7 @@ def minilm(inputs: int) -> dict[str, Tensor]:
     data = TweetData(val_size=max(400, inputs))
     data.prepare_data()
     data.setup("fit")
-    module = TweetSentiment()
+    module = TweetSentiment().double()
     encoder = "model.encoder"
     modules = {"0": f"{encoder}.embeddings"}
     for k in range(6):
@@ -163,7 +164,7 @@ def digits(inputs: int) -> dict[str, Tensor]:
 
     pl.seed_everything(0, verbose=False)
     images, labels = load_digits(return_X_y=True)
-    x = torch.tensor(images, dtype=torch.float32).view(-1, 1, 8, 8) / 16
+    x = torch.tensor(images, dtype=torch.get_default_dtype()).view(-1, 1, 8, 8) / 16
     y = torch.tensor(labels)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     held_out, rest = order[:inputs], order[inputs:]

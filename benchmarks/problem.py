@@ -22,6 +22,9 @@ FloatArray = NDArray[np.float64]
 #: Either a permutation ``(n,)`` or a transport plan ``(n, n)``.
 Coupling = NDArray[np.int64] | FloatArray
 
+#: Hexadecimal digits of a pair's key.
+KEY_LENGTH = 16
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -33,7 +36,7 @@ class Problem:
         matrices: ``(L, n, n)`` Euclidean distances over the mean of all entries, float64: geometry ``euclidean``.
         variation: ``(L,)`` coefficient of variation, which converts values to ``standardized``.
         pairs: ``(P, 2)`` layer indices ``i < j`` in row-major order.
-        digest: SHA-256 of the inputs, the key of the best known values.
+        digest: SHA-256 of the inputs.
     """
 
     name: str
@@ -60,6 +63,12 @@ class Problem:
     def inputs(self) -> int:
         """``n``, inputs of every layer."""
         return int(self.matrices.shape[1])
+
+    @property
+    def keys(self) -> list[str]:
+        """Of every pair, the start of the SHA-256 of both layers' inputs: what its best known value is kept under."""
+        each = list(self.representations.items())
+        return [digest(dict(each[k] for k in pair))[:KEY_LENGTH] for pair in self.pairs]
 
     def of_pair(self, pair: int) -> tuple[FloatArray, FloatArray]:
         """The two ``(n, n)`` matrices of pair number `pair`."""

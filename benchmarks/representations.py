@@ -1,12 +1,13 @@
 """Representations of real trained networks for the benchmarks: MiniLM on tweets, an algebra net, a ConvNet on digits.
 
-They are cached under ``runs/benchmarks`` by name and size; `networks` makes what is missing, from fixed seeds and on
-one thread, so that machines of one kind get the same bits.
+They are cached under ``runs/benchmarks`` by name and size; `networks` makes what is missing, from fixed seeds, on one
+thread and in float64. What processors round differently stays far below the `BITS` that are kept, so that the best
+values known of these inputs can be looked up by their hash on another machine too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +22,8 @@ SETS = {
     "digits": (7, 13),
 }
 
-
+#: Significant bits of a layer's largest entry.
+BITS = 12
 #: Training steps of `training_sequence`.
 CHECKPOINTS = (0, 20, 60, 100, 160, 240, 350)
 
@@ -48,7 +50,7 @@ def representations(network: str, layers: int, inputs: int) -> dict[str, Tensor]
         from benchmarks.networks import MAKERS
 
         with _reproducible():
-            _keep(MAKERS[network](inputs), path)
+            _keep(_rounded(MAKERS[network](inputs)), path)
     every: dict[str, Tensor] = torch.load(path, weights_only=True)
     for name, x in every.items():
         if len(x) != inputs:
@@ -70,9 +72,19 @@ def training_sequence(inputs: int) -> list[dict[str, Tensor]]:
         from benchmarks.networks import train_algebra
 
         with _reproducible():
-            _keep(train_algebra(inputs, CHECKPOINTS), path)
+            _keep([_rounded(one) for one in train_algebra(inputs, CHECKPOINTS)], path)
     sequence: list[dict[str, Tensor]] = torch.load(path, weights_only=True)
     return sequence
+
+
+def _rounded(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """In float32, every layer to multiples of its largest entry's power of two over ``2 ** BITS``."""
+    rounded = {}
+    for name, x in found.items():
+        _, exponent = torch.frexp(x.double().abs().max())
+        unit = torch.ldexp(torch.ones_like(x, dtype=torch.float64), exponent - BITS)
+        rounded[name] = ((x / unit).round() * unit).float()
+    return rounded
 
 
 def _keep(found: object, path: Path) -> None:
@@ -85,14 +97,16 @@ def _keep(found: object, path: Path) -> None:
 
 @contextmanager
 def _reproducible() -> Iterator[None]:
-    threads = torch.get_num_threads()
+    threads, kind = torch.get_num_threads(), torch.get_default_dtype()
     torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float64)  # from the first weights on: training magnifies what they are rounded by
     try:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             yield
     finally:
         torch.set_num_threads(threads)
+        torch.set_default_dtype(kind)
 
 
 def _choose(names: list[str], count: int) -> list[str]:

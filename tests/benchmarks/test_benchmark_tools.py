@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import ot
 import pytest
+import torch
 from rich.console import Console
 
 pytest.importorskip("numba")
@@ -16,7 +17,8 @@ pytest.importorskip("sklearn")
 
 from benchmarks import best_known, gw_matrix, judging, peers, table
 from benchmarks.measure import high_water, measure
-from benchmarks.problem import Problem, marginal_error, toy_problem
+from benchmarks.problem import KEY_LENGTH, Problem, marginal_error, toy_problem
+from benchmarks.representations import BITS, _rounded
 
 
 @pytest.fixture(scope="module")
@@ -95,18 +97,29 @@ def test_the_descent_ends_where_no_swap_helps() -> None:
 
 def test_best_known_values_can_only_be_lowered(problem: Problem, tmp_path: Path) -> None:
     path = tmp_path / "best_known.json"
-    record = best_known.Record.of(problem, None)
+    record = best_known.Record.of(problem, {})
     best_known.improve(record, seconds=0)
-    best_known.write({problem.digest: record.entry()}, path)
-    known = best_known.load_best_known(problem.digest, path)
+    best_known.write(record.entries(), path)
+    known = best_known.load_best_known(problem, path)
     assert known is not None
     expected = problem.standardized(np.array([brute_force(problem, pair) for pair in range(3)]))
     assert known == pytest.approx(expected, rel=1e-6)
     assert (known <= problem.standardized(problem.identity()) * (1 + 1e-9)).all()
-    again = best_known.Record.of(problem, json.loads(path.read_text())[problem.digest])
+    again = best_known.Record.of(problem, json.loads(path.read_text()))
     again.offer("something worse", 0, np.arange(7))
-    assert again.entry() == record.entry()
-    assert best_known.load_best_known("unknown inputs", path) is None
+    assert again.entries() == record.entries()
+
+
+def test_best_known_values_are_found_by_pair(problem: Problem, tmp_path: Path) -> None:
+    path = tmp_path / "best_known.json"
+    assert best_known.load_best_known(problem, path) is None
+    record = best_known.Record.of(problem, {})
+    best_known.write(record.entries(), path)
+    part = Problem.of("part", {name: problem.representations[name] for name in ("0", "2")})
+    known = best_known.load_best_known(part, path)
+    assert known == pytest.approx(record.distortion[1:2], rel=1e-9)
+    other = Problem.of("other", {name: x + 1 for name, x in part.representations.items()})
+    assert best_known.load_best_known(other, path) is None
 
 
 def test_other_inputs_have_another_key(problem: Problem) -> None:
@@ -116,13 +129,21 @@ def test_other_inputs_have_another_key(problem: Problem) -> None:
     assert Problem.of("changed", first).digest != problem.digest
 
 
-def test_committed_values_are_complete() -> None:
+def test_committed_values_are_sound() -> None:
     entries = json.loads(best_known.FILE.read_text())
-    for digest, entry in entries.items():
-        layers = len(entry["layers"])
-        assert len(digest) == 64
-        assert len(entry["distortion"]) == len(entry["method"]) == layers * (layers - 1) // 2, entry["set"]
-        assert (np.array(entry["distortion"]) >= 0).all(), entry["set"]
+    assert entries
+    for key, entry in entries.items():
+        assert len(key) == KEY_LENGTH
+        assert 0 <= entry["distortion"] < 2, entry["pair"]
+        assert entry["method"] in {"identity", *best_known.METHODS}, entry["pair"]
+
+
+def test_representations_are_rounded_alike_on_every_processor() -> None:
+    exact = torch.randn(50, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rounded = _rounded({"layer": exact})["layer"]
+    assert torch.equal(rounded, _rounded({"layer": exact * (1 + 1e-12)})["layer"])
+    unit = 2.0 ** (np.ceil(np.log2(float(exact.abs().max()))) - BITS)
+    assert (rounded - exact).abs().max() <= unit / 2
 
 
 def test_quality_counts_what_is_worse(problem: Problem) -> None:
