@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_gw.gw.search import SearchMatrices, anneal, descend, permute_both
+from lightning_gw.gw.assignments import reassign
+from lightning_gw.gw.search import SearchMatrices, anneal, descend, objective
 
 Found = TypeVar("Found", Tensor, tuple[Tensor, Tensor])
 
@@ -51,6 +52,15 @@ class Moves(Protocol):
         """Shake ``(P, n)`` permutations and let them descend; also ``(P,)`` bool as above.
 
         The temperature of each pair falls from ``(P,)`` `hot`, in units of the objective, to `cooling` times that.
+        """
+        ...
+
+    def reassign(
+        self, first: Tensor, second: Tensor, permutations: Tensor, rounds: int, noise: float, losses: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """The best that noisy assignments from ``(P, n)`` permutations lead to (see `assignments`), and ``(P,)`` bool.
+
+        `losses`, ``(P,)``, is how far the objective of each falls short of its ceiling.
         """
         ...
 
@@ -139,6 +149,17 @@ class BatchedMoves:
             converged.append(done)
         return torch.cat(found), torch.cat(converged)
 
+    def reassign(
+        self, first: Tensor, second: Tensor, permutations: Tensor, rounds: int, noise: float, losses: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        found, converged = [], []
+        for chunk, a, b, linear in self._chunks(first, second, 1):
+            generator = torch.Generator().manual_seed(seed)
+            permutation, done = reassign(a, b, permutations[chunk], linear, rounds, noise, losses[chunk], generator)
+            found.append(permutation)
+            converged.append(done)
+        return torch.cat(found), torch.cat(converged)
+
     def on(self, search: SearchMatrices) -> BatchedMoves:
         return BatchedMoves(search, self.anchor)
 
@@ -171,9 +192,9 @@ class CompiledMoves:
     name = "compiled"
 
     def __init__(self, search: SearchMatrices, anchor: float = 0.0) -> None:
-        from lightning_gw.gw import compiled
+        from lightning_gw.gw.prepare import prepare
 
-        compiled.prepare()
+        prepare()
         self.threads = torch.get_num_threads()
         self.search = search
         self._matrices = search.matrices.numpy()
@@ -220,6 +241,25 @@ class CompiledMoves:
         converged = self._each(one, len(first))
         return torch.from_numpy(found), torch.tensor(converged, dtype=torch.bool)
 
+    def reassign(
+        self, first: Tensor, second: Tensor, permutations: Tensor, rounds: int, noise: float, losses: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        from lightning_gw.gw import compiled_assignments
+
+        def one(pair: int) -> bool:
+            a, b, a_diagonal, b_diagonal, anchor = arguments[pair]
+            p, work = found[pair], np.empty((3, *a.shape), dtype=np.float32)
+            return bool(
+                compiled_assignments.reassign(
+                    a, b, a_diagonal, b_diagonal, anchor, p, rounds, noise, short[pair], seed, work
+                )
+            )
+
+        arguments, found = self._arguments(first, second), permutations.numpy().copy()
+        short = losses.tolist()
+        converged = self._each(one, len(first))
+        return torch.from_numpy(found), torch.tensor(converged, dtype=torch.bool)
+
     def on(self, search: SearchMatrices) -> CompiledMoves:
         moves = CompiledMoves(search, self.anchor)
         moves.threads = self.threads
@@ -251,14 +291,6 @@ def _blas() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
-
-
-def objective(a: Tensor, b: Tensor, permutation: Tensor, linear: Tensor | None) -> Tensor:
-    """``(P,)`` float64 ``S(p) = Σ A ∘ B[p][:, p] + Σ_i F[i, p_i]``, what the search raises."""
-    value = (a * permute_both(b, permutation)).sum(dim=(1, 2), dtype=torch.float64)
-    if linear is not None:
-        value += linear.gather(2, permutation[:, :, None]).sum(dim=(1, 2), dtype=torch.float64)
-    return value
 
 
 def chunk_size(matrices: Tensor, starts: int) -> int:

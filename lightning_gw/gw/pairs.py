@@ -115,7 +115,7 @@ def solve_pairs(
 
     warm, known = _warm_permutations(warm_start, pairs)
     full = PLANS[effort]
-    total, done = len(first) * (1 + len(full.annealings)), 0
+    total, done = len(first) * (1 + len(full.shakes)), 0
     total += len(first) if bounds == "tight" else 0
 
     def report(finished: int) -> None:
@@ -135,7 +135,7 @@ def solve_pairs(
         solver = PairSolver(search, moves, first[chosen], second[chosen], plan, seed, report)
         found = solver.solve(sorted_rows[chosen], *more)
         permutations[chosen], converged[chosen] = found.permutations, found.converged
-        report(int(chosen.sum()) * (len(full.annealings) - len(plan.annealings)))
+        report(int(chosen.sum()) * (len(full.shakes) - len(plan.shakes)))
 
     looks = 0 if warm_start is None else warm_start.warm_looks + 1
     if warm_start is not None and looks < FULL_SEARCH_EVERY and bool(known.any()):
@@ -144,7 +144,7 @@ def solve_pairs(
         permutations[known], converged[known] = polished.permutations, polished.converged
         settled = known.clone()
         settled[known] = stands
-        report(int(settled.sum()) * (1 + len(full.annealings)))  # the work that a warm start spares
+        report(int(settled.sum()) * (1 + len(full.shakes)))  # the work that a warm start spares
         search_some(known & ~settled, WARM_PLANS[effort])
         search_some(~known, full)
     else:

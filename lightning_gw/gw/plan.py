@@ -14,6 +14,8 @@ USUAL_INPUTS = 128
 #: Fewest sweeps of an annealing, and the most, over those at `USUAL_INPUTS`.
 MINIMUM_SWEEPS = 4
 MOST_SWEEPS = 4
+#: Fewest rounds of a reassignment.
+MINIMUM_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -41,27 +43,44 @@ class Annealing:
 
 
 @dataclass(frozen=True)
+class Reassignment:
+    """Noisy assignments of all inputs from the best permutation so far (see `assignments`).
+
+    Attributes:
+        rounds: Assignments at 128 inputs.
+        noise: First width of the noise on the gradient, in units of the loss per input.
+        moved: As for `Annealing`.
+    """
+
+    rounds: int
+    noise: float
+    moved: float = 0.0
+
+    def rounds_for(self, n: int) -> int:
+        """Rounds for n inputs: fewer where each costs more."""
+        return max(MINIMUM_ROUNDS, round(self.rounds * min(1.0, (USUAL_INPUTS / n) ** 0.5)))
+
+
+@dataclass(frozen=True)
 class Plan:
     """The work of one effort.
 
     Attributes:
         promising: A start takes part if its loss is at most so many times that of the best start; on few inputs all do.
-        assignments: Linear assignments followed from the identity to one more start.
         scout_rounds: Rounds of descent from each start before the best are kept.
         kept: Starts followed to their local optimum at 128 inputs; fewer for more inputs, one at least.
         through: Third layers whose composed permutations are tried after each stage.
-        annealings: One after the other; of those at cluster temperatures (`hot` above 1) on many inputs, the descent
-            starts from a solution on few of them instead.
-        patience: Annealings in a row that may fail to improve a pair before it counts as settled.
+        shakes: One after the other, each from the best so far. Of annealings at cluster temperatures (`hot` above 1) on
+            many inputs, the descent starts from a solution on few of them instead.
+        patience: Shakes in a row that may fail to improve a pair before it counts as settled.
         improvement: Share by which the loss must fall to count as an improvement.
     """
 
     promising: float
-    assignments: int
     scout_rounds: int
     kept: int
     through: int
-    annealings: tuple[Annealing, ...]
+    shakes: tuple[Annealing | Reassignment, ...]
     patience: int
     improvement: float
 
@@ -76,26 +95,24 @@ class Plan:
 
 PLANS: dict[str, Plan] = {
     "fast": Plan(
-        promising=1.5,
-        assignments=0,
+        promising=1.2,
         scout_rounds=1,
-        kept=3,
+        kept=1,
         through=3,
-        annealings=(Annealing(0.7, 0.1, 16, moved=0.3),) * 3,
+        shakes=(Reassignment(4, 1.0), Annealing(2.0, 0.05, 20, moved=0.9)),
         patience=1,
         improvement=0.02,
     ),
     "default": Plan(
         promising=1.5,
-        assignments=3,
         scout_rounds=1,
         kept=3,
         through=8,
-        annealings=(
-            Annealing(0.7, 0.1, 16, moved=0.3),
-            Annealing(3.0, 0.03, 80, moved=0.9),
-            Annealing(0.4, 0.1, 20),
-            Annealing(0.7, 0.1, 40, moved=0.3),
+        shakes=(
+            Reassignment(8, 1.0),
+            Annealing(2.5, 0.04, 40, moved=0.9),
+            Annealing(0.4, 0.1, 20, moved=0.3),
+            Reassignment(8, 1.0, moved=0.3),
             Annealing(0.4, 0.1, 40, moved=0.3),
         ),
         patience=2,
@@ -103,17 +120,18 @@ PLANS: dict[str, Plan] = {
     ),
     "high": Plan(
         promising=float("inf"),
-        assignments=30,
         scout_rounds=TO_THE_END,
         kept=10**9,
         through=64,
-        annealings=(
-            Annealing(0.5, 0.1, 80),
-            Annealing(3.0, 0.03, 320),
-            Annealing(0.3, 0.1, 80),
+        shakes=(
+            Reassignment(30, 1.0),
+            Annealing(2.5, 0.04, 160),
+            Reassignment(30, 2.0),
+            Annealing(0.4, 0.1, 80),
+            Reassignment(30, 0.5),
             Annealing(1.0, 0.1, 160),
         )
-        * 5,
+        * 4,
         patience=8,
         improvement=1e-5,
     ),
@@ -124,7 +142,7 @@ WARM_PLANS: dict[str, Plan] = {
     "fast": PLANS["fast"],
     "default": replace(
         PLANS["default"],
-        annealings=(Annealing(0.7, 0.1, 16), Annealing(0.4, 0.1, 20), Annealing(0.7, 0.1, 40, moved=0.3)),
+        shakes=(Reassignment(8, 1.0), Annealing(0.4, 0.1, 20, moved=0.3), Reassignment(8, 1.0, moved=0.3)),
     ),
     "high": PLANS["default"],
 }

@@ -184,6 +184,14 @@ def permute_both(matrices: Tensor, permutation: Tensor) -> Tensor:
     return rows.gather(2, permutation[:, None, :].expand(-1, n, -1))
 
 
+def objective(a: Tensor, b: Tensor, permutation: Tensor, linear: Tensor | None) -> Tensor:
+    """``(P,)`` float64 ``S(p) = Σ A ∘ B[p][:, p] + Σ_i F[i, p_i]``, what the search raises."""
+    value = (a * permute_both(b, permutation)).sum(dim=(1, 2), dtype=torch.float64)
+    if linear is not None:
+        value += linear.gather(2, permutation[:, :, None]).sum(dim=(1, 2), dtype=torch.float64)
+    return value
+
+
 def descend(
     first: Tensor, second: Tensor, permutation: Tensor, linear: Tensor | None = None, rounds: int = 1000
 ) -> tuple[Tensor, Tensor]:

@@ -238,6 +238,14 @@ class SharedMoves:
 
         return self._ranks.pairs(work, first, second, permutations, hot)
 
+    def reassign(
+        self, first: Tensor, second: Tensor, permutations: Tensor, rounds: int, noise: float, losses: Tensor, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        def work(i: Tensor, j: Tensor, p: Tensor, short: Tensor) -> tuple[Tensor, Tensor]:
+            return self._inner.reassign(i, j, p, rounds, noise, short, seed)
+
+        return self._ranks.pairs(work, first, second, permutations, losses)
+
     def on(self, search: SearchMatrices) -> SharedMoves:
         return SharedMoves(self._inner.on(search), self._ranks)
 

@@ -13,10 +13,9 @@ from torch import Tensor
 
 from lightning_gw.gw.coarse import COARSE_FROM, LANDMARKS, extend, subset
 from lightning_gw.gw.moves import Moves, ceiling
-from lightning_gw.gw.plan import PLANS, TO_THE_END, Annealing, Plan
+from lightning_gw.gw.plan import PLANS, TO_THE_END, Annealing, Plan, Reassignment
 from lightning_gw.gw.search import SearchMatrices
 from lightning_gw.gw.starts import (
-    assignment_steps,
     compose,
     eccentricities,
     identity_start,
@@ -91,20 +90,18 @@ class PairSolver:
         if n <= ENUMERATE_UP_TO:
             return self._enumerate(n)
         starts = torch.cat([self._starts(sorted_rows), *(start[:, None] for start in more)], dim=1)
-        if self.plan.assignments > 0:
-            starts = self._with_assignments(starts)
         best = self._composed(self._from_starts(starts))
         self.report(len(sorted_rows))
         most = ceiling(self.search, self.moves.anchor, self.first, self.second)
         patience = torch.full((len(most),), self.plan.patience, device=most.device)
-        for turn, step in enumerate(self.plan.annealings):
+        for turn, step in enumerate(self.plan.shakes):
             moved = (best.permutations != torch.arange(n, device=most.device)).double().mean(dim=1)
             index = ((patience > 0) & (moved >= step.moved)).nonzero()[:, 0]
             if len(index):
                 before = (most - best.values)[index].clamp(min=0)
                 found = self._only(index)._shaken(best.permutations[index], before, step, turn)
                 best = self._composed(best.or_better(index, found))
-                # A pair that annealing does not move is settled; one that it moves may have further to go.
+                # A pair that shaking does not move is settled; one that it moves may have further to go.
                 improved = (most - best.values)[index] < before * (1 - self.plan.improvement)
                 patience[index] = torch.where(improved, self.plan.patience, patience[index] - 1)
             self.report(len(sorted_rows))
@@ -136,10 +133,14 @@ class PairSolver:
         found, done = self.moves.descend(self.first, self.second, starts[:, None], TO_THE_END)
         return Best(found[:, 0], done[:, 0], self.moves.values(self.first, self.second, found)[:, 0])
 
-    def _shaken(self, permutations: Tensor, losses: Tensor, step: Annealing, turn: int) -> Best:
-        """What an annealing leads to; at cluster temperatures and with many inputs, a coarse solution instead."""
+    def _shaken(self, permutations: Tensor, losses: Tensor, step: Annealing | Reassignment, turn: int) -> Best:
+        """What one shake leads to; of annealing at cluster temperatures with many inputs, a coarse solution instead."""
         n = permutations.shape[1]
-        seed = self.seed * len(self.plan.annealings) + turn + 1
+        seed = self.seed * len(self.plan.shakes) + turn + 1
+        if isinstance(step, Reassignment):
+            rounds = step.rounds_for(n)
+            found, done = self.moves.reassign(self.first, self.second, permutations, rounds, step.noise, losses, seed)
+            return Best(found, done, self.moves.values(self.first, self.second, found[:, None])[:, 0])
         if step.hot > 1 and n >= COARSE_FROM:
             return self._coarse(seed)
         hot = step.hot * losses / n
@@ -180,17 +181,6 @@ class PairSolver:
             ],
             dim=1,
         )
-
-    def _with_assignments(self, starts: Tensor) -> Tensor:
-        """With where linear assignments lead from the identity, for pairs for which that is a promising start."""
-        n = starts.shape[2]
-        losses = self._losses(starts)
-        index = (losses[:, 0] / self.plan.promising_for(n) <= losses.amin(dim=1)).nonzero()[:, 0]
-        led = starts[:, 0].clone()
-        if len(index):
-            follow = partial(assignment_steps, self.search.matrices, steps=self.plan.assignments)
-            led[index] = self.moves.share(follow, self.first[index], self.second[index], led[index])
-        return torch.cat([starts, led[:, None]], dim=1)
 
     def _losses(self, starts: Tensor) -> Tensor:
         """``(P, S)`` how far ``(P, S, n)`` permutations fall short of the ceiling."""
@@ -259,7 +249,7 @@ class PairSolver:
             value, place = self.moves.values(i, j, every[None])[0].max(dim=0)
             found.append(every[place])
             reached.append(value)
-            self.report(1 + len(self.plan.annealings))
+            self.report(1 + len(self.plan.shakes))
         exact = torch.ones(len(found), dtype=torch.bool, device=self.first.device)
         return Best(torch.stack(found), exact, torch.stack(reached))
 

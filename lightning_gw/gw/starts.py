@@ -10,9 +10,6 @@ from torch import Tensor
 
 FloatArray = NDArray[np.float64]
 
-#: An assignment that gains less than this share of the objective is the last.
-SAME = 1e-7
-
 
 def identity_start(count: int, n: int, device: torch.device) -> Tensor:
     """``(count, n)`` identity permutations: the paired measure, always allowed."""
@@ -70,39 +67,6 @@ def sorted_rows_assignments(matrices: Tensor, first: Tensor, second: Tensor) -> 
         costs.append((float(host[assigned].mean()) + float((means[i] - means[j]).square().sum())) / n)
     device = matrices.device
     return torch.from_numpy(np.stack(permutations)).to(device), torch.tensor(costs, dtype=torch.float64, device=device)
-
-
-def assignment_steps(matrices: Tensor, first: Tensor, second: Tensor, permutations: Tensor, steps: int) -> Tensor:
-    """Follow linear assignments uphill: conditional gradient on ``Σ A ∘ B[p][:, p]`` (Peyré, Cuturi and Solomon 2016).
-
-    For concave distortions every full step lands on a permutation. One moves all inputs at once, which leads out of the
-    neighbourhood that swaps explore.
-
-    Args:
-        matrices: ``(L, n, n)`` symmetric.
-        first: ``(P,)`` first layers.
-        second: ``(P,)`` second layers.
-        permutations: ``(P, n)`` starts.
-        steps: Most assignments per pair.
-
-    Returns:
-        ``(P, n)`` permutations, never worse than the starts.
-    """
-    found = []
-    rows = torch.arange(matrices.shape[-1], device=matrices.device)
-    for i, j, best in zip(first.tolist(), second.tolist(), permutations, strict=True):
-        a, b = matrices[i], matrices[j]
-        product = a @ b[best]
-        value = float(product[rows, best].sum(dtype=torch.float64))
-        for _ in range(steps):
-            step = torch.from_numpy(linear_sum_assignment(-product.cpu().numpy())[1]).to(best.device)
-            product = a @ b[step]
-            reached = float(product[rows, step].sum(dtype=torch.float64))
-            if reached <= value * (1 + SAME):
-                break
-            best, value = step, reached
-        found.append(best)
-    return torch.stack(found)
 
 
 def main_axis(rows: Tensor) -> Tensor:
