@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -30,8 +31,9 @@ from lightning_gw.solving import Job, Outcome, Solver
 
 #: What a message begins with: its length.
 _HEADER = struct.Struct(">Q")
-#: How much less urgent than training the process is, where the system knows niceness.
-NICENESS = 10
+#: How much less urgent than training the process is, where the system knows niceness. On a core that training wants for
+#: itself Linux gives it a quarter, so that the looks of a short training are solved before it ends.
+NICENESS = 5
 
 
 class SolvingError(RuntimeError):
@@ -69,23 +71,27 @@ class BackgroundSolver(Solver):
         super().reset()
         self._latest = self._state  # as of the last look solved, collected or not
         self._history: History | None = None  # what a timeline shows; None where no pictures are wanted
-        self._solving = 0.0
+        self._solving = self._alone = 0.0
 
     @property
     def ready(self) -> bool:
         return self._ready() > 0
 
     def warm_up(self, device: torch.device) -> None:
-        """Start the process, which imports what it needs while training does the same."""
-        self._hire()
+        """Nothing: the process starts with its first look, which its imports would have slowed down."""
 
     def draw_beside(self, history: History) -> None:
         self._history = history
-        self._hire().draw(history)
+        if self._worker is not None:
+            self._worker.draw(history)
 
     @property
     def backlog(self) -> float:
         return max(self._solving, 0.1) if len(self._pending) - self._ready() >= self.capacity else 0.0
+
+    @property
+    def closing(self) -> float:
+        return self._alone
 
     def submit(self, job: Job) -> None:
         job = replace(job, representations={name: x.detach().cpu() for name, x in job.representations.items()})
@@ -147,6 +153,7 @@ class BackgroundSolver(Solver):
             found = True
             self._done.append(outcome)
             self._latest, self._solving = outcome.after, outcome.solving
+            self._alone = outcome.alone or self._alone
 
 
 class _Worker:
@@ -184,9 +191,18 @@ class _Worker:
         while (job := self.jobs.get()) is not None:
             started = time.perf_counter()
             try:
-                record, after, pictures = self._solve(job)
-                solving = time.perf_counter() - started
-                outcome = Outcome(job, record, None, self._state, after, solving, aside=True, pictures=pictures)
+                record, reply, pictures = self._solve(job)
+                outcome = Outcome(
+                    job,
+                    record,
+                    None,
+                    before=self._state,
+                    after=reply["state"],
+                    solving=time.perf_counter() - started,
+                    alone=reply["seconds"],
+                    aside=True,
+                    pictures=pictures,
+                )
             except Exception as error:
                 if self._stopped:
                     return
@@ -224,7 +240,7 @@ class _Worker:
             self._told += 1  # the process kept what it found
         if pictures is not None:
             pictures = {name: x.numpy() if isinstance(x, torch.Tensor) else x for name, x in pictures.items()}
-        return record, reply["state"], pictures
+        return record, reply, pictures
 
 
 def send(stream: IO[bytes], message: Mapping[str, Any]) -> None:
@@ -258,13 +274,20 @@ def _start() -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     # One thread, and no device: the cores and the memory of the accelerator are training's.
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "lightning_gw.background"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, **threads, "PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""},
-        start_new_session=True,  # Ctrl-C is for training to answer
+        # Ctrl-C is for training to answer. Not a session of its own: Linux may share the cores out by session, and what
+        # is nice gives way within its session only.
+        process_group=0,
     )
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):  # where it may not, it is as urgent as training
+            own = os.getpriority(os.PRIO_PROCESS, 0)
+            os.setpriority(os.PRIO_PROCESS, process.pid, own + NICENESS)  # from here: its imports are to give way too
+    return process
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -279,19 +302,19 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def main() -> None:
     """Solve what comes in on standard input until it ends, as it does when the training process is gone."""
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
     torch.set_num_threads(1)
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed here must not get between the messages
+    Solver({}).warm_up(torch.device("cpu"))  # before there is a look, which is to be charged with itself alone
     looks: list[Record] = []
     while True:
         try:
             message = receive(incoming)
         except EOFError:
             return
+        started = time.process_time()  # not the clock, which runs on while training has the processor
         try:
-            reply = _answer(message, looks)
+            reply = _answer(message, looks) | {"seconds": time.process_time() - started}
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}"}
         send(outgoing, reply)

@@ -86,6 +86,7 @@ class Outcome:
         before: State of the analysis before the look.
         after: And after it; the same where it failed.
         solving: Seconds that solving took, wherever it was done.
+        alone: Seconds it would have taken with nothing beside it; 0 where that is not known.
         aside: Whether training went on meanwhile.
         pictures: What `loggers.draw_pictures` gives, where they were drawn already.
     """
@@ -96,6 +97,7 @@ class Outcome:
     before: dict[str, Any]
     after: dict[str, Any]
     solving: float
+    alone: float = 0.0
     aside: bool = False
     pictures: Mapping[str, Any] | None = None
 
@@ -147,6 +149,11 @@ class Solver:
         return 0.0
 
     @property
+    def closing(self) -> float:
+        """Seconds for which the end of training will wait for its look to be solved, as far as can be told."""
+        return 0.0
+
+    @property
     def null_options(self) -> dict[str, Any]:
         """How neighbouring layers are compared, for a null that is to be measured alike."""
         return self._analysis.solver_options
@@ -172,7 +179,7 @@ class Solver:
         """
         if device.type == "cpu":
             with suppress(ImportError):  # without Numba the search runs in torch
-                from lightning_gw.gw.compiled import prepare
+                from lightning_gw.gw.prepare import prepare
 
                 prepare()
 

@@ -22,6 +22,7 @@ from test_resuming import StopAt
 import lightning_gw as lgw
 from lightning_gw import background, looks, sinks
 from lightning_gw.background import BackgroundSolver
+from lightning_gw.history import History
 from lightning_gw.solving import Job, Solver
 
 ARGUMENTS: dict[str, Any] = {"geometry": "standardized", "effort": "fast", "warm_start": True, "seed": 0}
@@ -130,6 +131,41 @@ def test_no_more_than_two_looks_wait() -> None:
     assert solver.ready
     assert [outcome.job.step for outcome in drain(solver)] == [0, 1, 2]
     assert solver._worker is None
+
+
+def test_the_solving_process_gives_way_to_training_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes a place in the same session: Linux may share the cores out by session, however nice the processes."""
+    monkeypatch.undo()
+    process = background._start()
+    try:
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + background.NICENESS
+        assert os.getsid(process.pid) == os.getsid(0)
+        assert os.getpgid(process.pid) == process.pid  # out of reach of Ctrl-C
+    finally:
+        process.kill()
+        background._end(process)
+
+
+def test_nothing_is_started_before_there_is_a_look_to_solve() -> None:
+    solver = BackgroundSolver(ARGUMENTS)
+    solver.warm_up(torch.device("cpu"))
+    solver.draw_beside(History([], []))
+    assert solver._worker is None
+    solver.submit(job(0))
+    (outcome,) = drain(solver)
+    assert outcome.pictures.keys() == {"similarity", "timeline"}
+
+
+def test_what_the_end_will_wait_for_is_told_from_the_processor_time_of_the_look_before() -> None:
+    solver = BackgroundSolver(ARGUMENTS)
+    assert solver.closing == Solver(ARGUMENTS).closing == 0
+    solver.submit(job(0))
+    (outcome,) = solver.collect(patience=60)
+    assert solver.closing == outcome.alone > 0
+    solver.submit(job(5, spoilt=True))
+    solver.collect(patience=60)
+    assert solver.closing == outcome.alone
+    solver.close()
 
 
 def test_a_geometry_of_ones_own_is_refused_at_once() -> None:
