@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+#: What looks may cost unless told otherwise, by where they are solved.
+SHARES = {"inline": 0.02, "background": 0.005}
 #: Seconds of training from which on the share that was asked for is kept; younger ones count as this old.
 SHORTEST_TRAINING = 300.0
 #: Seconds of looks in a training that will be over before it is that old: a short one is to have its pictures too.
@@ -22,11 +24,11 @@ REMEMBERED = 8
 class Budget:
     """Weighs the seconds of looks against those of training. Knows no clock and no Trainer: it is told both.
 
-    A look fits while what was spent, this look and the last one of all stay within the allowance: ``share`` of the
-    training so far, or of `SHORTEST_TRAINING` seconds while training is younger than that. Setting the last look aside
-    from the start is what lets it be made whenever training ends. Trainings that are seen to end before they are
-    `SHORTEST_TRAINING` seconds old, even if what is to come takes `FORESIGHT` times as long, have `FREE_SECONDS`
-    instead.
+    A look fits while what was spent, this look and the last one of all, with the wait for it, stay within the
+    allowance: ``share`` of the training so far, or of `SHORTEST_TRAINING` seconds while training is younger than that.
+    Setting the last look aside from the start is what lets it be made whenever training ends. Trainings that are seen
+    to end before they are `SHORTEST_TRAINING` seconds old, even if what is to come takes `FORESIGHT` times as long,
+    have `FREE_SECONDS` instead.
 
     Args:
         share: What looking may cost, such as 0.02 for 2 % of the training time; None for any price.
@@ -35,6 +37,7 @@ class Budget:
         training: Seconds of training so far, looks not counted.
         spent: Seconds that looking cost so far.
         remaining: Seconds of training to come, as far as can be told; infinite where it cannot.
+        closing: Seconds that the end of training will wait for what is solved beside it, as far as can be told.
 
     Raises:
         ValueError: If `share` is not above 0.
@@ -63,6 +66,7 @@ class Budget:
         self.training = 0.0
         self.spent = 0.0
         self.remaining = math.inf
+        self.closing = 0.0
         self._recent: deque[float] = deque(maxlen=REMEMBERED)
 
     def trained(self, seconds: float) -> None:
@@ -99,7 +103,7 @@ class Budget:
     @property
     def lacking(self) -> float:
         """Seconds of training that must pass before another look fits; 0 where it fits now."""
-        needed = self.spent + 2 * self.expected
+        needed = self.spent + 2 * self.expected + self.closing
         if self.share is None or needed <= self.allowance:
             return 0.0
         return needed / self.share - self.training
@@ -195,14 +199,16 @@ class Pace:
             charge(now - self._mark)
             self._mark = now
 
-    def delay(self, step: int, backlog: float = 0.0) -> int:
+    def delay(self, step: int, backlog: float = 0.0, closing: float = 0.0) -> int:
         """Steps by which a look that is due now has to wait; 0 where it can be made.
 
         Args:
             step: Trainer global step.
             backlog: Seconds until there is room for another look where looks are solved.
+            closing: See `Budget`.
         """
         self.update()
+        self.budget.closing = closing
         steps, trained = step - self._start[0], self.budget.training - self._start[1]
         if steps > 0:
             self.budget.remaining = trained / steps * max(0.0, self._total - step)

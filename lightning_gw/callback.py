@@ -10,7 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.analysis import ANCHOR, DRAWS, MEASURES_KEPT
 from lightning_gw.background import BackgroundSolver
-from lightning_gw.budget import Pace
+from lightning_gw.budget import SHARES, Pace
 from lightning_gw.forward import ProbeStep
 from lightning_gw.gw.plan import Effort
 from lightning_gw.history import History
@@ -77,10 +77,10 @@ class GWSimilarity(Callback):
         on_error: ``"warn"``: an error during training costs the look, never the training, is said once, and the next
             record names what is missing. ``"raise"``: it ends the training, as errors before the first step always do.
             ``KeyboardInterrupt`` and Lightning's own exceptions always pass through.
-        max_overhead: What looking may cost, as a share of the training time, which counts as at least 300 s. Looks
-            that do not fit are put off, and the log and the next record say so; the first, the last and those listed in
-            `when` are always made. A training seen to end before it is 300 s old may spend up to 60 s on looks. None
-            for looks at any price.
+        max_overhead: What looking may cost, as a share of the training time, which counts as at least 300 s;
+            ``"auto"`` is 0.02 inline and 0.005 in the background. Looks that do not fit are put off, and the log and
+            the next record say so; the first, the last and those listed in `when` are always made. A training seen to
+            end before it is 300 s old may spend up to 60 s on looks. None for looks at any price.
         solve: ``"inline"``: training waits until a look is solved. ``"background"``: training waits only for the
             forward pass; another process solves the look, on the CPU, and its record is logged at its own step as soon
             as it is ready, all of them by the end of ``fit``.
@@ -128,7 +128,7 @@ class GWSimilarity(Callback):
         effort: Effort = "default",
         warm_start: bool = True,
         on_error: OnError = "warn",
-        max_overhead: float | None = 0.02,
+        max_overhead: float | Literal["auto"] | None = "auto",
         solve: Literal["inline", "background"] = "inline",
         anchor: float = ANCHOR,
         paired: bool = True,
@@ -147,7 +147,7 @@ class GWSimilarity(Callback):
         self.prefix = prefix if name is None else f"{prefix}{name}/"
         self.verbose = verbose
         self.on_error = on_error
-        self.max_overhead = max_overhead
+        self.max_overhead = share = SHARES[solve] if max_overhead == "auto" else max_overhead
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
         self._solver = (Solver if solve == "inline" else BackgroundSolver)(
@@ -162,7 +162,7 @@ class GWSimilarity(Callback):
                 "draws": draws,
             }
         )
-        self._pace = Pace(max_overhead)
+        self._pace = Pace(share)
         self._tolerance = Tolerance(on_error)
         self._outbox = Outbox(self.prefix, self._tolerance, verbose)
         self._looks = Looks(

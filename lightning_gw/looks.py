@@ -204,7 +204,7 @@ class Looks:
         step = trainer.global_step
         if step == self.last:
             return
-        delay = 0 if demanded else trainer.strategy.broadcast(self._pace.delay(step, self._solver.backlog))
+        delay = 0 if demanded else trainer.strategy.broadcast(self._delay(step))
         if not delay:
             self.look(trainer, module)
         elif self._pace.postpone(step, step + delay if ask_again else None):
@@ -244,6 +244,9 @@ class Looks:
         if patience or self._solver.ready:
             with self._pace.holding_up(), self._aside():
                 self._outbox.deliver(self._solver, trainer.loggers, module.print, patience)
+
+    def _delay(self, step: int) -> int:
+        return self._pace.delay(step, self._solver.backlog, self._solver.closing)
 
     def _open_history(
         self, trainer: Trainer, folder: Callable[[], Path | None], loaded: Mapping[str, Any] | None

@@ -161,6 +161,21 @@ def test_the_budget_outlives_a_resumed_training() -> None:
     assert resumed.lacking == budget.lacking > 0
 
 
+def test_the_wait_at_the_end_is_set_aside_too() -> None:
+    budget = Budget(0.02)
+    budget.looked(2.0)
+    assert budget.lacking == 0
+    budget.closing = 1.0
+    assert budget.lacking == pytest.approx(350)  # 2 s spent, twice 2 s and 1 s to come
+
+
+def test_the_background_is_held_to_less_unless_told_otherwise() -> None:
+    assert lgw.GWSimilarity().max_overhead == 0.02
+    assert lgw.GWSimilarity(solve="background").max_overhead == 0.005
+    assert lgw.GWSimilarity(solve="background", max_overhead=0.02).max_overhead == 0.02
+    assert lgw.GWSimilarity(solve="background", max_overhead=None).max_overhead is None
+
+
 @pytest.mark.parametrize("share", [0, -0.1, math.inf, math.nan])
 def test_nonsense_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=r"max_overhead=.* above 0, such as 0\.02"):
