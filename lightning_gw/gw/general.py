@@ -15,7 +15,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import ot
 import torch
 from numpy.typing import ArrayLike, NDArray
 
@@ -123,6 +122,8 @@ def best_coupling(
         seed: Seed of the random starts and of the search.
         effort: Effort of the permutation search.
     """
+    import ot  # where it is needed: it brings packages along that take a second to import
+
     best: GWCoupling | None = None
     for name, start in _starts(first, second, a, b, seed, effort).items():
         reached, log = ot.gromov.gromov_wasserstein(
@@ -186,6 +187,8 @@ def _check_weights(name: str, weights: torch.Tensor | ArrayLike | None, n: int) 
 def _starts(
     first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int, effort: Effort
 ) -> dict[str, FloatArray]:
+    import ot  # where it is needed: it brings packages along that take a second to import
+
     n, m = len(a), len(b)
     starts = {
         "product": np.outer(a, b),

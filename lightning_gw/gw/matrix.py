@@ -56,7 +56,7 @@ def gw_matrix(
         geometry: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, … or a `Geometry` of your own; or
             ``"precomputed"``, where every value is a symmetric ``(n, n)`` matrix that is used as it is.
         effort: ``"fast"`` (descents, and a few noisy assignments per pair), ``"default"`` (more of them, and
-            annealings, one of which asks which clusters of inputs correspond; fewer where they change nothing) or
+            annealings, two of which ask which clusters of inputs correspond; fewer where they change nothing) or
             ``"high"`` (many, from every start). Up to 7 inputs every effort is exact. On the CPU the search is compiled
             if Numba is installed (``pip install 'lightning-gw[fast]'``); the result names its solver.
         warm_start: Result for the same layers and inputs at an earlier time. Where its couplings are still all but

@@ -88,6 +88,12 @@ class Plan:
         """`promising` for n inputs."""
         return self.promising if n >= USUAL_INPUTS // 2 else float("inf")
 
+    @property
+    def coarse(self) -> tuple[Annealing | Reassignment, ...]:
+        """What is done on a sample of many inputs, where the question is only which clusters correspond."""
+        hot = next(shake for shake in self.shakes if isinstance(shake, Annealing) and shake.hot > 1)
+        return (hot, next(shake for shake in self.shakes if isinstance(shake, Reassignment)))
+
     def kept_for(self, n: int) -> int:
         """Starts followed to their local optimum for n inputs."""
         return max(1, self.kept * USUAL_INPUTS // n)
@@ -109,9 +115,9 @@ PLANS: dict[str, Plan] = {
         kept=3,
         through=8,
         shakes=(
+            Annealing(2.5, 0.04, 30, moved=0.9),
             Reassignment(8, 1.0),
-            Annealing(2.5, 0.04, 40, moved=0.9),
-            Annealing(0.4, 0.1, 20, moved=0.3),
+            Annealing(2.5, 0.04, 30, moved=0.9),
             Reassignment(8, 1.0, moved=0.3),
             Annealing(0.4, 0.1, 40, moved=0.3),
         ),

@@ -159,7 +159,8 @@ class PairSolver:
         chosen = chosen.to(self.search.matrices.device)
         search = subset(self.search, chosen)
         moves = self.moves.on(search)
-        coarse = PairSolver(search, moves, self.first, self.second, self.plan, seed, lambda _: None)
+        plan = replace(self.plan, shakes=self.plan.coarse)
+        coarse = PairSolver(search, moves, self.first, self.second, plan, seed, lambda _: None)
         sorted_rows, _ = moves.share(partial(sorted_rows_assignments, search.whole()), self.first, self.second)
         landmarks = coarse.solve(sorted_rows).permutations
         return self._descended(moves.share(partial(extend, self.search, chosen), self.first, self.second, landmarks))

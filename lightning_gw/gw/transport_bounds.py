@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import ot
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
@@ -64,6 +63,8 @@ def sorted_rows_bound(first: Profile, second: Profile) -> float:
     ``v_j = min_i c_ij − u_i`` is feasible for its dual, so the bound ``mean u + mean v`` holds however well the
     transport problem was solved.
     """
+    import ot  # where it is needed: it brings packages along that take a second to import
+
     n, m = len(first.row_means), len(second.row_means)
     places, widths = merged_steps(n, m)
     a = first.sorted_rows[:, places // m]
