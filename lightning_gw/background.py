@@ -55,7 +55,7 @@ class BackgroundSolver(Solver):
     """
 
     #: Looks that may wait or be in work.
-    capacity = 2
+    capacity = 4
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         if not isinstance(arguments.get("geometry", ""), str):

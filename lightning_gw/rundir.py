@@ -85,8 +85,9 @@ def _copy(history: History, folder: Path | None, origin: str | None, looked: int
     for record in before:
         if record.step <= looked:
             history.append(record)
+    there = {row["step"] for row in history.metrics}  # where no look was solved yet, the folder may be its own origin
     for row in before.metrics:
-        if row["step"] <= resumed:
+        if row["step"] <= resumed and row["step"] not in there:
             history.append_metrics(row["step"], row["epoch"], metric_values(row))
     return list(before.problems)
 

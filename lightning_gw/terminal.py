@@ -46,16 +46,15 @@ def say_blind(reason: str) -> str:
 def say_put_off(step: int, until: int | None, budget: Budget) -> str:
     """A look at `step` is put off until another, or until a later checkpoint."""
     later = "a later checkpoint" if until is None else f"about step {until}"
-    return (
-        f"GWSimilarity puts off its look at step {step} until {later}, to keep to max_overhead={budget.share}. "
-        f"{budget.sentence()}."
-    )
+    reason = f"to keep to max_overhead={budget.share}" if budget.lacking else "because those before it are being solved"
+    return f"GWSimilarity puts off its look at step {step} until {later}, {reason}. {budget.sentence()}."
 
 
 def note_put_off(count: int, budget: Budget) -> str:
     """What the next record says of looks that were put off."""
     looks = "1 look was" if count == 1 else f"{count} looks were"
-    return f"{looks} put off before this one, to keep to max_overhead={budget.share}."
+    reason = f"to keep to max_overhead={budget.share}, or because others were being solved"
+    return f"{looks} put off before this one, {reason}."
 
 
 def say_overdrawn(budget: Budget) -> str:

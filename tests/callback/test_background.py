@@ -117,19 +117,20 @@ def test_a_solving_process_that_is_killed_takes_only_its_look_with_it() -> None:
     assert found.record.step == 9
 
 
-def test_no_more_than_two_looks_wait() -> None:
+def test_no_more_looks_wait_than_there_is_room_for() -> None:
     solver = BackgroundSolver(ARGUMENTS)
     solver.submit(job(0))
     assert solver._worker is not None
     os.kill(solver._worker._process.pid, signal.SIGSTOP)
-    assert solver.backlog == 0
-    solver.submit(job(1))
+    for step in range(1, solver.capacity):
+        assert solver.backlog == 0
+        solver.submit(job(step))
     assert solver.backlog > 0
     os.kill(solver._worker._process.pid, signal.SIGCONT)
-    solver.submit(job(2))  # waits for room
-    assert len(solver.pending) == 3
+    solver.submit(job(solver.capacity))  # waits for room
+    assert len(solver.pending) == solver.capacity + 1
     assert solver.ready
-    assert [outcome.job.step for outcome in drain(solver)] == [0, 1, 2]
+    assert [outcome.job.step for outcome in drain(solver)] == list(range(solver.capacity + 1))
     assert solver._worker is None
 
 
