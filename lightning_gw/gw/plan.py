@@ -105,7 +105,7 @@ PLANS: dict[str, Plan] = {
         scout_rounds=1,
         kept=1,
         through=3,
-        shakes=(Reassignment(4, 1.0), Annealing(2.0, 0.05, 20, moved=0.9)),
+        shakes=(Annealing(2.0, 0.05, 20, moved=0.9), Reassignment(4, 1.0)),
         patience=1,
         improvement=0.02,
     ),
