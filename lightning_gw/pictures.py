@@ -1,8 +1,10 @@
-"""The pictures of a look as pixels, for loggers that take images."""
+"""The pictures of a look, for loggers that take images."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,8 +15,39 @@ from lightning_gw.record import Record
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: ``(height, width, 3)`` values from 0 to 255.
-Picture = NDArray[np.uint8]
+#: zlib's quickest: a look may wait for this, and it costs few bytes more in pictures that are mostly plain.
+_COMPRESSION = 1
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as it is stored, so that it is encoded once, and where it was drawn.
+
+    Attributes:
+        png: The content of a PNG file, RGB with 8 bits a channel.
+        width: In pixels.
+        height: In pixels.
+    """
+
+    png: bytes
+    width: int
+    height: int
+
+    @staticmethod
+    def of(figure: Figure) -> Picture:
+        """Render a figure."""
+        from PIL import Image
+
+        pixels, file = to_rgb(figure), io.BytesIO()
+        Image.fromarray(pixels).save(file, "png", compress_level=_COMPRESSION)
+        return Picture(file.getvalue(), width=pixels.shape[1], height=pixels.shape[0])
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """``(height, width, 3)`` values from 0 to 255."""
+        from PIL import Image
+
+        with Image.open(io.BytesIO(self.png)) as image:
+            return np.array(image)
 
 
 def draw_pictures(record: Record, looks: Sequence[Record]) -> dict[str, Picture | str]:
@@ -37,7 +70,7 @@ def draw_pictures(record: Record, looks: Sequence[Record]) -> dict[str, Picture 
     pictures: dict[str, Picture | str] = {}
     for name, make in draw.items():
         try:
-            pictures[name] = to_rgb(make())
+            pictures[name] = Picture.of(make())
         except Exception as error:
             pictures[name] = str(error)
     return pictures

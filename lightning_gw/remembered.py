@@ -42,7 +42,7 @@ _WIDEST = 10_000
 _COPIED = 256 * 2**20
 #: Packages whose objects manage something of their own that is not to be turned back.
 _FOREIGN = frozenset({"torch", "pytorch_lightning", "lightning", "lightning_fabric", "numpy", "wandb"}) | (
-    sys.stdlib_module_names - {"__main__", "types"}
+    sys.stdlib_module_names - {"__main__"}
 )
 #: Who holds one of these works with other threads or the world outside, and is left alone.
 _OUTSIDE = (
@@ -198,7 +198,7 @@ def _is_plain_object(value: Any) -> bool:
     attributes = getattr(value, "__dict__", None)
     return (
         type(attributes) is dict
-        and kind.__module__.partition(".")[0] not in _FOREIGN | {"types"}
+        and kind.__module__.partition(".")[0] not in _FOREIGN
         and not isinstance(value, (type, *_DATA))
         and not any(isinstance(held, _OUTSIDE) for held in attributes.values())
     )

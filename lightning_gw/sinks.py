@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
+import tempfile
 import time
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 from lightning_gw.history import METRICS_FILE, RECORDS_FILE, History, array_file
@@ -48,7 +50,7 @@ class Look:
 
     @cached_property
     def pictures(self) -> dict[str, Picture]:
-        """``(height, width, 3)`` images by key; one that could not be drawn is missing and named in `problems`."""
+        """By key; one that could not be drawn is missing and named in `problems`."""
         names = ("similarity", "timeline")
         drawn = self._drawn if self._drawn is not None else draw_pictures(self.record, self.looks)
         pictures: dict[str, Picture] = {}
@@ -94,29 +96,39 @@ class WandbSink:
     def log_look(self, look: Look) -> list[str]:
         # One call is one row. Without `step=`, which would drop rows that come after a later one of Lightning's.
         row = {**look.scalars, STEP_KEY: look.record.step}
-        pictures = self._pictures(look)
+        with tempfile.TemporaryDirectory(prefix="lightning-gw-") as folder:  # `log` copies the files of pictures
+            return self._log_row(look, row, Path(folder))
+
+    def _log_row(self, look: Look, row: Mapping[str, Any], folder: Path) -> list[str]:
         if id(self.experiment) in _WITHOUT_TABLES:
-            self.experiment.log({**pictures, **row})
+            self.experiment.log({**self._pictures(look, folder), **row})
             return []
         # Uploads happen beside training, but about every table W&B asks its server a question and waits for the answer.
         problem, started = "", time.monotonic()
         try:
-            self.experiment.log({**self._tables(look), **pictures, **row})
+            self.experiment.log({**self._tables(look), **self._pictures(look, folder), **row})
         except Exception as error:
             problem = f"W&B did not take the tables of step {look.record.step} ({type(error).__name__}: {error})."
         waited = time.monotonic() - started
         if problem:
-            self.experiment.log({**self._pictures(look), **row})  # pictures anew: those above may be bound to that row
+            # Pictures anew: those above may be bound to that row.
+            self.experiment.log({**self._pictures(look, folder), **row})
         if waited > PATIENCE:
             remember(self.experiment, _WITHOUT_TABLES)
             problem = problem or f"W&B's server did not answer about the tables of step {look.record.step} in time."
             problem += f" It held training up for {waited:.0f} s: this run gets scalars and pictures from now on."
         return [problem] if problem else []
 
-    def _pictures(self, look: Look) -> dict[str, Any]:
+    def _pictures(self, look: Look, folder: Path) -> dict[str, Any]:
+        """As files, which W&B takes as they are; pixels it would encode while training waits."""
         import wandb
 
-        return {key: wandb.Image(picture, caption=look.caption) for key, picture in look.pictures.items()}
+        images = {}
+        for number, (key, picture) in enumerate(look.pictures.items()):
+            file = folder / f"{number}.png"
+            file.write_bytes(picture.png)
+            images[key] = wandb.Image(str(file), caption=look.caption)
+        return images
 
     def _tables(self, look: Look) -> dict[str, Any]:
         import wandb
@@ -159,11 +171,26 @@ class TensorBoardSink:
         for key, value in look.scalars.items():
             self.experiment.add_scalar(key, value, step)
         for key, picture in look.pictures.items():
-            self.experiment.add_image(key, picture, step, dataformats="HWC")
+            self._log_picture(key, picture, step)
         self._log_text("sentence", describe_record(look.record), step)
         if look.record.events:
             self._log_text("events", "\n".join(f"- {event.sentence()}" for event in look.record.events), step)
         return []
+
+    def _log_picture(self, key: str, picture: Picture, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        if not isinstance(self.experiment, SummaryWriter):  # tensorboardX, which has messages of its own
+            self.experiment.add_image(key, picture.pixels(), step, dataformats="HWC")
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        # As it is: `add_image` takes pixels and would encode them while training waits.
+        image = Summary.Image(
+            height=picture.height, width=picture.width, colorspace=3, encoded_image_string=picture.png
+        )
+        writer: Any = self.experiment.file_writer
+        writer.add_summary(Summary(value=[Summary.Value(tag=key, image=image)]), step)
 
     def log_summary(self, history: History) -> list[str]:
         self._log_text("final/sentence", describe(history), history[-1].step)

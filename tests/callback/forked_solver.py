@@ -7,7 +7,7 @@ import signal
 import sys
 from typing import IO
 
-from lightning_gw import background
+from lightning_gw import solving_process
 
 
 class ForkedProcess:
@@ -25,7 +25,7 @@ class ForkedProcess:
             os.dup2(from_child, 1)
             sys.stdin = open(0)  # noqa: SIM115
             try:
-                background.main()
+                solving_process.main()
             finally:
                 os._exit(0)
         os.close(to_child)

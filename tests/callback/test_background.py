@@ -20,7 +20,7 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from test_resuming import StopAt
 
 import lightning_gw as lgw
-from lightning_gw import background, looks, sinks
+from lightning_gw import background, looks, sinks, solving_process
 from lightning_gw.background import BackgroundSolver
 from lightning_gw.history import History
 from lightning_gw.solving import Job, Solver
@@ -31,8 +31,8 @@ ARGUMENTS: dict[str, Any] = {"geometry": "standardized", "effort": "fast", "warm
 @pytest.fixture(autouse=True)
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test but the one of the real thing saves the seconds in which a process imports torch."""
-    monkeypatch.setattr(background, "_start", ForkedProcess)
-    monkeypatch.setattr(background, "NICENESS", 0)
+    monkeypatch.setattr(background, "start_process", ForkedProcess)
+    monkeypatch.setattr(solving_process, "NICENESS", 0)
 
 
 def job(step: int, layers: int = 3, inputs: int = 12, spoilt: bool = False) -> Job:
@@ -137,14 +137,17 @@ def test_no_more_looks_wait_than_there_is_room_for() -> None:
 def test_the_solving_process_gives_way_to_training_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which takes a place in the same session: Linux may share the cores out by session, however nice the processes."""
     monkeypatch.undo()
-    process = background._start()
+    process = solving_process.start_process()
     try:
-        assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + background.NICENESS
+        assert (
+            os.getpriority(os.PRIO_PROCESS, process.pid)
+            == os.getpriority(os.PRIO_PROCESS, 0) + solving_process.NICENESS
+        )
         assert os.getsid(process.pid) == os.getsid(0)
         assert os.getpgid(process.pid) == process.pid  # out of reach of Ctrl-C
     finally:
         process.kill()
-        background._end(process)
+        solving_process.end_process(process)
 
 
 def test_nothing_is_started_before_there_is_a_look_to_solve() -> None:
@@ -226,7 +229,7 @@ def test_pictures_are_the_same_wherever_they_are_drawn(
         assert [image.step for image in images] == [0, 2, 4, 8]
         for k, image in enumerate(images):
             pixels = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
-            np.testing.assert_array_equal(pixels, draw(callback.history[k], callback.history[: k + 1])[name])
+            np.testing.assert_array_equal(pixels, draw(callback.history[k], callback.history[: k + 1])[name].pixels())
 
 
 @pytest.mark.parametrize("solved_since", [False, True])

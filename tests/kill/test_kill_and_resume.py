@@ -28,7 +28,7 @@ from pytorch_lightning.loggers import CSVLogger
 from safetensors.numpy import load as load_arrays
 
 import lightning_gw as lgw
-from lightning_gw import background
+from lightning_gw import background, solving_process
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that were forked")
 STEPS = 16
@@ -79,8 +79,8 @@ def in_a_process(work: Callable[[], None], log: Path) -> int:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        background._start = ForkedProcess  # type: ignore[assignment]
-        background.NICENESS = 0
+        background.start_process = ForkedProcess  # type: ignore[assignment]
+        solving_process.NICENESS = 0
         work()
         code = 0
     except BaseException:
