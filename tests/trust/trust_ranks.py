@@ -6,8 +6,11 @@ A script too: ``python trust_ranks.py FOLDER STRATEGY LOOKS`` trains with two pr
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +71,25 @@ class Ranked(pl.LightningModule):
         else:
             state = state_of(self.trainer, self, [])
         torch.save(state, self.folder / f"rank-{self.global_rank}.pt")
+        self.trainer.strategy.barrier()  # whoever leaves training finds what all ranks wrote
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """As many threads in one process as in each of several, which Lightning shares the cores out to.
+
+    Some processors round the sums of a matrix product otherwise with another number of threads.
+    """
+    threads, setting = torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        del os.environ["OMP_NUM_THREADS"]
+        if setting is not None:
+            os.environ["OMP_NUM_THREADS"] = setting
 
 
 def train(
@@ -85,7 +107,7 @@ def train(
     options: dict[str, Any] = {"probe_size": 8, "effort": "fast", "verbose": False, "on_error": on_error}
     options["max_overhead"] = None
     watching = [GWSimilarity(layers="net.*", save_dir=folder, when=[2, 3], **options)] if looks else []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), one_thread():
         if on_error == "raise":
             warnings.simplefilter("ignore")
         pl.Trainer(
