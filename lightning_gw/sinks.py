@@ -194,11 +194,11 @@ class TensorBoardSink:
 
     def log_summary(self, history: History) -> list[str]:
         self._log_text("final/sentence", describe(history), history[-1].step)
+        self.experiment.flush()  # not at every look: TensorBoard writes beside training, and would be waited for
         return []
 
     def _log_text(self, name: str, text: str, step: int) -> None:
         self.experiment.add_text(self.prefix + name, text, step)
-        self.experiment.flush()
 
 
 @dataclass(frozen=True)
