@@ -56,6 +56,7 @@ class BackgroundSolver(Solver):
                 "process. Use solve='inline' with it."
             )
         self._worker: _Worker | None = None
+        self._threads = 1
         super().__init__(arguments)
 
     def reset(self) -> None:
@@ -71,6 +72,11 @@ class BackgroundSolver(Solver):
 
     def warm_up(self, device: torch.device) -> None:
         """Nothing: the process starts with its first look, which its imports would have slowed down."""
+
+    def hurry(self, threads: int) -> None:
+        self._threads = threads
+        if self._worker is not None:
+            self._worker.threads = threads
 
     def draw_beside(self, history: History) -> None:
         self._history = history
@@ -110,6 +116,7 @@ class BackgroundSolver(Solver):
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
+        self._threads = 1
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
@@ -123,7 +130,7 @@ class BackgroundSolver(Solver):
 
     def _hire(self) -> _Worker:
         if self._worker is None:
-            self._worker = _Worker(self.arguments, self._latest)
+            self._worker = _Worker(self.arguments, self._latest, self._threads)
             if self._history is not None:
                 self._worker.draw(self._history)
         return self._worker
@@ -149,9 +156,16 @@ class BackgroundSolver(Solver):
 
 
 class _Worker:
-    """A thread that feeds one process, job by job; it waits on a pipe and holds up nobody."""
+    """A thread that feeds one process, job by job; it waits on a pipe and holds up nobody.
 
-    def __init__(self, arguments: Mapping[str, Any], state: dict[str, Any]) -> None:
+    Args:
+        arguments: Those of `Analysis`, by name.
+        state: What the analysis remembers.
+        threads: How many the process solves with, from the next job on.
+    """
+
+    def __init__(self, arguments: Mapping[str, Any], state: dict[str, Any], threads: int) -> None:
+        self.threads = threads
         self._history: History | None = None
         self._looks: list[Record] = []
         self._told = 0  # of these looks, how many the process knows
@@ -209,6 +223,7 @@ class _Worker:
                 self._process = start_process()
                 self._told = 0
         message: dict[str, Any] = {"arguments": self._arguments, "state": self._state, "job": job.state_dict()}
+        message["threads"] = self.threads
         if self._history is not None:
             message["looks"] = [packed_record(look) for look in self._looks[self._told :]]
             message["metrics"] = [row for row in self._history.metrics if row["step"] <= job.step]

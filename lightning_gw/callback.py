@@ -273,7 +273,7 @@ class GWSimilarity(Callback):
             checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._looks.look(trainer, pl_module)
+        self._looks.look_at_end(trainer, pl_module)
         self._watching = False
         self._looks.conclude(trainer, pl_module)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
@@ -130,6 +131,11 @@ class Looks:
             with self._pace.holding_up(), self._aside():
                 config = self._solver.description() | self._observer.description(self._solver.layers)
                 self._outbox.configure(trainer.loggers, config)
+
+    def look_at_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Look for the last time; what is not solved yet may have all the threads that training had."""
+        self._solver.hurry(torch.get_num_threads())
+        self.look(trainer, module)
 
     def conclude(self, trainer: Trainer, module: LightningModule) -> None:
         """Wait for what is being solved, log how the run ended, and say it."""

@@ -183,6 +183,13 @@ class Solver:
 
                 prepare()
 
+    def hurry(self, threads: int) -> None:
+        """Training is over and waits for what is not solved yet: its processors are free for that.
+
+        Args:
+            threads: How many threads training had.
+        """
+
     def draw_beside(self, history: History) -> None:
         """Have pictures drawn where looks are solved, if that is beside training.
 

@@ -64,7 +64,7 @@ def start_process() -> subprocess.Popen[bytes]:
     """Start it: messages go to its standard input, and each is answered on its standard output."""
     home = str(Path(__file__).parent.parent)
     paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
-    # One thread, and no device: the cores and the memory of the accelerator are training's.
+    # One thread unless a look says otherwise, and no device: cores and the memory of the accelerator are training's.
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
     process = subprocess.Popen(
         [sys.executable, "-m", "lightning_gw.solving_process"],
@@ -95,7 +95,7 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
 
 def main() -> None:
     """Solve what comes in on standard input until it ends, as it does when the training process is gone."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # until a look says otherwise
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed here must not get between the messages
     Solver({}).warm_up(torch.device("cpu"))  # before there is a look, which is to be charged with itself alone
@@ -120,6 +120,7 @@ def _answer(message: Mapping[str, Any], looks: list[Record]) -> dict[str, Any]:
     """Solve a look, and draw it where pictures are wanted; `looks` are those known so far, which this one joins."""
     from lightning_gw.analysis import Analysis
 
+    torch.set_num_threads(message["threads"])
     analysis = Analysis(**message["arguments"])
     analysis.load_state_dict(message["state"])
     with torch.no_grad():

@@ -7,6 +7,8 @@ import signal
 import sys
 from typing import IO
 
+import torch
+
 from lightning_gw import solving_process
 
 
@@ -24,6 +26,8 @@ class ForkedProcess:
             os.dup2(to_child, 0)
             os.dup2(from_child, 1)
             sys.stdin = open(0)  # noqa: SIM115
+            torch.set_num_threads(1)
+            torch.set_num_threads = lambda threads: None  # type: ignore[assignment]  # a fork must start none
             try:
                 solving_process.main()
             finally:

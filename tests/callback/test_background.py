@@ -150,6 +150,33 @@ def test_the_solving_process_gives_way_to_training_from_the_start(monkeypatch: p
         solving_process.end_process(process)
 
 
+def test_the_last_look_is_solved_with_the_threads_that_training_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def sent(stream: Any, message: Any) -> None:
+        asked.append((message["job"]["step"], message["threads"]))
+        solving_process.send(stream, message)
+
+    monkeypatch.setattr(background, "send", sent)
+    hurry = BackgroundSolver.hurry
+    monkeypatch.setattr(BackgroundSolver, "hurry", lambda self, threads: hurry(self, threads + 6))
+    fit(tmp_path, "background")
+    assert [step for step, _ in asked] == [0, 2, 4, 6, 8]
+    # Looks that still wait when training ends may have them too.
+    assert (asked[0], asked[-1]) == ((0, 1), (8, torch.get_num_threads() + 6))
+
+
+def test_a_look_is_solved_alike_with_one_thread_and_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    one, two = BackgroundSolver(ARGUMENTS), BackgroundSolver(ARGUMENTS)
+    two.hurry(2)
+    for solver in (one, two):
+        solver.submit(job(0))
+    assert [comparable(outcome) for outcome in drain(one)] == [comparable(outcome) for outcome in drain(two)]
+
+
 def test_nothing_is_started_before_there_is_a_look_to_solve() -> None:
     solver = BackgroundSolver(ARGUMENTS)
     solver.warm_up(torch.device("cpu"))
