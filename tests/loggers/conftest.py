@@ -23,3 +23,11 @@ def wandb_stays_in_tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Iterato
         patch.setenv("WANDB_ERROR_REPORTING", "false")
         patch.delenv("WANDB_MODE", raising=False)
         yield folder
+
+
+@pytest.fixture
+def finish_wandb() -> Iterator[None]:
+    yield
+    import wandb
+
+    wandb.finish()
