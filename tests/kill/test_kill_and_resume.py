@@ -166,6 +166,7 @@ def test_a_few_kills_leave_no_trace(tmp_path: Path, solve: str, kills: int) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("solve", ["inline", "background"])
 def test_thirty_kills_leave_no_trace(tmp_path: Path, solve: str) -> None:
     kill_until(30, tmp_path, solve, seed=2)
