@@ -84,11 +84,17 @@ function strips(run, colours, colouring, thick, hover) {
   ];
 }
 
+// Steps of a small picture: where it is narrow only the first and the last, lest they run into each other.
+function sparseTicks(element, shared) {
+  if (element.clientWidth >= 150) return shared.few;
+  const ends = (list) => [list[0], list[list.length - 1]];
+  return { at: ends(shared.few.at), text: ends(shared.few.text) };
+}
+
 function drawSmall(element, run, colouring) {
   const colours = theme(), shared = DATA.axes[run.task], depth = run.layers.length;
   const layers = [0, depth - 1];
-  const narrow = element.clientWidth < 150, last = shared.few.at.length - 1;
-  const ticks = narrow ? { at: [shared.few.at[0], shared.few.at[last]], text: [shared.few.text[0], shared.few.text[last]] } : shared.few;
+  const ticks = sparseTicks(element, shared);
   Plotly.react(element, strips(run, colours, colouring, 1.8, false), {
     ...baseLayout(element, colours),
     font: { ...baseLayout(element, colours).font, size: 12 },
@@ -101,7 +107,7 @@ function drawSmall(element, run, colouring) {
 function drawRowAccuracy(element, keys) {
   const colours = theme(), runs = keys.map((key) => RUNS.get(key)).filter((run) => run && run.accuracy.length);
   if (!runs.length) return;
-  const shared = DATA.axes[runs[0].task];
+  const shared = DATA.axes[runs[0].task], ticks = sparseTicks(element, shared);
   const traces = runs.map((run, i) => {
     const series = run.accuracy[0];
     return { type: "scatter", mode: "lines", x: series.x, y: series.y, line: { color: lineColour(i, colours), width: 2 } };
@@ -111,7 +117,7 @@ function drawRowAccuracy(element, keys) {
     ...baseLayout(element, colours),
     font: { ...baseLayout(element, colours).font, size: 12 },
     margin: { l: 24, r: 8, t: 4, b: 22 },
-    xaxis: axis(colours, { range: shared.range, tickvals: shared.few.at, ticktext: shared.few.text, tickangle: 0 }),
+    xaxis: axis(colours, { range: shared.range, tickvals: ticks.at, ticktext: ticks.text, tickangle: 0 }),
     yaxis: axis(colours, { range: [-0.02, 1.03], tickvals: [0, 0.5, 1], ticktext: ["0", ".5", "1"], showgrid: true, gridcolor: colours.grid }),
   }, { ...CONFIG, staticPlot: true });
 }
