@@ -14,7 +14,7 @@ Keys, which loggers put under ``gw/`` unless another prefix is given:
 ``matrix``                 table: every pair of layers with value, certified bound and paired measures
 ``paired/similarity``      mean similarity of the identity coupling over all pairs of different layers
 ``paired/groups/count``    number of groups of the paired measure
-``adjacent/<layer>``       distance from a layer to the next
+``adjacent/<layer>``       distance from a layer to the next, in the matrix its groups were found in
 ``growth/<layer>``         the same over its value at the first look
 ``seconds``                what the look cost the training, in seconds
 =========================  ===========================================================================================

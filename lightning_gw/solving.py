@@ -88,7 +88,7 @@ class Outcome:
         solving: Seconds that solving took, wherever it was done.
         alone: Seconds it would have taken with nothing beside it; 0 where that is not known.
         aside: Whether training went on meanwhile.
-        pictures: What `loggers.draw_pictures` gives, where they were drawn already.
+        pictures: What `pictures.draw_pictures` gives, where they were drawn already.
     """
 
     job: Job
