@@ -120,25 +120,26 @@ class Record:
         }
 
 
-def this_package(problem: Problem) -> Candidates:
-    """`gw_matrix` at high effort, seed after seed."""
+def this_package(problem: Problem, pairs: Sequence[int]) -> Candidates:
+    """`gw_matrix` at high effort, seed after seed: the whole matrix at once, of which `pairs` are looked at."""
     seed = 0
     while True:
         result = gw_matrix(problem.representations, effort="high", bounds=None, seed=seed)
-        for pair, (i, j) in enumerate(problem.pairs):
+        for pair in pairs:
+            i, j = problem.pairs[pair]
             yield pair, result.couplings[i, j]
         seed += 1
 
 
-def annealing(problem: Problem) -> Candidates:
+def annealing(problem: Problem, pairs: Sequence[int]) -> Candidates:
     """Simulated annealing of random swaps, by `SCHEDULE`."""
-    own = {pair: np.arange(problem.inputs) for pair in range(len(problem.pairs))}
+    own = {pair: np.arange(problem.inputs) for pair in pairs}
     values = problem.identity()
     restart = 0
     while True:
         source, hot, fall = SCHEDULE[restart % len(SCHEDULE)]
         tries = TRIES * 2 ** (restart // len(SCHEDULE)) * problem.inputs**2
-        for pair in range(len(problem.pairs)):
+        for pair in pairs:
             generator = np.random.default_rng((restart, pair))
             start = own[pair] if source == "own best" else np.arange(problem.inputs)
             if source == "random":
@@ -152,11 +153,11 @@ def annealing(problem: Problem) -> Candidates:
         restart += 1
 
 
-def conditional_gradients(problem: Problem) -> Candidates:
+def conditional_gradients(problem: Problem, pairs: Sequence[int]) -> Candidates:
     """POT's exact solver, from the product coupling once and then from random permutations, and a descent by swaps."""
     restart = 0
     while True:
-        for pair in range(len(problem.pairs)):
+        for pair in pairs:
             generator = np.random.default_rng((restart, pair))
             n = problem.inputs
             start = None if restart == 0 else np.eye(n)[generator.permutation(n)] / n
@@ -167,21 +168,22 @@ def conditional_gradients(problem: Problem) -> Candidates:
         restart += 1
 
 
-METHODS: dict[str, Callable[[Problem], Candidates]] = {
+METHODS: dict[str, Callable[[Problem, Sequence[int]], Candidates]] = {
     "gw_matrix, high effort": this_package,
     "simulated annealing": annealing,
     "conditional gradient and descent": conditional_gradients,
 }
 
 
-def improve(record: Record, seconds: float, methods: Sequence[str] = tuple(METHODS)) -> None:
+def improve(record: Record, seconds: float, pairs: Sequence[int], methods: Sequence[str] = tuple(METHODS)) -> None:
     """Let the methods take turns for about `seconds`; each finishes at least its first candidate of every pair."""
-    pairs = len(record.problem.pairs)
-    running = {method: METHODS[method](record.problem) for method in methods}
+    if not pairs:
+        return
+    running = {method: METHODS[method](record.problem, pairs) for method in methods}
     spent = dict.fromkeys(methods, 0.0)
     given = dict.fromkeys(methods, 0)
-    while sum(spent.values()) < seconds or min(given.values()) < pairs:
-        unfinished = [method for method in methods if given[method] < pairs]
+    while sum(spent.values()) < seconds or min(given.values()) < len(pairs):
+        unfinished = [method for method in methods if given[method] < len(pairs)]
         open_to = unfinished if sum(spent.values()) >= seconds else list(methods)
         method = min(open_to, key=lambda each: spent[each])
         started = time.perf_counter()
@@ -298,6 +300,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--networks", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--layers", nargs="+", type=int, default=[7, 13, 25], help="2 for the single far pairs")
     parser.add_argument("--inputs", nargs="+", type=int, default=[128, 256, 512])
+    parser.add_argument("--missing", action="store_true", help="only pairs that the file does not hold yet")
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=FILE)
     options = parser.parse_args(arguments)
@@ -317,17 +321,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             problem = load_problem(network, layers, inputs)
             record = Record.of(problem, entries)
             before = record.distortion.copy()
+            pairs = [pair for pair, key in enumerate(problem.keys) if not (options.missing and key in entries)]
             started = time.perf_counter()
-            improve(record, 60 * options.minutes * weight / sum(weights))
+            improve(record, 60 * options.minutes * weight / sum(weights), pairs, options.methods)
             entries |= record.entries()
             write(entries, options.output)
             lowered = int(np.sum(record.distortion < before * (1 - IMPROVEMENT)))
+            ratios = {method: (found / record.distortion)[pairs] for method, found in record.found.items() if pairs}
             worst = ", ".join(
-                f"{method} {np.mean(found / record.distortion):.5f} / {np.max(found / record.distortion):.4f}"
-                for method, found in record.found.items()
+                f"{method} {np.mean(ratio):.5f} / {np.max(ratio):.4f}" for method, ratio in ratios.items()
             )
             console.print(
-                f"{problem.name}: {lowered} of {len(before)} pairs lowered in {time.perf_counter() - started:.0f} s; "
+                f"{problem.name}: {lowered} of {len(pairs)} pairs lowered in {time.perf_counter() - started:.0f} s; "
                 f"mean / worst ratio to the best: {worst}",
                 highlight=False,
             )
