@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lightning_gw.figures.labels import effect_text, estimate_text, p_text, runs_text
-from lightning_gw.figures.matrix import new_figure, plain, reading_below
+from lightning_gw.figures.matrix import name_columns, name_rows, new_figure, plain, reading_below
 from lightning_gw.figures.style import INK, NO_EVIDENCE, QUIET
 from lightning_gw.statistics.results import Contrast, TaskComparison
 
@@ -82,8 +82,8 @@ def draw_contrasts(comparison: TaskComparison) -> Figure:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_aspect("equal")
     accuracy = [estimate_text(summary.accuracy) for summary in comparison.strategies]
-    axes.set_yticks(range(len(names)), [f"{name}\naccuracy {a}" for name, a in zip(names, accuracy, strict=True)])
-    axes.set_xticks(range(len(names)), names, rotation=55, ha="right", rotation_mode="anchor")
+    name_rows(axes, range(len(names)), [f"{name}\naccuracy {a}" for name, a in zip(names, accuracy, strict=True)])
+    name_columns(axes, range(len(names)), names)
     plain(axes)
     bar = figure.colorbar(
         ScalarMappable(Normalize(0, limit), colormaps[EFFECT_COLORMAP]), ax=axes, fraction=0.04, pad=0.02

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -53,11 +53,19 @@ def reading_below(figure: Figure, reading: str) -> None:
 
 
 def plain(axes: Axes) -> None:
-    """No frame, quiet ticks, and names shown as they are: a layer's name is never read as mathematics."""
+    """No frame, and quiet ticks."""
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, labelsize=9.5, labelcolor=INK)
-    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
-        label.set_parse_math(False)
+
+
+def name_columns(axes: Axes, at: Sequence[float], names: Sequence[str], rotation: float = 55) -> None:
+    """Names along the x axis, shown as they are: a layer's name is never read as mathematics."""
+    axes.set_xticks(at, names, rotation=rotation, ha="right", rotation_mode="anchor", parse_math=False)
+
+
+def name_rows(axes: Axes, at: Sequence[float], names: Sequence[str]) -> None:
+    """Names along the y axis, likewise."""
+    axes.set_yticks(at, names, parse_math=False)
 
 
 def both_witnesses(gw: GWMatrix) -> NDArray[np.float64]:
@@ -94,8 +102,8 @@ def draw_matrix(record: Record) -> Figure:
     write_values(axes, values, diagonal=False)
     _outline_groups(axes, record)
     names, shown = short_names(record.layers), thinned(count, 25)
-    axes.set_xticks(shown, [names[i] for i in shown], rotation=55, ha="right", rotation_mode="anchor")
-    axes.set_yticks(shown, [names[i] for i in shown])
+    name_columns(axes, shown, [names[i] for i in shown])
+    name_rows(axes, shown, [names[i] for i in shown])
     axes.set_xlabel("layer, in depth order", fontsize=10, color=QUIET)
     axes.set_ylabel("layer, in depth order", fontsize=10, color=QUIET)
     plain(axes)
@@ -141,7 +149,8 @@ def write_values(axes: Axes, values: NDArray[np.float64], diagonal: bool = True)
     for (row, column), value in np.ndenumerate(values):
         if (diagonal or row != column) and np.isfinite(value):
             colour = INK if value > 0.5 else "white"
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color=colour)
+            text = axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color=colour)
+            text.set_in_layout(False)  # it lies within the cells: no margin need be found for it
 
 
 def _outline_groups(axes: Axes, record: Record) -> None:

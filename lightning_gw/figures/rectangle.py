@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_gw.figures.matrix import left_out, new_figure, plain, similarity_bar, title_and_reading, write_values
+from lightning_gw.figures.matrix import (
+    left_out,
+    name_columns,
+    name_rows,
+    new_figure,
+    plain,
+    similarity_bar,
+    title_and_reading,
+    write_values,
+)
 from lightning_gw.figures.style import COLORMAP, NO_EVIDENCE, QUIET, short_names, thinned, viewable
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.sentences import plural
@@ -36,9 +45,9 @@ def draw_rectangle(gw: GWMatrix) -> Figure:
     write_values(axes, values)
     row_names, column_names = short_names(gw.layers), short_names(gw.columns)
     shown = thinned(columns, 25)
-    axes.set_xticks(shown, [column_names[i] for i in shown], rotation=55, ha="right", rotation_mode="anchor")
+    name_columns(axes, shown, [column_names[i] for i in shown])
     shown = thinned(rows, 25)
-    axes.set_yticks(shown, [row_names[i] for i in shown])
+    name_rows(axes, shown, [row_names[i] for i in shown])
     axes.set_xlabel("layers of the second set, in depth order", fontsize=10, color=QUIET)
     axes.set_ylabel("layers of the first set, in depth order", fontsize=10, color=QUIET)
     plain(axes)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from lightning_gw.figures.matrix import new_figure, plain, title_and_reading
+from lightning_gw.figures.matrix import name_rows, new_figure, plain, title_and_reading
 from lightning_gw.figures.metrics import Series, accuracy_names, loss_names, metric_series
 from lightning_gw.figures.style import (
     INK,
@@ -56,7 +56,7 @@ def draw_timeline(history: Sequence[Record]) -> Figure:
     scale = StepAxis.of(steps)
     draw_strips(axes, history, scale)
     names, shown = short_names(history[-1].layers), thinned(layers, 25)
-    axes.set_yticks(shown, [names[i] for i in shown])
+    name_rows(axes, shown, [names[i] for i in shown])
     axes.set_ylabel("layer, depth downwards", fontsize=10, color=QUIET)
     plain(axes)
     group_legend(axes)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy.optimize import linear_sum_assignment
 
-from lightning_gw.figures.matrix import new_figure, plain, title_and_reading
+from lightning_gw.figures.matrix import name_columns, name_rows, new_figure, plain, title_and_reading
 from lightning_gw.figures.style import (
     INK,
     NO_EVIDENCE,
@@ -57,9 +57,9 @@ def draw_probe_report(report: ProbeReport) -> Figure:
         top += height + _GAP
     axes.set_xlim(-0.5, layers - 0.5)
     axes.set_ylim(top - _GAP + 0.05, -0.05)
-    axes.set_yticks([at for at, _ in ticks], [label for _, label in ticks])
+    name_rows(axes, [at for at, _ in ticks], [label for _, label in ticks])
     names, shown = short_names(report.layers), thinned(layers, 25)
-    axes.set_xticks(shown, [names[i] for i in shown], rotation=40, ha="right", rotation_mode="anchor")
+    name_columns(axes, shown, [names[i] for i in shown], rotation=40)
     axes.set_xlabel("layer, in depth order", fontsize=10, color=QUIET)
     axes.set_ylabel("setting; one row a draw of the probe", fontsize=10, color=QUIET)
     plain(axes)
