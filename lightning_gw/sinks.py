@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 import tempfile
 import time
 import weakref
@@ -178,9 +179,9 @@ class TensorBoardSink:
         return []
 
     def _log_picture(self, key: str, picture: Picture, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        if not isinstance(self.experiment, SummaryWriter):  # tensorboardX, which has messages of its own
+        # Not imported here: where tensorboardX takes TensorBoard's place it cannot be.
+        torch_writers = sys.modules.get("torch.utils.tensorboard")
+        if torch_writers is None or not isinstance(self.experiment, torch_writers.SummaryWriter):
             self.experiment.add_image(key, picture.pixels(), step, dataformats="HWC")
             return
         from tensorboard.compat.proto.summary_pb2 import Summary

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,33 @@ def test_any_logger_gets_the_scalars() -> None:
     logger, record = Recorder(), example_record(10)
     gw_loggers.log_record([logger], record, [])
     assert logger.rows == [(10, pytest.approx(expected_scalars(record), rel=1e-15))]
+
+
+@pytest.mark.filterwarnings("ignore")  # its own, about NumPy and protobuf
+def test_tensorboardx_gets_numbers_pictures_and_sentences_without_tensorboard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writers = pytest.importorskip("tensorboardX")
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # importing it fails, as where it is missing
+    history = History(example_history_records())
+    logger = SimpleNamespace(experiment=writers.SummaryWriter(str(tmp_path)), name="tensorboardX")
+    problems = gw_loggers.log_config([logger], CONFIG)
+    for place, record in enumerate(history):
+        problems += gw_loggers.log_record([logger], record, history[: place + 1])
+    problems += gw_loggers.log_summary([logger], history)
+    logger.experiment.close()
+    assert problems == []
+    events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0, "images": 0, "tensors": 0})
+    events.Reload()
+    for record in history:
+        for key, value in expected_scalars(record).items():
+            found = {event.step: event.value for event in events.Scalars(key)}
+            assert found[record.step] == pytest.approx(value, rel=1e-6), key
+    for key in ("gw/similarity", "gw/timeline"):
+        images = events.Images(key)
+        assert [image.step for image in images] == [record.step for record in history]
+        assert all(image.encoded_image_string.startswith(b"\x89PNG") for image in images)
+    assert [text.step for text in events.Tensors("gw/sentence/text_summary")] == [record.step for record in history]
 
 
 def test_no_logger_is_no_problem() -> None:
