@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -70,8 +71,9 @@ def capture(
     """
     named = named_layers(module)
     collector = _Collector(pooling, optional)
-    handles = [named[name].register_forward_hook(partial(collector.hook, name)) for name in layers]
-    try:
+    with ExitStack() as hooks:
+        for name in layers:
+            hooks.callback(named[name].register_forward_hook(partial(collector.hook, name)).remove)
         for number, batch in enumerate(batches, start=1):
             collector.begin(batch)
             try:
@@ -84,9 +86,6 @@ def capture(
                     raise
                 raise reason from error
             collector.end()
-    finally:
-        for handle in handles:
-            handle.remove()
     return collector.result(layers)
 
 

@@ -21,6 +21,10 @@ class LookError(RuntimeError):
     """The probe could not go through the network; the message says where and why."""
 
 
+class RestoreError(LookError):
+    """Something that a look changed could not be put back as it was; the message names it."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on whatever device."""
     kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))

@@ -14,12 +14,13 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lightning_gw.budget import Pace
 from lightning_gw.evidence import null_state
+from lightning_gw.failures import RestoreError
 from lightning_gw.nulls import null_of_run
 from lightning_gw.observer import Observer
 from lightning_gw.outbox import Outbox
 from lightning_gw.progress import shown
 from lightning_gw.solving import Job, Solver
-from lightning_gw.terminal import note_put_off, say_put_off
+from lightning_gw.terminal import note_put_off, say_put_off, say_stopped
 from lightning_gw.tolerance import Tolerance
 from lightning_gw.trainer_facts import fail_together, finish_queued_work, scalar_metrics, total_steps
 from lightning_gw.undisturbed import isolated_randomness, plain_tensors
@@ -72,6 +73,7 @@ class Looks:
         self.keep_representations = keep_representations
         self.last: int | None = None
         self.metrics: dict[str, float] = {}
+        self._stopped = False  # after a look that could not be undone, on all processes alike
 
     # ---- from the start of training to its end ------------------------------------------------------------------
 
@@ -79,6 +81,7 @@ class Looks:
         """Forget everything: the next look is the first of its history."""
         self.last = self._outbox.last = None
         self.metrics = {}
+        self._stopped = False
         self._solver.reset()
         self._pace.budget.reset()
 
@@ -225,7 +228,7 @@ class Looks:
             null: What this look and all later ones are held against; given with the first.
         """
         step, first = trainer.global_step, null is not None
-        if step == self.last:
+        if step == self.last or self._stopped:
             return
         finish_queued_work(trainer)
         with self._pace.looking(), self._aside(), shown(trainer, f"Looking through the layers at step {step}"):
@@ -235,6 +238,9 @@ class Looks:
                 if first:
                     raise
                 self._tolerance.cost_a_look(error, step)
+                if isinstance(error, RestoreError):
+                    self._stopped = True
+                    self._tolerance.warn(say_stopped(step))
             problem: Exception | None = None
             try:
                 self._outbox.deliver(self._solver, trainer.loggers, module.print)

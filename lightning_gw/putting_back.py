@@ -34,7 +34,14 @@ class Kept(Protocol):
         """What is different now, in plain words."""
 
     def put_back(self) -> list[str]:
-        """Undo it; what cannot be undone, in plain words."""
+        """Undo it.
+
+        Returns:
+            What is known beforehand not to be undone, in plain words.
+
+        Raises:
+            Exception: If undoing it failed, or did not make it what it was.
+        """
 
 
 @dataclass
@@ -77,11 +84,11 @@ class Container:
         if len(self.live) != len(self.before):
             return False
         if isinstance(self.live, set):
-            return bool(self.live == self.before)
+            return _equal(self.live, self.before)
         pairs: Any = zip(self.live, self.before, strict=True)
         if isinstance(self.live, dict):
             values = zip(self.live.values(), self.before.values(), strict=True)
-            return all(a is b or a == b for a, b in pairs) and all(a is b for a, b in values)
+            return all(a is b or _equal(a, b) for a, b in pairs) and all(a is b for a, b in values)
         return all(a is b for a, b in pairs)
 
     def changes(self) -> list[str]:
@@ -95,6 +102,7 @@ class Container:
         if not self._same():
             self.live.clear()
             (self.live.update if isinstance(self.live, dict | set) else self.live.extend)(self.before)
+            _confirm(self._same())
         return []
 
 
@@ -105,12 +113,18 @@ class TensorContent:
         self.name = name
         self.live = live
         self.version = version_of(live)
-        self.before = live.detach().clone() if copied else None
+        self.form = live.shape, live.dtype, live.device
+        # An expanded tensor cannot be written to as a whole; the memory it is a view of can.
+        self.flat = copied and _has_bits(live) and _may_overlap(live)
+        self.stride = live.stride() if self.flat else ()
+        self.before = (_memory(live) if self.flat else live).detach().clone() if copied else None
 
     def _same(self) -> bool:
         if self.before is None or not _has_bits(self.before):
             return version_of(self.live) == self.version
-        return _same_bits(self.live, self.before)
+        if (self.live.shape, self.live.dtype, self.live.device) != self.form:
+            return False
+        return _same_bits(_memory(self.live) if self.flat else self.live, self.before)
 
     def changes(self) -> list[str]:
         return [] if self._same() else [f"tensor {self.name} changed"]
@@ -120,10 +134,13 @@ class TensorContent:
             return []
         if self.before is None:
             return [f"tensor {self.name}, too large to be copied beforehand, was changed in place"]
-        if self.live.shape != self.before.shape or self.live.dtype != self.before.dtype:
-            self.live.data = self.before
-        else:
-            self.live.copy_(self.before)
+        # What was made in inference mode can be written to only there.
+        with torch.inference_mode(self.live.is_inference()):
+            if (self.live.shape, self.live.dtype, self.live.device) != self.form:
+                self.live.data = self.before.as_strided(self.form[0], self.stride) if self.flat else self.before
+            else:
+                (_memory(self.live) if self.flat else self.live).copy_(self.before)
+        _confirm(not _has_bits(self.before) or self._same())
         return []
 
 
@@ -181,6 +198,7 @@ class ArrayContent:
     def put_back(self) -> list[str]:
         if self.changes():
             self.live[...] = self.before
+            _confirm(not self.changes())
         return []
 
 
@@ -200,6 +218,7 @@ class GeneratorState:
 
     def put_back(self) -> list[str]:
         self.set(self.before)
+        _confirm(not self.changes())
         return []
 
 
@@ -241,6 +260,19 @@ def path_to(name: str, key: Any) -> str:
     return f"{name}.{key}" if name else str(key)
 
 
+def _confirm(same: bool) -> None:
+    if not same:
+        raise RuntimeError("it was written to, and still is not what it was")
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Equality of what may be tensors or arrays, which have no truth value, or may refuse to be compared."""
+    try:
+        return bool(one == other)
+    except Exception:
+        return False
+
+
 def _difference(before: Any, now: Any) -> str:
     if before is now or (type(before) is type(now) and isinstance(now, bool | int | float | str) and before == now):
         return ""
@@ -255,6 +287,25 @@ def _difference(before: Any, now: Any) -> str:
 
 def _has_bits(tensor: Tensor) -> bool:
     return tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_nested
+
+
+def _may_overlap(tensor: Tensor) -> bool:
+    """Whether two entries may share one place in memory, as those of an expanded tensor do."""
+    if tensor.numel() == 0:
+        return False
+    reach = 0
+    for stride, size in sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1:
+            if stride <= reach:
+                return True
+            reach += stride * (size - 1)
+    return False
+
+
+def _memory(tensor: Tensor) -> Tensor:
+    """The memory from the first entry of a tensor to its last, ``(m,)``."""
+    reach = sum(stride * (size - 1) for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
+    return tensor.as_strided((reach + 1,), (1,), tensor.storage_offset())
 
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:

@@ -86,14 +86,21 @@ class Memory:
         """What is different now, in plain words."""
         return [said for kept in self._kept for said in kept.changes()]
 
-    def restore(self) -> list[str]:
-        """Put everything back.
+    def restore(self) -> tuple[list[str], list[str]]:
+        """Put everything back, each thing whatever becomes of the others.
 
         Returns:
-            What could not be put back, in plain words.
+            What was known beforehand not to be put back, and what failed to be, in plain words.
         """
+        lost: list[str] = []
+        failed: list[str] = []
         with torch.no_grad():
-            return [said for kept in self._kept for said in kept.put_back()]
+            for kept in self._kept:
+                try:
+                    lost += kept.put_back()
+                except Exception as error:
+                    failed.append(f"{kept.name or 'the network itself'} ({type(error).__name__}: {error})")
+        return lost, failed
 
     def _keep_module(self, name: str, module: nn.Module) -> None:
         attributes = vars(module)
@@ -135,7 +142,7 @@ class Memory:
                 self._kept.append(Container(name, value))
             if depth < _DEEPEST and len(value) <= _WIDEST:
                 for key, held in value.items() if isinstance(value, dict) else enumerate(value):
-                    self._keep(f"{name}[{key!r}]", held, depth + 1)
+                    self._keep(f"{name}[{_key_text(key)}]", held, depth + 1)
         elif _is_plain_object(value):
             self._kept.append(Attributes(name, vars(value)))
             if depth < _DEEPEST:
@@ -189,6 +196,11 @@ def is_sharded(module: nn.Module) -> bool:
         for weight in module._parameters.values()
         if weight is not None
     )
+
+
+def _key_text(key: Any) -> str:
+    plain = isinstance(key, str | bytes | int | float | None)
+    return repr(key) if plain and len(repr(key)) < 60 else f"a {type(key).__name__}"
 
 
 def _is_plain_object(value: Any) -> bool:

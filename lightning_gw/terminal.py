@@ -57,6 +57,14 @@ def note_put_off(count: int, budget: Budget) -> str:
     return f"{looks} put off before this one, {reason}."
 
 
+def say_stopped(step: int) -> str:
+    """No more looks, because the last one could not be undone."""
+    return (
+        f"GWSimilarity makes no more looks after step {step}: what that one changed could not be put back, and another "
+        "might change it again. Training goes on in training mode."
+    )
+
+
 def say_overdrawn(budget: Budget) -> str:
     """Looking cost more than it was to."""
     return (

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from lightning_gw.failures import LookError
+from lightning_gw.failures import LookError, RestoreError
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def together(what: str) -> Iterator[None]:
 
     Raises:
         Exception: The error itself, on the process where it happened.
-        LookError: On the others; it names the process and the error.
+        LookError: On the others; it names the process and the error. A `RestoreError` on all, if on any of them.
     """
     problem: Exception | None = None
     try:
@@ -35,7 +35,9 @@ def together(what: str) -> Iterator[None]:
         everyone: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(everyone, None if problem is None else f"{type(problem).__name__}: {problem}")
         failed = [f"process {rank} ({reason})" for rank, reason in enumerate(everyone) if reason is not None]
-        if failed and problem is None:
-            raise LookError(f"{what} failed on {'; '.join(failed)}.")
+        # What all do next depends on whether the network of any of them is no longer what it was.
+        kind = RestoreError if any(str(reason).startswith(RestoreError.__name__) for reason in everyone) else LookError
+        if failed and not isinstance(problem, kind if kind is RestoreError else Exception):
+            raise kind(f"{what} failed on {'; '.join(failed)}.") from problem
     if problem is not None:
         raise problem

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lightning_gw.failures import RestoreError
 from lightning_gw.putting_back import same_state
 from lightning_gw.remembered import Memory
 
@@ -30,27 +31,23 @@ def isolated_randomness(seed: int) -> Iterator[None]:
     Args:
         seed: Seed for Python, NumPy, torch and the devices in use.
     """
-    python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
     devices = [device for device in (torch.cuda, getattr(torch, "xpu", None)) if device and _in_use(device)]
-    states = [device.get_rng_state_all() for device in devices]
-    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
-    try:
+    with ExitStack() as stack:  # which puts back each of them, also where another cannot be
+        stack.callback(random.setstate, random.getstate())
+        stack.callback(np.random.set_state, np.random.get_state())
+        stack.callback(torch.set_rng_state, torch.get_rng_state())
+        for device in devices:
+            stack.callback(device.set_rng_state_all, device.get_rng_state_all())
+        if mps := torch.backends.mps.is_available():
+            stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reach for devices not in use
         for device in devices:
             device.manual_seed_all(seed)
-        if mps is not None:
+        if mps:
             torch.mps.manual_seed(seed)
         yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        for device, state in zip(devices, states, strict=True):
-            device.set_rng_state_all(state)
-        if mps is not None:
-            torch.mps.set_rng_state(mps)
 
 
 @contextmanager
@@ -68,7 +65,10 @@ def undisturbed(module: nn.Module, trainer: Any = None) -> Iterator[list[str]]:
         trainer: Its Trainer, where there is one.
 
     Yields:
-        A list, filled at the end, of what was changed and could not be put back, in plain words.
+        A list, filled at the end, of what was changed and is known not to be put back, in plain words.
+
+    Raises:
+        RestoreError: At the end, if something failed to be put back that should have been. Everything else was by then.
     """
     disturbed: list[str] = []
     memory = Memory(module)
@@ -188,6 +188,20 @@ def _eager() -> Any:
 
 
 def _restore(modes: list[tuple[nn.Module, bool]], memory: Memory, disturbed: list[str]) -> None:
-    disturbed += memory.restore()
+    """Modes first, since a network left in evaluation mode trains otherwise from then on without a sign of it."""
+    _set_modes(modes)
+    lost, failed = memory.restore()
+    failed += _set_modes(modes)
+    disturbed += lost
+    if failed:
+        raise RestoreError(f"After a look, this could not be put back as it was: {'; '.join([*failed, *lost])}.")
+
+
+def _set_modes(modes: list[tuple[nn.Module, bool]]) -> list[str]:
+    failed = []
     for child, training in modes:
-        child.training = training
+        try:
+            child.training = training
+        except Exception as error:
+            failed.append(f"the training mode of a {type(child).__name__} ({type(error).__name__}: {error})")
+    return failed

@@ -155,7 +155,7 @@ def _remove_randomness_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _remove_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_gw.undisturbed.Memory.restore", lambda self: [])
+    monkeypatch.setattr("lightning_gw.undisturbed.Memory.restore", lambda self: ([], []))
 
 
 def _remove_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
