@@ -6,9 +6,11 @@ It remembers nothing between looks that is not sent along again, so that one tha
 from __future__ import annotations
 
 import queue
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -175,7 +177,9 @@ class _Worker:
         self._state = state
         self._stopped = False
         self._lock = threading.Lock()  # between stopping and starting again
-        self._process = start_process()
+        self._process: subprocess.Popen[bytes] | None = None
+        with suppress(OSError):  # the look that finds no process tries again, and says why there is none
+            self._process = start_process()
         self._thread = threading.Thread(target=self._run, name="lightning-gw-solver", daemon=True)
         self._thread.start()
 
@@ -188,10 +192,12 @@ class _Worker:
         """End the process, at once; a look that is being solved is lost."""
         with self._lock:
             self._stopped = True
-            self._process.kill()
+            if self._process is not None:
+                self._process.kill()
         self.jobs.put(None)
         self._thread.join()
-        end_process(self._process)
+        if self._process is not None:
+            end_process(self._process)
 
     def _run(self) -> None:
         while (job := self.jobs.get()) is not None:
@@ -212,29 +218,37 @@ class _Worker:
             except Exception as error:
                 if self._stopped:
                     return
-                outcome = Outcome(job, None, error, self._state, self._state, time.perf_counter() - started)
+                # Looks after a first one that failed are held against the null that came with it.
+                after = self._state if job.null is None else {**self._state, "null": job.null}
+                outcome = Outcome(
+                    job, None, error, self._state, after, solving=time.perf_counter() - started, aside=True
+                )
             self._state = outcome.after
             self.outcomes.put(outcome)
 
     def _solve(self, job: Job) -> tuple[Record, dict[str, Any], dict[str, Any] | None]:
         with self._lock:
-            if self._process.poll() is not None and not self._stopped:
-                end_process(self._process)
+            if (self._process is None or self._process.poll() is not None) and not self._stopped:
+                if self._process is not None:
+                    end_process(self._process)
+                self._process = None
                 self._process = start_process()
                 self._told = 0
+            process = self._process
         message: dict[str, Any] = {"arguments": self._arguments, "state": self._state, "job": job.state_dict()}
         message["threads"] = self.threads
         if self._history is not None:
             message["looks"] = [packed_record(look) for look in self._looks[self._told :]]
             message["metrics"] = [row for row in self._history.metrics if row["step"] <= job.step]
             self._told = len(self._looks)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
-            send(self._process.stdin, message)
-            reply = receive(self._process.stdout)
+            send(process.stdin, message)
+            reply = receive(process.stdout)
         except (OSError, EOFError):
-            code = self._process.wait()
+            code = process.wait()
             reason = f"signal {-code}" if code < 0 else f"exit code {code}"
             hint = "; the system ends processes so when memory runs out" if code == -9 else ""
             raise SolvingError(f"the solving process ended with {reason}{hint}.") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lightning_gw.observer import Observer
 from lightning_gw.outbox import Outbox
 from lightning_gw.progress import shown
 from lightning_gw.solving import Job, Solver
-from lightning_gw.terminal import note_put_off, say_put_off, say_stopped
+from lightning_gw.terminal import note_put_off, say, say_put_off, say_stopped
 from lightning_gw.tolerance import Tolerance
 from lightning_gw.trainer_facts import fail_together, finish_queued_work, scalar_metrics, total_steps
 from lightning_gw.undisturbed import isolated_randomness, plain_tensors
@@ -150,7 +151,7 @@ class Looks:
         self._pace.finish()
         with self._pace.holding_up(), self._aside():
             self._outbox.conclude(trainer.loggers)
-        self._outbox.report(module.print, self._pace.budget)
+        self._outbox.report(partial(say, module), self._pace.budget)
 
     def conclude_earlier_run(
         self,
@@ -243,7 +244,7 @@ class Looks:
                     self._tolerance.warn(say_stopped(step))
             problem: Exception | None = None
             try:
-                self._outbox.deliver(self._solver, trainer.loggers, module.print)
+                self._outbox.deliver(self._solver, trainer.loggers, partial(say, module))
             except Exception as error:
                 if not first:
                     raise
@@ -255,7 +256,7 @@ class Looks:
         """Hand on what was solved in the background."""
         if patience or self._solver.ready:
             with self._pace.holding_up(), self._aside():
-                self._outbox.deliver(self._solver, trainer.loggers, module.print, patience)
+                self._outbox.deliver(self._solver, trainer.loggers, partial(say, module), patience)
 
     def _delay(self, step: int) -> int:
         return self._pace.delay(step, self._solver.backlog, self._solver.closing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ def null_of_run(
     with tqdm(total=samples, desc="Networks with fresh weights", delay=1, leave=False, mininterval=pace) as bar:
 
         def progress(done: int, total: int) -> None:
-            bar.update(done - bar.n)
+            with suppress(Exception):  # a terminal that is gone is no reason to do without the null
+                bar.update(done - bar.n)
 
         try:
             return reinitialisation_null(

@@ -96,7 +96,7 @@ class Outbox:
             patience: Seconds to wait for each look that is still being solved.
 
         Raises:
-            Exception: Why a look failed, where errors end the training or it was the first.
+            Exception: Why a look failed, where errors end the training or it was the first and training waits for it.
         """
         for outcome in solver.collect(patience):
             started = time.perf_counter()
@@ -107,7 +107,8 @@ class Outbox:
                 if self._verbose:
                     say(say_look(self._prefix, outcome, time.perf_counter() - started))
             elif outcome.error is not None:
-                if outcome.job.first:
+                # In the background the first look is solved while training goes on, which it is not to end any more.
+                if outcome.job.first and not outcome.aside:
                     raise outcome.error
                 for note in outcome.job.carried:
                     self._tolerance.note(note)

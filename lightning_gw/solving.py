@@ -32,7 +32,7 @@ class Job:
         notes: What is missing or different in this look.
         carried: What this record is to say of looks before it, which are missing.
         seconds: What the look cost the training so far.
-        first: Whether it is the first of its history, whose errors always end the training.
+        first: Whether it is the first of its history, whose errors always end a training that has not begun yet.
         null: What it and all that follow are held against, as `evidence.null_state` gives it; None keeps what there is.
     """
 
@@ -84,7 +84,7 @@ class Outcome:
         record: What was found; None where solving failed.
         error: Why it failed.
         before: State of the analysis before the look.
-        after: And after it; the same where it failed.
+        after: And after it; the same where it failed, but for a null that came with it.
         solving: Seconds that solving took, wherever it was done.
         alone: Seconds it would have taken with nothing beside it; 0 where that is not known.
         aside: Whether training went on meanwhile.

@@ -1,0 +1,80 @@
+"""What cannot be printed costs a line, never a training: in notebooks, without a terminal, on a full disk."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import nbformat
+import pytest
+from callback_nets import Net, loader, plain_net, steps, trainer, watcher
+from nbclient import NotebookClient
+from pytorch_lightning.callbacks import RichProgressBar
+
+#: A training as people write it in a notebook: every default of the Trainer and of the callback.
+CELL = """
+import warnings; warnings.simplefilter("ignore")
+import sys; sys.path.insert(0, {tests!r})
+import pytorch_lightning as pl
+from callback_nets import Net, loader, plain_net
+from lightning_gw import GWSimilarity
+
+trainer = pl.Trainer(max_epochs=2, accelerator="cpu", default_root_dir={root!r}, callbacks=[GWSimilarity(), *{more}])
+trainer.fit(Net(plain_net()), loader(), loader(32))
+"""
+
+
+@pytest.mark.parametrize("bar", ["default", "tqdm"])
+def test_a_notebook_prints_how_the_run_ended(tmp_path: Path, bar: str) -> None:
+    """In a real kernel, with the widgets that people have there."""
+    more = {"default": "[]", "tqdm": "[pl.callbacks.TQDMProgressBar()]"}[bar]
+    source = dedent(CELL).format(tests=str(Path(__file__).parent), root=str(tmp_path), more=more)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
+    outputs = notebook.cells[0].outputs
+    said = "".join(output.get("text", "") + output.get("data", {}).get("text/plain", "") for output in outputs)
+    for words in ("gw step 4:", "gw step 8:", "The history of this run is in", "lightning-gw report"):
+        assert said.count(words) == 1, said
+    assert "Error" not in said
+
+
+class Refusing:
+    """A stream that nothing can be written to."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+    def flush(self) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device"), ValueError("closed file")]
+)
+def test_a_stream_that_refuses_every_line_ends_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Refusing(error))
+    callback = watcher(tmp_path, when=[4], verbose=True, on_error="raise")
+    trainer(tmp_path, callback).fit(Net(plain_net()), loader(), loader(32))
+    assert steps(callback) == [0, 4, 8]
+
+
+def test_a_bar_that_cannot_print_leaves_it_to_plain_printing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def endless(self: Any, *args: Any, **kwargs: Any) -> None:
+        endless(self)
+
+    monkeypatch.setattr(RichProgressBar, "print", endless)
+    callback = watcher(tmp_path, when=[4], verbose=True, on_error="raise")
+    fitting = trainer(tmp_path, RichProgressBar(), callback, enable_progress_bar=True)
+    fitting.fit(Net(plain_net()), loader(), loader(32))
+    printed = capsys.readouterr().out
+    assert "gw step 4:" in printed
+    assert "The history of this run is in" in printed
