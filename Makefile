@@ -5,13 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo reproduce test lint pictures benchmark-gw benchmark-planted benchmark-overhead wheel clean help
+.PHONY: demo reproduce test lint record pictures benchmark-gw benchmark-planted benchmark-overhead wheel clean help
 
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
 	@echo "make reproduce  train every strategy over several seeds, and write docs/results.md (about an hour)"
 	@echo "make test    run the test suite (about 9 minutes)"
 	@echo "make lint    ruff and mypy"
+	@echo "make record  write anew what a small training gives, which tests compare with"
 	@echo "make pictures  draw the README's pictures from the demo's records"
 	@echo "make benchmark-gw  time the matrix beside every other solver (hours; goes on where it was)"
 	@echo "make benchmark-planted  how well planted groups are found, on the development networks"
@@ -34,6 +35,10 @@ lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# What tests hold every later version to; the difference belongs into the commit that means it.
+record: $(VENV)/installed-dev
+	@XDG_CACHE_HOME=$$(mktemp -d) OMP_NUM_THREADS=1 $(BIN)/python tests/recorded/recorder.py
 
 pictures: $(VENV)/installed-tasks
 	@$(BIN)/python docs/make_pictures.py
