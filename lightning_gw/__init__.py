@@ -15,47 +15,47 @@ from typing import TYPE_CHECKING, Any
 from lightning_gw.__about__ import __version__
 
 if TYPE_CHECKING:
-    from lightning_gw.callback import GWSimilarity
-    from lightning_gw.geometries import Geometry
-    from lightning_gw.groups import Groups, find_groups
-    from lightning_gw.gw.general import GWCoupling, gw_coupling, gw_distance
+    from lightning_gw.callback.gw_similarity import GWSimilarity
+    from lightning_gw.geometry.geometries import Geometry
+    from lightning_gw.groups.groups import Groups, find_groups
+    from lightning_gw.groups.tracking import Event, GroupTracker, converged_at
+    from lightning_gw.gw.coupling import GWCoupling, gw_coupling, gw_distance
     from lightning_gw.gw.matrix import gw_matrix
     from lightning_gw.gw.result import GWMatrix
-    from lightning_gw.history import History, load_history
-    from lightning_gw.kept import KeptRepresentations, load_representations
     from lightning_gw.measures.agreement import Agreement, agreements, mantel, neighbour_agreement
     from lightning_gw.measures.catalogue import Measure, layer_similarities
     from lightning_gw.measures.unpaired import UnpairedMatrix, unpaired_gw_matrix
-    from lightning_gw.metric import GromovWassersteinMatrix
-    from lightning_gw.record import Record
-    from lightning_gw.sentences import describe
-    from lightning_gw.tracking import Event, GroupTracker, converged_at
+    from lightning_gw.metric.metric import GromovWassersteinMatrix
+    from lightning_gw.records.description import describe
+    from lightning_gw.records.history import History, load_history
+    from lightning_gw.records.record import Record
+    from lightning_gw.records.representations import KeptRepresentations, load_representations
 
 _HOMES = {
     "Agreement": "lightning_gw.measures.agreement",
-    "Event": "lightning_gw.tracking",
-    "GWCoupling": "lightning_gw.gw.general",
+    "Event": "lightning_gw.groups.tracking",
+    "GWCoupling": "lightning_gw.gw.coupling",
     "GWMatrix": "lightning_gw.gw.result",
-    "GWSimilarity": "lightning_gw.callback",
-    "Geometry": "lightning_gw.geometries",
-    "GromovWassersteinMatrix": "lightning_gw.metric",
-    "GroupTracker": "lightning_gw.tracking",
-    "Groups": "lightning_gw.groups",
-    "History": "lightning_gw.history",
-    "KeptRepresentations": "lightning_gw.kept",
+    "GWSimilarity": "lightning_gw.callback.gw_similarity",
+    "Geometry": "lightning_gw.geometry.geometries",
+    "GromovWassersteinMatrix": "lightning_gw.metric.metric",
+    "GroupTracker": "lightning_gw.groups.tracking",
+    "Groups": "lightning_gw.groups.groups",
+    "History": "lightning_gw.records.history",
+    "KeptRepresentations": "lightning_gw.records.representations",
     "Measure": "lightning_gw.measures.catalogue",
-    "Record": "lightning_gw.record",
+    "Record": "lightning_gw.records.record",
     "UnpairedMatrix": "lightning_gw.measures.unpaired",
     "agreements": "lightning_gw.measures.agreement",
-    "converged_at": "lightning_gw.tracking",
-    "describe": "lightning_gw.sentences",
-    "find_groups": "lightning_gw.groups",
-    "gw_coupling": "lightning_gw.gw.general",
-    "gw_distance": "lightning_gw.gw.general",
+    "converged_at": "lightning_gw.groups.tracking",
+    "describe": "lightning_gw.records.description",
+    "find_groups": "lightning_gw.groups.groups",
+    "gw_coupling": "lightning_gw.gw.coupling",
+    "gw_distance": "lightning_gw.gw.coupling",
     "gw_matrix": "lightning_gw.gw.matrix",
     "layer_similarities": "lightning_gw.measures.catalogue",
-    "load_history": "lightning_gw.history",
-    "load_representations": "lightning_gw.kept",
+    "load_history": "lightning_gw.records.history",
+    "load_representations": "lightning_gw.records.representations",
     "mantel": "lightning_gw.measures.agreement",
     "neighbour_agreement": "lightning_gw.measures.agreement",
     "unpaired_gw_matrix": "lightning_gw.measures.unpaired",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from lightning_gw.__about__ import __version__
-from lightning_gw.errors import UsageError, near_names
+from lightning_gw.utilities.errors import UsageError, near_names
 
 PROG = "lightning-gw"
 DESCRIPTION = "Watch sub-networks form: Gromov-Wasserstein similarity of a network's layers while it trains."
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fit(arguments: Sequence[str]) -> int:
-    from lightning_gw.fit import fit
+    from lightning_gw.lightning_cli.fit import fit
 
     fit(arguments)
     return 0
@@ -94,7 +94,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from lightning_gw.replay import replay
+    from lightning_gw.lightning_cli.replay import replay
 
     replay(options.checkpoints, options.config, options.out)
     return 0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_gw import find_groups
-from lightning_gw.groups import Strength
+from lightning_gw.groups.groups import Strength
 
 FloatArray = NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import lightning_gw
 from lightning_gw import gw_matrix
-from lightning_gw.gw.plan import Effort
+from lightning_gw.gw.search.effort import Effort
 from lightning_gw.measures import layer_similarities, unpaired_gw_matrix
 
 FloatArray = NDArray[np.float64]

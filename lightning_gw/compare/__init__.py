@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_gw.compare.comparison import Comparison
+from lightning_gw.compare.executors.base import Executor, ExecutorSettings, make_executor
 from lightning_gw.compare.plan import Plan, PlannedRun, read_plan
-from lightning_gw.compare.running import Comparison
 from lightning_gw.compare.sweep import choose_runs, write_sweep
-from lightning_gw.executors.executor import Executor, ExecutorSettings, make_executor
 
 __all__ = ["Comparison", "Executor", "ExecutorSettings", "Plan", "PlannedRun", "compare", "read_plan", "write_sweep"]
 
@@ -62,7 +62,7 @@ def compare(
         only=choose_runs(plan, only, strategies, seeds),
     )
     if dry_run:
-        from lightning_gw.compare.showing import show_plan
+        from lightning_gw.compare.dry_run import show_plan
 
         return show_plan(comparison, trial)
     return comparison.run()

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_gw.compare.plan import Plan, PlannedRun
-from lightning_gw.options import read_yaml
-from lightning_gw.sentences import listed
+from lightning_gw.lightning_cli.options import read_yaml
+from lightning_gw.records.description import listed
 
 _UNSET = object()
 

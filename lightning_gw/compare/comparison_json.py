@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning_gw.compare.budget import configured_steps
+from lightning_gw.compare.executors.locks import alone, is_held, lock_file
 from lightning_gw.compare.folder import finished_seconds, read_json, write_json
 from lightning_gw.compare.plan import Plan, PlannedRun
-from lightning_gw.executors.locks import alone, is_held, lock_file
 
 COMPARISON_SCHEMA = 1
 COMPARISON_FILE = "comparison.json"

@@ -9,7 +9,7 @@ from lightning_gw.compare.budget import budget_lines, configured_steps, unequal_
 from lightning_gw.compare.progress import clock
 
 if TYPE_CHECKING:
-    from lightning_gw.compare.running import Comparison
+    from lightning_gw.compare.comparison import Comparison
 
 
 def conclude(comparison: Comparison, seconds: float) -> int:
@@ -57,7 +57,7 @@ def conclude(comparison: Comparison, seconds: float) -> int:
         done = len(plan.runs) - len(left) - len(failed)
         say(f"{done} of {len(plan.runs)} runs are finished; `lightning-gw report {plan.out}` draws those that are.")
     elif any(histories):
-        from lightning_gw.compare.wandb_summary import log_summary_run
+        from lightning_gw.compare.wandb import log_summary_run
         from lightning_gw.report import write_report
 
         page = write_report(plan.out)

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_gw.compare.executors.locks import LOCKS_FOLDER, alone
 from lightning_gw.compare.plan import Plan
-from lightning_gw.disk import write_whole
-from lightning_gw.errors import UsageError
-from lightning_gw.executors.locks import LOCKS_FOLDER, alone
+from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.files import write_whole
 
 PLAN_SCHEMA = 1
 _PLAN_FILE = "plan.json"

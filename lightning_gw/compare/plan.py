@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightning_gw.errors import UsageError, near_names, sentence
-from lightning_gw.executors.executor import ExecutorSettings, read_executor
-from lightning_gw.options import read_yaml
+from lightning_gw.compare.executors.base import ExecutorSettings, read_executor
+from lightning_gw.lightning_cli.options import read_yaml
+from lightning_gw.utilities.errors import UsageError, near_names, sentence
 
 _COMPARISON_KEYS = ("title", "out", "experiments", "threads", "wandb", "executor")
 _WANDB_KEYS = ("project", "entity")

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_gw.compare.child import history_so_far, watchers
-from lightning_gw.trainer_facts import total_steps
+from lightning_gw.callback.trainer import total_steps
+from lightning_gw.compare.run_callback import history_so_far, watchers
 
 #: Batches of a validation that are enough to tell what the whole costs.
 _VALIDATION_BATCHES = 5

@@ -11,9 +11,9 @@ import numpy as np
 
 from lightning_gw.compare.plan import Plan, PlannedRun
 from lightning_gw.compare.progress import RunState
-from lightning_gw.history import History, load_history
-from lightning_gw.record import Record
-from lightning_gw.sentences import listed, never_logged
+from lightning_gw.records.description import listed, never_logged
+from lightning_gw.records.history import History, load_history
+from lightning_gw.records.record import Record
 
 #: A metric's name and value take about this much; what is longer is an explanation.
 _NUMBER_WIDTH = 32

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from lightning_gw.compare.plan import Plan
-from lightning_gw.errors import UsageError, near_names, sentence
+from lightning_gw.utilities.errors import UsageError, near_names, sentence
 
 _MARK = "# The runs of a comparison as a W&B sweep, written by `lightning-gw compare --sweep`."
 _HEADER = """\

@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from lightning_gw.compare.command import fit_arguments, run_config, thread_variables
+from lightning_gw.compare.executors.base import Order
+from lightning_gw.compare.executors.process import RunProcess
 from lightning_gw.compare.plan import Plan, PlannedRun
-from lightning_gw.executors.executor import Order
-from lightning_gw.executors.process import RunProcess
+from lightning_gw.compare.run_command import fit_arguments, run_config, thread_variables
 
 #: Optimizer steps of a trial: enough that the first, in which much is set up, can be left out.
 STEPS = 10

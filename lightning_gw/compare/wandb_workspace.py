@@ -31,7 +31,7 @@ def comparison_workspace(entity: str, project: str, title: str, tasks: Mapping[s
     import wandb_workspaces.workspaces as workspaces
     from wandb_workspaces import expr
 
-    from lightning_gw.report.task_pictures import PICTURES
+    from lightning_gw.report.pictures import PICTURES
 
     def pictures(key: str, name: str) -> Any:
         return reports.MediaBrowser(

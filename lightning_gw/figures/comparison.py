@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 from lightning_gw.figures.labels import wrapped
 from lightning_gw.figures.matrix import new_figure, plain
-from lightning_gw.figures.metrics import accuracy_names, logged_names, metric_series
 from lightning_gw.figures.panels import headline_and_reading
+from lightning_gw.figures.series import accuracy_names, logged_names, metric_series
 from lightning_gw.figures.style import INK, QUIET, StepAxis, thinned
 from lightning_gw.figures.timeline import draw_strips
-from lightning_gw.record import Record
+from lightning_gw.records.record import Record
 
 _SEED_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 #: Up to this many panels there is room for large ones.

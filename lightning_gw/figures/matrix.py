@@ -25,8 +25,8 @@ from lightning_gw.figures.style import (
     viewable,
 )
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.record import Record
-from lightning_gw.sentences import paired_name, plural
+from lightning_gw.records.description import paired_name, plural
+from lightning_gw.records.record import Record
 
 #: Up to this many layers the cells hold their values; beyond, the digits would no longer be readable.
 VALUES_UP_TO = 12

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from lightning_gw.figures.matrix import new_figure, plain, title_and_reading
 from lightning_gw.figures.style import INK, QUIET, thinned
-from lightning_gw.record import Record
+from lightning_gw.records.record import Record
 
 _BOUNDARY = "#D55E00"
 _NOW = "#0072B2"

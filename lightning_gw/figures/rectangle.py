@@ -17,7 +17,7 @@ from lightning_gw.figures.matrix import (
 )
 from lightning_gw.figures.style import COLORMAP, NO_EVIDENCE, QUIET, short_names, thinned, viewable
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.sentences import plural
+from lightning_gw.records.description import plural
 
 
 def draw_rectangle(gw: GWMatrix) -> Figure:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_gw.groups import Groups, Strength
+from lightning_gw.groups.groups import Groups, Strength
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.record import Record
+from lightning_gw.records.record import Record
 
 #: Okabe and Ito's colours, told apart without colour vision, ordered so that neighbours differ in lightness too. Their
 #: black is left out: it draws boundaries.

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from lightning_gw.figures.matrix import name_rows, new_figure, plain, title_and_reading
-from lightning_gw.figures.metrics import Series, accuracy_names, loss_names, metric_series
+from lightning_gw.figures.series import Series, accuracy_names, loss_names, metric_series
 from lightning_gw.figures.style import (
     INK,
     NO_EVIDENCE,
@@ -25,7 +25,7 @@ from lightning_gw.figures.style import (
     short_names,
     thinned,
 )
-from lightning_gw.record import Record
+from lightning_gw.records.record import Record
 
 _LINES = (INK, "#0072B2", "#D55E00", "#009E73")
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.geometries import GEOMETRIES
-from lightning_gw.gw.pairs import Pairs, Solution
+from lightning_gw.geometry.geometries import GEOMETRIES
+from lightning_gw.geometry.spaces import Spaces
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.gw.starts import invert
+from lightning_gw.gw.search.pairs import Pairs, Solution
+from lightning_gw.gw.search.starts import invert
 from lightning_gw.gw.unequal import SOLVER, Plans
-from lightning_gw.spaces import Spaces
 
 #: Geometries between which a result converts exactly.
 CONVERTIBLE = (GEOMETRIES["standardized"], GEOMETRIES["euclidean"])

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from lightning_gw.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
+from lightning_gw.geometry.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
+from lightning_gw.geometry.spaces import MINIMUM_INPUTS, check_representations, make_spaces, to_float64
 from lightning_gw.gw.assemble import assemble
 from lightning_gw.gw.memory import check_memory
-from lightning_gw.gw.pairs import Pairs, Progress, Solution, solve_pairs
-from lightning_gw.gw.plan import PLANS, Effort
+from lightning_gw.gw.moves.shared import Ranks, same_call, same_spaces
 from lightning_gw.gw.precision import full_precision, single_threaded
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.gw.shared import Ranks, same_call, same_spaces
+from lightning_gw.gw.search.effort import PLANS, Effort
+from lightning_gw.gw.search.pairs import Pairs, Progress, Solution, solve_pairs
 from lightning_gw.gw.unequal import Plans, check_options, solve_unequal
-from lightning_gw.spaces import MINIMUM_INPUTS, check_representations, make_spaces, to_float64
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

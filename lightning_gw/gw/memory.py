@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from lightning_gw.gw.moves import TENSORS_PER_PAIR
+from lightning_gw.gw.moves.choice import TENSORS_PER_PAIR
 
 #: Bytes per entry and layer: its float64 space, the float32 copy that is searched, and one float64 working copy.
 LAYER_BYTES = 8 + 4 + 8

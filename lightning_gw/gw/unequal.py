@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_gw.gw.general import best_coupling
-from lightning_gw.gw.shared import Ranks
-from lightning_gw.gw.transport_bounds import Profile, transport_bound
-from lightning_gw.spaces import Spaces
+from lightning_gw.geometry.spaces import Spaces
+from lightning_gw.gw.bounds.couplings import Profile, transport_bound
+from lightning_gw.gw.coupling import best_coupling
+from lightning_gw.gw.moves.shared import Ranks
 
 FloatArray = NDArray[np.float64]
 

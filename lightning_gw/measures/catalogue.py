@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_gw.geometry.spaces import check_representations
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.measures.paired import debiased_cka, debiased_dcor, identity_similarity
 from lightning_gw.measures.subspaces import (
@@ -21,7 +22,6 @@ from lightning_gw.measures.subspaces import (
     svcca_similarity,
     why_subspaces_overlap,
 )
-from lightning_gw.spaces import check_representations
 
 FloatArray = NDArray[np.float64]
 Invariance = Literal["orthogonal", "isotropic scaling", "translation", "invertible linear", "relabelling of inputs"]

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.geometries import Geometry, euclidean_distances, get_geometry, gram_matrix
-from lightning_gw.spaces import find_defect, make_spaces, to_float64
+from lightning_gw.geometry.geometries import Geometry, euclidean_distances, get_geometry, gram_matrix
+from lightning_gw.geometry.spaces import find_defect, make_spaces, to_float64
 
 FloatArray = NDArray[np.float64]
 

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_gw.geometry.spaces import find_defect, to_float64
 from lightning_gw.measures.paired import in_place
-from lightning_gw.spaces import find_defect, to_float64
 
 FloatArray = NDArray[np.float64]
 

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.geometries import Geometry, get_geometry
+from lightning_gw.geometry.geometries import Geometry, get_geometry
+from lightning_gw.geometry.validation import MINIMUM_INPUTS, check_layer, find_defect
 from lightning_gw.gw.matrix import gw_matrix
-from lightning_gw.gw.plan import PLANS, Effort
-from lightning_gw.representations import MINIMUM_INPUTS, check_layer, find_defect
+from lightning_gw.gw.search.effort import PLANS, Effort
 
 FloatArray = NDArray[np.float64]
 

@@ -17,19 +17,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from lightning_gw.activations import Activations
-from lightning_gw.callback import GWSimilarity
-from lightning_gw.checkpoints import CheckpointCLI, find_checkpoint, load_checkpoint, put_weights
-from lightning_gw.disk import write_whole
-from lightning_gw.errors import UsageError
-from lightning_gw.pooling import check_pooling
-from lightning_gw.probe import SMALLEST_PROBE, Balance, Probe
+from lightning_gw.activations.capture import Activations
+from lightning_gw.activations.isolation.undisturbed import isolated_randomness, plain_tensors
+from lightning_gw.activations.pooling import check_pooling
+from lightning_gw.activations.probe import SMALLEST_PROBE, Balance, Probe
+from lightning_gw.callback.gw_similarity import GWSimilarity
+from lightning_gw.lightning_cli.checkpoints import CheckpointCLI, find_checkpoint, load_checkpoint, put_weights
 from lightning_gw.probe_report.findings import ProbeReport
 from lightning_gw.probe_report.looking import probe_report
 from lightning_gw.probe_report.picture import draw_probe_report
 from lightning_gw.probe_report.settings import ProbeSetting, settings_around
 from lightning_gw.probe_report.words import say
-from lightning_gw.undisturbed import isolated_randomness, plain_tensors
+from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.files import write_whole
 
 SIZES = (32, 64, 128, 256)
 POOLINGS = ("auto", "mean", "first", "last")

@@ -17,15 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.activations import Activations
-from lightning_gw.analysis import ANCHOR, DRAWS, Analysis
-from lightning_gw.geometries import Geometry
-from lightning_gw.groups import Groups
-from lightning_gw.gw.plan import Effort
+from lightning_gw.activations.capture import Activations
+from lightning_gw.analysis.analysis import ANCHOR, DRAWS, Analysis
+from lightning_gw.geometry.geometries import Geometry
+from lightning_gw.geometry.validation import find_defect
+from lightning_gw.groups.groups import Groups
+from lightning_gw.gw.search.effort import Effort
 from lightning_gw.measures.agreement import adjusted_rand_index
 from lightning_gw.probe_report.findings import Look, ProbeReport, SettingFindings
 from lightning_gw.probe_report.settings import ProbeSetting
-from lightning_gw.representations import find_defect
 
 #: Two inputs of different draws are the same one if they lie nearer to each other than this share of the mean distance.
 SAME_INPUT = 1e-4

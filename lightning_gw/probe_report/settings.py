@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lightning_gw.pooling import Pooling
-from lightning_gw.probe import Balance
+from lightning_gw.activations.pooling import Pooling
+from lightning_gw.activations.probe import Balance
 
 #: Kinds of differences between two settings, in the order in which they are told.
 FACTORS = ("size", "pooling", "balance", "layers")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lightning_gw.groups import Groups
-from lightning_gw.record import Record
-from lightning_gw.sentences import NOTABLE_GROWTH, listed, number_word, plural
+from lightning_gw.groups.groups import Groups
+from lightning_gw.records.description import NOTABLE_GROWTH, listed, number_word, plural
+from lightning_gw.records.record import Record
 
 #: Endings of a strategy's runs worth naming one by one.
 _ENDINGS_SHOWN = 2

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_gw.history import History, load_history
-from lightning_gw.report.places import WandbPlace, wandb_place
+from lightning_gw.records.history import History, load_history
+from lightning_gw.report.wandb_link import WandbPlace, wandb_place
 
 COMPARISON_FILE = "comparison.json"
 #: Version of comparison.json that this module reads.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning_gw.figures.metrics import logged_names
-from lightning_gw.report.comparing import TaskAnswer
+from lightning_gw.figures.series import logged_names
+from lightning_gw.records.description import listed, never_logged, planted_beyond
 from lightning_gw.report.loading import ReportRun, ReportSource
-from lightning_gw.sentences import listed, never_logged, planted_beyond
+from lightning_gw.report.tasks import TaskAnswer
 
 
 def missing_from(source: ReportSource, answers: Sequence[TaskAnswer]) -> list[tuple[str, str]]:

@@ -18,18 +18,18 @@ from matplotlib.colors import to_hex
 from plotly.offline import get_plotlyjs
 
 from lightning_gw.__about__ import __version__
-from lightning_gw.errors import UsageError
 from lightning_gw.figures.contrasts import EFFECT_COLORMAP, LEVEL, effect_limit
+from lightning_gw.records.description import describe
 from lightning_gw.report.answers import headline
-from lightning_gw.report.comparing import answer_tasks
 from lightning_gw.report.loading import ReportSource, load_source
 from lightning_gw.report.missing import missing_from
 from lightning_gw.report.pairs import pair_table
 from lightning_gw.report.payload import page_payload
 from lightning_gw.report.rectangles import CACHE_FILE, TaskRectangles, rectangles_of, told_on_stderr
 from lightning_gw.report.rows import rows_of
-from lightning_gw.sentences import describe
+from lightning_gw.report.tasks import answer_tasks
 from lightning_gw.statistics.correspondence import correspondence_sentence
+from lightning_gw.utilities.errors import UsageError
 
 PAGE_FILE = "report.html"
 #: The page's script, in the order in which its parts build on each other.

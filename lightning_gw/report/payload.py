@@ -15,7 +15,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
-from lightning_gw.figures.metrics import Series, accuracy_names, loss_names, metric_series
+from lightning_gw.figures.series import Series, accuracy_names, loss_names, metric_series
 from lightning_gw.figures.style import (
     COLORMAP,
     NO_EVIDENCE,
@@ -27,13 +27,7 @@ from lightning_gw.figures.style import (
     short_names,
     viewable,
 )
-from lightning_gw.record import Record
-from lightning_gw.report.answers import planted_sentence
-from lightning_gw.report.comparing import TaskAnswer
-from lightning_gw.report.loading import ReportRun
-from lightning_gw.report.rectangles import TaskRectangles
-from lightning_gw.report.strategies import rectangles_payload, strategies_payload
-from lightning_gw.sentences import (
+from lightning_gw.records.description import (
     agreement_phrase,
     contrast_sentence,
     describe,
@@ -44,6 +38,12 @@ from lightning_gw.sentences import (
     paired_name,
     stability_phrase,
 )
+from lightning_gw.records.record import Record
+from lightning_gw.report.answers import planted_sentence
+from lightning_gw.report.loading import ReportRun
+from lightning_gw.report.rectangles import TaskRectangles
+from lightning_gw.report.strategies import rectangles_payload, strategies_payload
+from lightning_gw.report.tasks import TaskAnswer
 
 
 def page_payload(

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lightning_gw.figures.labels import convergence_text, estimate_text
-from lightning_gw.figures.metrics import accuracy_names, metric_series
+from lightning_gw.figures.series import accuracy_names, metric_series
+from lightning_gw.records.description import inherited_sentences
 from lightning_gw.report.answers import describe_comparison, growth_across, planted_sentence
-from lightning_gw.report.comparing import TaskAnswer
 from lightning_gw.report.loading import ReportRun
-from lightning_gw.sentences import inherited_sentences
+from lightning_gw.report.tasks import TaskAnswer
+from lightning_gw.statistics.description import strategy_sentence
 from lightning_gw.statistics.results import StrategySummary
-from lightning_gw.statistics.words import strategy_sentence
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_gw.figures.means import spread_limit
+from lightning_gw.figures.mean_matrices import spread_limit
 from lightning_gw.figures.style import short_names
-from lightning_gw.report.comparing import TaskAnswer
 from lightning_gw.report.rectangles import TaskRectangles
+from lightning_gw.report.tasks import TaskAnswer
 from lightning_gw.statistics.results import StrategySummary
 
 

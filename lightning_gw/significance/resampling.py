@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.geometries import Geometry
-from lightning_gw.groups import Groups, find_boundaries
+from lightning_gw.geometry.geometries import Geometry
+from lightning_gw.geometry.spaces import Spaces, check_representations, make_spaces
+from lightning_gw.groups.groups import Groups, find_boundaries
+from lightning_gw.gw.moves.batched_swaps import permute_both
 from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.gw.search import permute_both
-from lightning_gw.spaces import Spaces, check_representations, make_spaces
 
 FloatArray = NDArray[np.float64]
 

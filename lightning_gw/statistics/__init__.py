@@ -1,12 +1,12 @@
 """Statistics of comparisons: what strategies differ in, by how much, and whether that is more than seed noise."""
 
-from lightning_gw.statistics.compare import compare_strategies
 from lightning_gw.statistics.correspondence import (
     Correspondence,
     average_correspondence,
     correspondence,
     correspondence_sentence,
 )
+from lightning_gw.statistics.description import strategy_sentence, task_sentences
 from lightning_gw.statistics.findings import finding_of
 from lightning_gw.statistics.results import (
     DIFFERENCES,
@@ -17,7 +17,7 @@ from lightning_gw.statistics.results import (
     StrategySummary,
     TaskComparison,
 )
-from lightning_gw.statistics.words import strategy_sentence, task_sentences
+from lightning_gw.statistics.strategies import compare_strategies
 
 __all__ = [
     "DIFFERENCES",

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from lightning_gw.geometries import Geometry
+from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.gw.matrix import gw_matrix
-from lightning_gw.gw.plan import Effort
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.kept import KeptRepresentations
-from lightning_gw.sentences import listed, plural
+from lightning_gw.gw.search.effort import Effort
+from lightning_gw.records.description import listed, plural
+from lightning_gw.records.representations import KeptRepresentations
 from lightning_gw.statistics.results import FloatArray
 
 #: Fewer layers have an order by chance.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lightning_gw.history import History
+from lightning_gw.groups.tracking import converged_at
+from lightning_gw.records.history import History
 from lightning_gw.statistics.results import Finding
-from lightning_gw.tracking import converged_at
 
 #: A history with a single look cannot show that anything has stopped.
 _FEWEST_LOOKS = 2

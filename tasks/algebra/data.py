@@ -11,7 +11,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset, TensorDataset, random_split
 
-from lightning_gw.errors import near_names
+from lightning_gw.utilities.errors import near_names
 
 #: Permutations of five things, which the values of operands and answers number in lexicographic order.
 PERMUTATIONS = 120

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lightning_gw.errors import near_names
+from lightning_gw.utilities.errors import near_names
 
 LABELS = ("negative", "positive")
 

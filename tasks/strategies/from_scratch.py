@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_gw.significance.reinitialise import reinitialised
+from lightning_gw.significance.nulls.reinitialise import reinitialised
 from tasks.strategies.requirements import PretrainedTask, required
 
 

@@ -9,7 +9,7 @@ from typing import IO
 
 import torch
 
-from lightning_gw import solving_process
+from lightning_gw.analysis import worker as solving_process
 
 
 class ForkedProcess:

@@ -20,10 +20,13 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from test_resuming import StopAt
 
 import lightning_gw as lgw
-from lightning_gw import background, looks, sinks, solving_process
-from lightning_gw.background import BackgroundSolver
-from lightning_gw.history import History
-from lightning_gw.solving import Job, Solver
+from lightning_gw.analysis import background
+from lightning_gw.analysis import worker as solving_process
+from lightning_gw.analysis.background import BackgroundSolver
+from lightning_gw.analysis.solver import Job, Solver
+from lightning_gw.callback import look_loop as looks
+from lightning_gw.loggers import backends as sinks
+from lightning_gw.records.history import History
 
 ARGUMENTS: dict[str, Any] = {"geometry": "standardized", "effort": "fast", "warm_start": True, "seed": 0}
 

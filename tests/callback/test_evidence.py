@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_gw as lgw
-from lightning_gw.sentences import describe_record
+from lightning_gw.records.description import describe_record
 
 
 class Stack(LightningModule):

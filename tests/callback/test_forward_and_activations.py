@@ -11,9 +11,9 @@ from callback_nets import Block, plain_net
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from lightning_gw.activations import capture
-from lightning_gw.forward import call_forward
-from lightning_gw.undisturbed import undisturbed
+from lightning_gw.activations.capture import capture
+from lightning_gw.activations.forward import call_forward
+from lightning_gw.activations.isolation.undisturbed import undisturbed
 
 X, Y = torch.randn(4, 8), torch.tensor([0, 1, 2, 0])
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import lightning_gw as lgw
-from lightning_gw.groups import why_no_roughness
+from lightning_gw.groups.groups import why_no_roughness
 
 
 @pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])

@@ -9,7 +9,7 @@ import torch
 from callback_nets import Block, ResNet
 from torch import nn
 
-from lightning_gw.layers import choose_layers, match_layers, named_layers
+from lightning_gw.activations.layers import choose_layers, match_layers, named_layers
 
 
 def residual_mlp() -> nn.Module:

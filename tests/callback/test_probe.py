@@ -16,9 +16,9 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, SubsetRandomSampler
 
-from lightning_gw.batches import count_rows, fingerprint, take_rows
-from lightning_gw.probe import Probe, ProbeError, draw_probe
-from lightning_gw.undisturbed import isolated_randomness
+from lightning_gw.activations.batches import count_rows, fingerprint, take_rows
+from lightning_gw.activations.isolation.undisturbed import isolated_randomness
+from lightning_gw.activations.probe import Probe, ProbeError, draw_probe
 
 
 class Text(Dataset):

@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import lightning_gw as lgw
-from lightning_gw.observer import find_data
+from lightning_gw.activations.observer import find_data
 
 
 def test_validation_data_serves_even_when_validation_comes_late_or_never(tmp_path: Path) -> None:

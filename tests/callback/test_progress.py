@@ -12,8 +12,8 @@ import pytest
 from callback_nets import Net, loader, trainer, watcher
 from pytorch_lightning.callbacks import Callback, RichProgressBar, TQDMProgressBar
 
-from lightning_gw import progress
-from lightning_gw.progress import shown
+from lightning_gw.callback import progress_bar as progress
+from lightning_gw.callback.progress_bar import shown
 
 
 def slowly(module: Any, batch: Any) -> None:

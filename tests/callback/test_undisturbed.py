@@ -17,9 +17,9 @@ import torchmetrics
 from callback_nets import CLASSES, Block, loader, steps, trainer, watcher
 from torch import Tensor, nn
 
-import lightning_gw.looks
-import lightning_gw.observer
-from lightning_gw.undisturbed import isolated_randomness, undisturbed
+import lightning_gw.activations.observer
+import lightning_gw.callback.look_loop
+from lightning_gw.activations.isolation.undisturbed import isolated_randomness, undisturbed
 
 
 class Touchy(nn.Module):
@@ -151,11 +151,11 @@ def test_training_is_identical_to_the_last_bit(tmp_path: Path, setting: str, pac
 
 
 def _remove_randomness_guard(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lightning_gw.looks, "isolated_randomness", lambda seed: nullcontext())
+    monkeypatch.setattr(lightning_gw.callback.look_loop, "isolated_randomness", lambda seed: nullcontext())
 
 
 def _remove_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_gw.undisturbed.Memory.restore", lambda self: ([], []))
+    monkeypatch.setattr("lightning_gw.activations.isolation.undisturbed.Memory.restore", lambda self: ([], []))
 
 
 def _remove_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +165,7 @@ def _remove_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:
         yield []
         del module.__dict__["log"]
 
-    monkeypatch.setattr(lightning_gw.observer, "undisturbed", only_silent)
+    monkeypatch.setattr(lightning_gw.activations.observer, "undisturbed", only_silent)
 
 
 def _leave_evaluation_mode_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def _leave_evaluation_mode_on(monkeypatch: pytest.MonkeyPatch) -> None:
         for child, _ in modes:
             child.training = False
 
-    monkeypatch.setattr("lightning_gw.undisturbed._restore", forgetful)
+    monkeypatch.setattr("lightning_gw.activations.isolation.undisturbed._restore", forgetful)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from lightning_gw.cli import main
-from lightning_gw.history import load_history
+from lightning_gw.records.history import load_history
 
 _CODE = """
 import torch

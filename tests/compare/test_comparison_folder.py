@@ -10,9 +10,9 @@ import torch
 from toy_comparison import write_toy
 
 from lightning_gw.compare import folder
+from lightning_gw.compare.executors.locks import Claims
 from lightning_gw.compare.plan import Plan, read_plan
-from lightning_gw.errors import UsageError
-from lightning_gw.executors.locks import Claims
+from lightning_gw.utilities.errors import UsageError
 
 
 def plan_of(tmp_path: Path, *strategies: object, **experiment: object) -> Plan:

@@ -17,7 +17,7 @@ from markupsafe import escape
 from toy_comparison import assert_same_history, entries, run, start, wait_for, write_toy
 
 from lightning_gw.cli import main
-from lightning_gw.history import load_history
+from lightning_gw.records.history import load_history
 
 pytestmark = pytest.mark.timeout(400)
 

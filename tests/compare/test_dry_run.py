@@ -11,8 +11,8 @@ from toy_comparison import write_toy
 
 from lightning_gw.cli import main
 from lightning_gw.compare.budget import budget_lines, configured_steps, unequal_budgets
+from lightning_gw.compare.dry_run import makespan
 from lightning_gw.compare.plan import Plan, read_plan
-from lightning_gw.compare.showing import makespan
 from lightning_gw.compare.trial import Trial
 
 TRIAL = Trial("toy", 10, 100, 20.0, 0.5, 2.0, 4, None, 5.0, 0.1)

@@ -15,14 +15,14 @@ import pytest
 from toy_comparison import entries, wait_for, write_toy
 
 from lightning_gw.cli import main
-from lightning_gw.compare import running
+from lightning_gw.compare import comparison as running
+from lightning_gw.compare.comparison import Comparison
+from lightning_gw.compare.executors.base import Ended, ExecutorSettings, Order, make_executor, read_executor
+from lightning_gw.compare.executors.local import LocalExecutor
+from lightning_gw.compare.executors.locks import hold, is_held
+from lightning_gw.compare.executors.process import carry_out, file_hash
 from lightning_gw.compare.plan import read_plan
-from lightning_gw.compare.running import Comparison
-from lightning_gw.errors import UsageError
-from lightning_gw.executors.executor import Ended, ExecutorSettings, Order, make_executor, read_executor
-from lightning_gw.executors.local import LocalExecutor
-from lightning_gw.executors.locks import hold, is_held
-from lightning_gw.executors.process import carry_out, file_hash
+from lightning_gw.utilities.errors import UsageError
 
 
 @pytest.fixture

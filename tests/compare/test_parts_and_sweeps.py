@@ -16,10 +16,10 @@ import yaml
 from toy_comparison import run, start, wait_for, write_toy
 
 from lightning_gw.cli import main
+from lightning_gw.compare.executors.locks import is_held, lock_file
 from lightning_gw.compare.plan import Plan, read_plan
 from lightning_gw.compare.sweep import choose_runs, sweep_config, write_sweep
-from lightning_gw.errors import UsageError
-from lightning_gw.executors.locks import is_held, lock_file
+from lightning_gw.utilities.errors import UsageError
 
 #: What W&B takes as the top level of a sweep's configuration, by its documentation.
 _SWEEP_KEYS = {"name", "description", "project", "entity", "program", "method", "parameters", "command", "metric"}

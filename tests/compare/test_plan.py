@@ -10,7 +10,7 @@ import yaml
 from toy_comparison import write_toy
 
 from lightning_gw.compare.plan import read_plan
-from lightning_gw.errors import UsageError
+from lightning_gw.utilities.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 

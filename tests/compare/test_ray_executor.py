@@ -20,10 +20,10 @@ import pytest
 import yaml
 from toy_comparison import assert_same_history, entries, run, start, wait_for, write_toy
 
-from lightning_gw.errors import UsageError
-from lightning_gw.executors.executor import Ended, ExecutorSettings, Order, make_executor
-from lightning_gw.executors.locks import is_held
-from lightning_gw.executors.process import file_hash
+from lightning_gw.compare.executors.base import Ended, ExecutorSettings, Order, make_executor
+from lightning_gw.compare.executors.locks import is_held
+from lightning_gw.compare.executors.process import file_hash
+from lightning_gw.utilities.errors import UsageError
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'lightning-gw[ray]'")
 pytestmark = pytest.mark.timeout(600)

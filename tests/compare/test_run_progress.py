@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gw import GWSimilarity
-from lightning_gw.compare.child import RunProgress
-from lightning_gw.errors import UsageError
+from lightning_gw.compare.run_callback import RunProgress
+from lightning_gw.utilities.errors import UsageError
 
 
 class Deep(LightningModule):

@@ -17,7 +17,7 @@ from synthetic_runs import make_run  # noqa: E402
 from wandb_file import OfflineRun  # noqa: E402
 
 from lightning_gw.compare.plan import Plan, PlannedRun  # noqa: E402
-from lightning_gw.compare.wandb_summary import log_summary_run  # noqa: E402
+from lightning_gw.compare.wandb import log_summary_run  # noqa: E402
 from lightning_gw.compare.wandb_workspace import comparison_workspace, save_workspace  # noqa: E402
 
 

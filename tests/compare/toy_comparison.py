@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from lightning_gw.history import load_history
+from lightning_gw.records.history import load_history
 
 _CODE = '''
 import time

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_gw.geometry.spaces import make_spaces
 from lightning_gw.gw import gw_matrix
-from lightning_gw.spaces import make_spaces
 
 
 def optimum(first: np.ndarray, second: np.ndarray) -> float:

@@ -13,10 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gw.gw.moves import BatchedMoves
-from lightning_gw.gw.pairs import Pairs, solve_pairs
-from lightning_gw.gw.plan import PLANS
-from lightning_gw.gw.shared import Ranks
+from lightning_gw.gw.moves.choice import BatchedMoves
+from lightning_gw.gw.moves.shared import Ranks
+from lightning_gw.gw.search.effort import PLANS
+from lightning_gw.gw.search.pairs import Pairs, solve_pairs
 
 SIZES = (4, 5, 6, 7, 8)
 EXPONENTS = (1.0, 2.0, 0.5)
@@ -70,11 +70,11 @@ def share_solved(each: int) -> float:
 
 @pytest.fixture(params=["compiled", "batched torch"], autouse=True)
 def _searched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_gw.gw.solve.ENUMERATE_UP_TO", 0)
+    monkeypatch.setattr("lightning_gw.gw.search.search.ENUMERATE_UP_TO", 0)
     # Every instance for itself, with no help from the others.
     monkeypatch.setitem(PLANS, "default", replace(PLANS["default"], through=0))
     if request.param == "batched torch":
-        monkeypatch.setattr("lightning_gw.gw.pairs.choose_moves", BatchedMoves)
+        monkeypatch.setattr("lightning_gw.gw.search.pairs.choose_moves", BatchedMoves)
     else:
         pytest.importorskip("numba")
 

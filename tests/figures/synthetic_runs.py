@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from lightning_gw.groups import Groups
+from lightning_gw.groups.groups import Groups
+from lightning_gw.groups.tracking import Event
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.record import Record
-from lightning_gw.tracking import Event
+from lightning_gw.records.record import Record
 
 #: Three groups emerge over eight looks and the last boundary moves from after layer 5 to after layer 6 at step 120.
 EMERGENCE = (

@@ -14,10 +14,10 @@ from synthetic_runs import DRIFT, EMERGENCE, WEAK, make_large_run, make_run, wit
 
 from lightning_gw.figures import draw_comparison, draw_matrix, draw_profile, draw_rectangle, draw_timeline
 from lightning_gw.figures.style import StepAxis, group_colour, short_names, viewable
-from lightning_gw.geometries import GEOMETRIES, Geometry
+from lightning_gw.geometry.geometries import GEOMETRIES, Geometry
 from lightning_gw.gw.matrix import gw_matrix
-from lightning_gw.logged import similarities_of
-from lightning_gw.metric import GromovWassersteinMatrix
+from lightning_gw.loggers.scalars import similarities_of
+from lightning_gw.metric.metric import GromovWassersteinMatrix
 
 
 def gids(axes, prefix):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from synthetic_runs import DRIFT, EMERGENCE, PASSING, WEAK, make_run
 
+from lightning_gw.records.description import describe, describe_record, inherited_sentences
 from lightning_gw.report.answers import describe_comparison, growth_across, headline, planted_sentence
-from lightning_gw.sentences import describe, describe_record, inherited_sentences
 
 
 def test_a_run_with_groups_is_told_from_first_to_last():

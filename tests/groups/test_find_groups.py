@@ -9,8 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lightning_gw.detection import contrasts
-from lightning_gw.groups import find_boundaries, find_groups, roughness
+from lightning_gw.groups.groups import find_boundaries, find_groups, roughness
+from lightning_gw.groups.partition import contrasts
 from lightning_gw.gw.matrix import gw_matrix
 
 

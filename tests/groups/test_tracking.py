@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from lightning_gw.groups import Groups
-from lightning_gw.tracking import Event, GroupTracker, converged_at
+from lightning_gw.groups.groups import Groups
+from lightning_gw.groups.tracking import Event, GroupTracker, converged_at
 
 
 def cut(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightning_gw.gw.moves import BatchedMoves
+from lightning_gw.gw.moves.choice import BatchedMoves
 
 
 @pytest.fixture(params=["compiled", "batched torch"])
@@ -12,5 +12,5 @@ def moves(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
     if request.param == "compiled":
         pytest.importorskip("numba")
     else:
-        monkeypatch.setattr("lightning_gw.gw.pairs.choose_moves", BatchedMoves)
+        monkeypatch.setattr("lightning_gw.gw.search.pairs.choose_moves", BatchedMoves)
     return str(request.param)

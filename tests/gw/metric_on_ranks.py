@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from lightning_gw.metric import GromovWassersteinMatrix
+from lightning_gw.metric.metric import GromovWassersteinMatrix
 
 LAYERS = ("a.0", "a.1", "head")
 

@@ -19,10 +19,10 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
-import lightning_gw.gw.pairs as pairs_module
+import lightning_gw.gw.search.pairs as pairs_module
 from lightning_gw.gw import GWMatrix, gw_matrix
-from lightning_gw.gw.moves import BatchedMoves, choose_moves
-from lightning_gw.gw.shared import Ranks
+from lightning_gw.gw.moves.choice import BatchedMoves, choose_moves
+from lightning_gw.gw.moves.shared import Ranks
 
 #: A group that waits longer than this has lost a member.
 PATIENCE = 60.0
@@ -190,7 +190,7 @@ def run_ranks(size: int, work: Callable[[int], Any], folder: Path, backend: str 
         TimeoutError: If they are not done after two waits of the group; none is left behind.
     """
     # A server that has imported everything once forks the ranks from itself: cheaper than importing in each of them.
-    multiprocessing.set_forkserver_preload(["lightning_gw.gw.compiled", "lightning_gw.metric", "ot"])
+    multiprocessing.set_forkserver_preload(["lightning_gw.gw.moves.compiled_swaps", "lightning_gw.metric.metric", "ot"])
     context = mp.start_processes(_member, (size, work, folder, backend), size, join=False, start_method="forkserver")
     deadline = time.monotonic() + 2 * PATIENCE
     try:

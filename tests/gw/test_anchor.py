@@ -9,8 +9,8 @@ import pytest
 import torch
 from drifting_layers import layers
 
+from lightning_gw.geometry.spaces import make_spaces
 from lightning_gw.gw import gw_matrix
-from lightning_gw.spaces import make_spaces
 
 pytestmark = pytest.mark.usefixtures("moves")
 

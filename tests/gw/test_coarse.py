@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from lightning_gw.gw import gw_matrix
-from lightning_gw.gw.coarse import COARSE_FROM, LANDMARKS, extend, subset
-from lightning_gw.gw.moves import BatchedMoves, anchor_gain
-from lightning_gw.gw.search import SearchMatrices
+from lightning_gw.gw.moves.batched_swaps import SearchMatrices
+from lightning_gw.gw.moves.choice import BatchedMoves, anchor_gain
+from lightning_gw.gw.search.coarse import COARSE_FROM, LANDMARKS, extend, subset
 
 
 def clusters(n: int, seed: int, centres: int = 6) -> Tensor:

@@ -68,7 +68,7 @@ def test_what_the_caller_allows_changes_no_bit() -> None:
 
 def test_the_result_does_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = gw_matrix(on_device(5, 64))
-    monkeypatch.setattr("lightning_gw.gw.moves.chunk_size", lambda *_: 1)
+    monkeypatch.setattr("lightning_gw.gw.moves.choice.chunk_size", lambda *_: 1)
     assert_same_bits(gw_matrix(on_device(5, 64)), whole)
 
 

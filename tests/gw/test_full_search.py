@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_gw.gw import GWMatrix, gw_matrix
-from lightning_gw.gw.pairs import FULL_SEARCH_EVERY
+from lightning_gw.gw.search.pairs import FULL_SEARCH_EVERY
 
 
 def layers(shift: float) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MetricCollection
 
 import lightning_gw as lgw
-import lightning_gw.metric
+import lightning_gw.metric.metric
 from lightning_gw import GromovWassersteinMatrix, GWMatrix, gw_matrix
 
 NO_GROUPS = "No groups, similarity falls off smoothly with depth"
@@ -36,7 +36,7 @@ def assert_same(one: GWMatrix, other: GWMatrix) -> None:
 
 
 def test_the_example_in_the_docs_runs() -> None:
-    found = doctest.testmod(lightning_gw.metric)
+    found = doctest.testmod(lightning_gw.metric.metric)
     assert found.attempted >= 8
     assert found.failed == 0
 

@@ -10,8 +10,8 @@ import torch
 from drifting_layers import GEOMETRIES, layers, mean_scaled
 from torch import Tensor
 
+from lightning_gw.geometry.spaces import GEOMETRIES as KNOWN
 from lightning_gw.gw import GWMatrix, gw_matrix
-from lightning_gw.spaces import GEOMETRIES as KNOWN
 
 
 def two_models(n: int = 24) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -10,8 +10,8 @@ import torch
 from drifting_layers import GEOMETRIES, layers
 from torch import Tensor
 
+from lightning_gw.geometry.spaces import Geometry, get_geometry, make_spaces
 from lightning_gw.gw import gw_coupling, gw_matrix
-from lightning_gw.spaces import Geometry, get_geometry, make_spaces
 
 
 def best_permutation(a: Tensor, b: Tensor) -> float:

@@ -12,7 +12,7 @@ from drifting_layers import layers
 
 from lightning_gw.gw import gw_matrix, memory
 from lightning_gw.gw.memory import check_memory, free_memory, needed_memory
-from lightning_gw.gw.moves import TENSORS_PER_PAIR
+from lightning_gw.gw.moves.choice import TENSORS_PER_PAIR
 from lightning_gw.gw.precision import full_precision
 
 CPU = torch.device("cpu")

@@ -11,10 +11,10 @@ import torch
 from drifting_layers import GEOMETRIES, layers, mean_scaled
 from numpy.typing import NDArray
 
+from lightning_gw.geometry.spaces import make_spaces
 from lightning_gw.gw import GWMatrix, gw_coupling, gw_matrix
-from lightning_gw.gw.general import coupling_distortion
-from lightning_gw.gw.transport_bounds import Profile, merged_steps, sorted_rows_bound, transport_bound
-from lightning_gw.spaces import make_spaces
+from lightning_gw.gw.bounds.couplings import Profile, merged_steps, sorted_rows_bound, transport_bound
+from lightning_gw.gw.coupling import coupling_distortion
 
 
 def best_assignment(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:

@@ -7,10 +7,10 @@ import pytest
 import torch
 from drifting_layers import layers
 
+from lightning_gw.geometry.spaces import make_spaces
 from lightning_gw.gw import gw_matrix
-from lightning_gw.gw.moves import BatchedMoves, CompiledMoves
-from lightning_gw.gw.search import SearchMatrices
-from lightning_gw.spaces import make_spaces
+from lightning_gw.gw.moves.batched_swaps import SearchMatrices
+from lightning_gw.gw.moves.choice import BatchedMoves, CompiledMoves
 
 
 def test_warm_start_never_loses_to_the_start_it_was_given() -> None:
@@ -50,9 +50,9 @@ def test_same_seed_same_result_and_no_global_randomness() -> None:
 
 
 def test_result_does_not_depend_on_how_pairs_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_gw.gw.pairs.choose_moves", BatchedMoves)
+    monkeypatch.setattr("lightning_gw.gw.search.pairs.choose_moves", BatchedMoves)
     together = gw_matrix(layers(n=64))
-    monkeypatch.setattr("lightning_gw.gw.moves.chunk_size", lambda *_: 1)
+    monkeypatch.setattr("lightning_gw.gw.moves.choice.chunk_size", lambda *_: 1)
     single = gw_matrix(layers(n=64))
     assert single.solver == "batched torch"
     np.testing.assert_array_equal(together.couplings, single.couplings)

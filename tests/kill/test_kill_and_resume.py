@@ -28,7 +28,8 @@ from pytorch_lightning.loggers import CSVLogger
 from safetensors.numpy import load as load_arrays
 
 import lightning_gw as lgw
-from lightning_gw import background, solving_process
+from lightning_gw.analysis import background
+from lightning_gw.analysis import worker as solving_process
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that were forked")
 STEPS = 16

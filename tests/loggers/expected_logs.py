@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from lightning_gw.record import Record
+from lightning_gw.records.record import Record
 
 PACKAGES = ("pytorch_lightning", "lightning.pytorch")
 CONFIG = {"geometry": "standardized", "probe": {"hash": "0f3a", "size": 6}, "layers": ("embedding", "head")}

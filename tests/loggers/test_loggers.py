@@ -21,11 +21,11 @@ from same import assert_same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb_file import OfflineRun
 
-from lightning_gw import loggers as gw_loggers
-from lightning_gw.history import History, load_history
-from lightning_gw.logged import record_scalars
-from lightning_gw.record import Record
-from lightning_gw.sentences import describe
+from lightning_gw.loggers import dispatch as gw_loggers
+from lightning_gw.loggers.scalars import record_scalars
+from lightning_gw.records.description import describe
+from lightning_gw.records.history import History, load_history
+from lightning_gw.records.record import Record
 
 
 @dataclass

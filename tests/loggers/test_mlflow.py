@@ -10,8 +10,8 @@ import pytest
 from example_records import STEPS, example_history_records
 from test_loggers import CONFIG, PACKAGES, expected_scalars
 
-from lightning_gw import loggers as gw_loggers
-from lightning_gw.history import History
+from lightning_gw.loggers import dispatch as gw_loggers
+from lightning_gw.records.history import History
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed; pip install mlflow-skinny to test its logger")
 

@@ -15,8 +15,8 @@ from example_records import example_history_records, example_record
 from expected_logs import CONFIG, PACKAGES, expected_scalars
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_gw import loggers as gw_loggers
-from lightning_gw.history import History
+from lightning_gw.loggers import dispatch as gw_loggers
+from lightning_gw.records.history import History
 
 
 class Recorder:
@@ -99,7 +99,7 @@ def test_a_config_that_json_cannot_hold_is_named() -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_lightnings_stand_in_loggers_cost_nothing(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dummy = importlib.import_module(f"{package}.loggers.logger").DummyLogger()
-    monkeypatch.setattr("lightning_gw.pictures.to_rgb", lambda _: pytest.fail("a picture was drawn for nobody"))
+    monkeypatch.setattr("lightning_gw.figures.png.to_rgb", lambda _: pytest.fail("a picture was drawn for nobody"))
     history = History(example_history_records())
     gw_loggers.log_record([dummy], history[-1], history)
     assert gw_loggers.log_summary([dummy], history) == []

@@ -14,9 +14,9 @@ import torch
 import yaml
 
 from lightning_gw.cli import main
-from lightning_gw.errors import UsageError
-from lightning_gw.history import load_history
 from lightning_gw.probe_report.command import place_of_labels, report_on_probe
+from lightning_gw.records.history import load_history
+from lightning_gw.utilities.errors import UsageError
 
 _CODE = """
 import torch

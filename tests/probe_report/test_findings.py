@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gw.activations import Activations
-from lightning_gw.pooling import pool
+from lightning_gw.activations.capture import Activations
+from lightning_gw.activations.pooling import pool
 from lightning_gw.probe_report import (
     Look,
     ProbeReport,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from example_records import example_history_records
 
-from lightning_gw.history import History
-from lightning_gw.record import Record
+from lightning_gw.records.history import History
+from lightning_gw.records.record import Record
 
 
 @pytest.fixture

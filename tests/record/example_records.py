@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from lightning_gw.groups import Groups, Strength
+from lightning_gw.groups.groups import Groups, Strength
+from lightning_gw.groups.tracking import Event
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.history import History
-from lightning_gw.record import Record
-from lightning_gw.tracking import Event
+from lightning_gw.records.history import History
+from lightning_gw.records.record import Record
 
 STEPS = (0, 10, 40, 160)
 

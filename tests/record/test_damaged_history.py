@@ -11,9 +11,9 @@ import pytest
 from example_records import STEPS, example_record, steps_of
 from same import assert_same
 
-from lightning_gw import disk
-from lightning_gw.history import History, load_history
-from lightning_gw.record import Record
+from lightning_gw.records.history import History, load_history
+from lightning_gw.records.record import Record
+from lightning_gw.utilities import files as disk
 
 
 def test_a_line_cut_anywhere_costs_that_record_only_and_is_healed(folder: Path, records: list[Record]) -> None:
@@ -133,7 +133,7 @@ def test_a_crash_between_arrays_and_line_leaves_no_trace_of_the_record(
 
     history = History.open(folder)
     with monkeypatch.context() as patch:
-        patch.setattr("lightning_gw.history.append_line", killed)
+        patch.setattr("lightning_gw.records.history.append_line", killed)
         with pytest.raises(KeyboardInterrupt):
             history.append(example_record(640))
     assert (folder / "step-00000640.safetensors").exists()

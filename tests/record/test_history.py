@@ -12,8 +12,8 @@ import pytest
 from example_records import STEPS, example_record, steps_of
 from same import assert_same
 
-from lightning_gw.history import History, load_history
-from lightning_gw.record import Record, SchemaError
+from lightning_gw.records.history import History, load_history
+from lightning_gw.records.record import Record, SchemaError
 
 # What is written is what is read
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_gw as lgw
-from lightning_gw.kept import KEPT_FILE, KeptRepresentations, keep_representations
+from lightning_gw.records.representations import KEPT_FILE, KeptRepresentations, keep_representations
 
 
 class Tiny(LightningModule):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from same import assert_same
 
-from lightning_gw.history import History, load_history
+from lightning_gw.records.history import History, load_history
 
 OLD = Path(__file__).parent / "written_by_0_1"
 

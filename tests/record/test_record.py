@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 from same import assert_same
 
-from lightning_gw.groups import Groups
+from lightning_gw.groups.groups import Groups
+from lightning_gw.groups.tracking import Event
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.record import SCHEMA_VERSION, Record, SchemaError
-from lightning_gw.tracking import Event
+from lightning_gw.records.record import SCHEMA_VERSION, Record, SchemaError
 
 any_float = st.floats(width=64)
 small = st.integers(-1, 10**6)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from example_records import example_record
 
-from lightning_gw.history import History, load_history
+from lightning_gw.records.history import History, load_history
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "record-schema.md"
 

@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from lightning_gw.cli import main
-from lightning_gw.history import History, load_history
+from lightning_gw.records.history import History, load_history
 
 _CODE = """
 import torch

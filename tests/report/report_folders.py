@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from lightning_gw.history import History
-from lightning_gw.kept import KeptRepresentations, keep_representations
+from lightning_gw.records.history import History
+from lightning_gw.records.representations import KeptRepresentations, keep_representations
 
 #: Names are data. These would take a page over that forgot it once.
 HOSTILE_LAYER = "</script><script>window.taken = 1</script>"

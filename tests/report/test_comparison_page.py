@@ -12,14 +12,14 @@ from report_folders import HOSTILE_STRATEGY, entry, keep, save, write_comparison
 from synthetic_runs import DRIFT, make_run
 from test_report_page import Parsed
 
-from lightning_gw.errors import UsageError
-from lightning_gw.history import load_history
+from lightning_gw.records.history import load_history
 from lightning_gw.report import load_source, rectangles, write_report
 from lightning_gw.report.pairs import pair_table
-from lightning_gw.report.places import wandb_place
-from lightning_gw.statistics.compare import compare_strategies
+from lightning_gw.report.wandb_link import wandb_place
+from lightning_gw.statistics.description import task_sentences
 from lightning_gw.statistics.findings import finding_of
-from lightning_gw.statistics.words import task_sentences
+from lightning_gw.statistics.strategies import compare_strategies
+from lightning_gw.utilities.errors import UsageError
 
 #: One boundary, at the end of three looks.
 TOLD = {"joint": 1, "greedy": 4, HOSTILE_STRATEGY: 1}

@@ -13,11 +13,11 @@ from report_folders import HOSTILE_LAYER, HOSTILE_STRATEGY, entry, save, write_c
 from synthetic_runs import make_large_run, make_run
 
 from lightning_gw.cli import main
-from lightning_gw.history import load_history
+from lightning_gw.records.description import describe
+from lightning_gw.records.history import load_history
 from lightning_gw.report import write_report
 from lightning_gw.report.loading import run_title
 from lightning_gw.report.page import json_for_html
-from lightning_gw.sentences import describe
 
 
 class Parsed(HTMLParser):

@@ -11,10 +11,10 @@ import torch
 from significance_nets import CustomStart, Drift, planted, probe, represent_on, snapshot
 from torch import Tensor, nn
 
-from lightning_gw.groups import find_groups, roughness
+from lightning_gw.groups.groups import find_groups, roughness
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.significance import AdjacentSolver, Null, null_of, p_value, reinitialisation_null
-from lightning_gw.significance.statistics import Statistic
+from lightning_gw.significance.p_values import Statistic
 
 
 def drift_null(samples: int = 8, **options: object) -> Null:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_gw.kept import KeptRepresentations
+from lightning_gw.records.representations import KeptRepresentations
 from lightning_gw.statistics import average_correspondence, correspondence, correspondence_sentence
 
 

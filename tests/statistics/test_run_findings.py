@@ -14,8 +14,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_gw as lgw
-from lightning_gw.history import History
-from lightning_gw.record import Record
+from lightning_gw.records.history import History
+from lightning_gw.records.record import Record
 from lightning_gw.statistics import Finding, correspondence, finding_of
 
 

@@ -12,8 +12,8 @@ from scipy.stats import permutation_test
 from synthetic_findings import planted, seeds_decide
 
 from lightning_gw.statistics import compare_strategies
+from lightning_gw.statistics.permutation_test import Design, compare_runs
 from lightning_gw.statistics.relabelling import relabellings
-from lightning_gw.statistics.testing import Design, compare_runs
 
 Array = NDArray[np.float64]
 

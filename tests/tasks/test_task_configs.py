@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("transformers", reason="the language task needs the extra `tasks`")
 
 from lightning_gw.compare.plan import leading_comment
-from lightning_gw.fit import FitCLI, check
+from lightning_gw.lightning_cli.fit import FitCLI, check
 from tasks import strategies
 
 CONFIGS = Path(__file__).parents[2] / "configs"

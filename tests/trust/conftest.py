@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lightning_gw import analysis
+from lightning_gw.analysis import analysis
 
 
 @pytest.fixture

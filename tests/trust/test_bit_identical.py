@@ -10,8 +10,8 @@ import torch
 from trust_nets import NETS, plain
 from trust_runs import SETTINGS, differences, train, watcher
 
-from lightning_gw.activations import capture
-from lightning_gw.undisturbed import undisturbed
+from lightning_gw.activations.capture import capture
+from lightning_gw.activations.isolation.undisturbed import undisturbed
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gw import GWSimilarity
-from lightning_gw.batches import in_pieces, take_rows
-from lightning_gw.failures import LookError, is_out_of_memory, shapes
-from lightning_gw.undisturbed import changes_of
+from lightning_gw.activations.batches import in_pieces, take_rows
+from lightning_gw.activations.failures import LookError, is_out_of_memory, shapes
+from lightning_gw.activations.isolation.undisturbed import changes_of
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

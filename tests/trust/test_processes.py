@@ -17,8 +17,9 @@ import trust_ranks
 from trust_ranks import train
 from trust_runs import differences
 
-from lightning_gw import History, analysis, load_history
-from lightning_gw.gw.shared import Ranks
+from lightning_gw import History, load_history
+from lightning_gw.analysis import analysis
+from lightning_gw.gw.moves.shared import Ranks
 
 HERE = Path(__file__).parent
 

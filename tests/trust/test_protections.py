@@ -16,11 +16,11 @@ from torch import nn
 from torch.multiprocessing import ProcessRaisedException
 from trust_runs import differences, train, watcher
 
-import lightning_gw.observer
-import lightning_gw.remembered as remembered
-import lightning_gw.undisturbed as undisturbed_module
+import lightning_gw.activations.isolation.snapshot as remembered
+import lightning_gw.activations.isolation.undisturbed as undisturbed_module
+import lightning_gw.activations.observer
 from lightning_gw import load_history
-from lightning_gw.undisturbed import changes_of, undisturbed
+from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -97,7 +97,7 @@ def test_without_a_protection_training_differs(
 
 def test_without_evaluation_mode_dropout_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nobody puts the random states back here: only evaluation mode keeps them from moving.
-    monkeypatch.setattr("lightning_gw.looks.isolated_randomness", lambda seed: nullcontext())
+    monkeypatch.setattr("lightning_gw.callback.look_loop.isolated_randomness", lambda seed: nullcontext())
     alone = train(tmp_path / "without", "lora", "32-true")
     watched = train(tmp_path / "with", "lora", "32-true", watcher(tmp_path / "with", "lora"))
     assert differences(watched, alone) == []
@@ -108,13 +108,13 @@ def test_without_evaluation_mode_dropout_draws(tmp_path: Path, monkeypatch: pyte
 
 def test_without_their_guard_the_generators_of_data_sets_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = train(tmp_path / "without", "augmented", "32-true")
-    monkeypatch.setattr(lightning_gw.observer, "kept_generators", nullcontext)
+    monkeypatch.setattr(lightning_gw.activations.observer, "kept_generators", nullcontext)
     watched = train(tmp_path / "with", "augmented", "32-true", watcher(tmp_path / "with", "augmented"))
     assert any(path.startswith("/noise of the data") for path in differences(watched, alone))
 
 
 def test_without_eager_code_warm_compiled_layers_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightning_gw.activations import capture
+    from lightning_gw.activations.capture import capture
 
     def layers_seen() -> int:
         torch._dynamo.reset()
@@ -168,7 +168,7 @@ def test_without_failing_together_processes_part(tmp_path: Path, monkeypatch: py
     def each_for_itself(what: str) -> Iterator[None]:
         yield
 
-    monkeypatch.setattr(lightning_gw.observer, "together", each_for_itself)
+    monkeypatch.setattr(lightning_gw.activations.observer, "together", each_for_itself)
     impatient = DDPStrategy(start_method="fork", timeout=timedelta(seconds=5))
     with pytest.raises(ProcessRaisedException):
         trust_ranks.train(tmp_path, impatient, 2, fails={1: (2, "this layer gave up")}, on_error="warn")

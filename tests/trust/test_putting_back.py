@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gw import GWSimilarity
-from lightning_gw.failures import RestoreError
-from lightning_gw.undisturbed import changes_of, isolated_randomness, undisturbed
+from lightning_gw.activations.failures import RestoreError
+from lightning_gw.activations.isolation.undisturbed import changes_of, isolated_randomness, undisturbed
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

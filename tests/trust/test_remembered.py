@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from trust_nets import NETS, Items, Store, plain
 
-from lightning_gw.probe import draw_probe
-from lightning_gw.remembered import Memory, kept_generators
-from lightning_gw.undisturbed import changes_of, undisturbed
+from lightning_gw.activations.isolation.snapshot import Memory, kept_generators
+from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed
+from lightning_gw.activations.probe import draw_probe
 
 
 class Holder(nn.Module):
@@ -104,7 +104,7 @@ def test_what_cannot_be_put_back_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
             self.weight.div_(2)
             self.large[0].add_(1)
 
-    monkeypatch.setattr("lightning_gw.remembered._COPIED", 100)
+    monkeypatch.setattr("lightning_gw.activations.isolation.snapshot._COPIED", 100)
     module = Projecting()
     with undisturbed(module) as disturbed:
         module()

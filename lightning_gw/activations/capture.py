@@ -1,0 +1,229 @@
+"""What the chosen layers put out for the probe inputs, pooled on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from lightning_gw.activations.batches import count_rows, padding_mask
+from lightning_gw.activations.failures import explained, is_out_of_memory
+from lightning_gw.activations.layers import named_layers
+from lightning_gw.activations.pooling import Pooling, pool
+
+_CONV1D = (nn.modules.conv._ConvNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.BatchNorm1d)
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Representations of the probe inputs.
+
+    Attributes:
+        representations: Layer name → ``(n, d)``, in the order in which the layers were called. A module called several
+            times in one forward appears as ``name``, ``name#2``, ``name#3``.
+        notes: What was left out or done differently, in plain words.
+    """
+
+    representations: dict[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+
+class ShapeError(ValueError):
+    """A layer's output has no row per input."""
+
+
+def capture(
+    module: nn.Module,
+    layers: Sequence[str],
+    batches: Sequence[Any],
+    run: Callable[[Any], Any],
+    pooling: Pooling = "auto",
+    *,
+    optional: bool = False,
+) -> Activations:
+    """Run every batch through the network and keep what `layers` put out.
+
+    Outputs are pooled inside the hook, because whole token tensors are many times larger than what is kept. Of a tuple
+    the first tensor counts, of a mapping or Hugging Face ``ModelOutput`` its ``last_hidden_state`` or else its first
+    tensor; nested tensors and packed sequences are padded. The hooks are gone when this returns or raises.
+
+    Args:
+        module: The network whose modules are named.
+        layers: Natural names, as `layers.named_layers` gives them.
+        batches: The probe; each item is handed to `run`.
+        run: Runs the network on one batch; what it returns is ignored.
+        pooling: See `pooling.pool`.
+        optional: Leave out, with a note, layers that are never called or have no row per input. Without it they are
+            errors, as befits layers that somebody asked for by name.
+
+    Raises:
+        ValueError: If a layer is never called, or `pooling` does not suit its output.
+        ShapeError: If a layer's output has another number of rows than the batch.
+        LookError: If a module of the network fails; the message names it and the shapes. Running out of memory is
+            passed on as it is.
+    """
+    named = named_layers(module)
+    collector = _Collector(pooling, optional)
+    with ExitStack() as hooks:
+        for name in layers:
+            hooks.callback(named[name].register_forward_hook(partial(collector.hook, name)).remove)
+        for number, batch in enumerate(batches, start=1):
+            collector.begin(batch)
+            try:
+                run(batch)
+            except Exception as error:
+                if collector.refused is error or is_out_of_memory(error):
+                    raise
+                reason = explained(error, module, batch, number, len(batches))
+                if reason is error:
+                    raise
+                raise reason from error
+            collector.end()
+    return collector.result(layers)
+
+
+class _Collector:
+    def __init__(self, pooling: Pooling, optional: bool) -> None:
+        self._pooling = pooling
+        self._optional = optional
+        self._kept: list[dict[str, Tensor]] = []
+        self._current: dict[str, Tensor] = {}
+        self._calls: dict[str, int] = {}
+        self._misshapen: dict[str, str] = {}
+        self._notes: dict[str, None] = {}
+        self._rows = 0
+        self._mask: Tensor | None = None
+        self.refused: Exception | None = None  # the error of a hook, which is none of the network's
+
+    def begin(self, batch: Any) -> None:
+        self._rows, self._mask = count_rows(batch), padding_mask(batch)
+        self._current, self._calls = {}, {}
+
+    def end(self) -> None:
+        self._kept.append(self._current)
+
+    def hook(self, layer: str, module: nn.Module, args: Any, output: Any) -> None:
+        try:
+            self._keep(layer, module, output)
+        except Exception as error:
+            self.refused = error
+            raise
+
+    def _keep(self, layer: str, module: nn.Module, output: Any) -> None:
+        self._calls[layer] = self._calls.get(layer, 0) + 1
+        key = layer if self._calls[layer] == 1 else f"{layer}#{self._calls[layer]}"
+        try:
+            tensor, mask = self._rowwise(key, module, output)
+        except ShapeError as error:
+            if not self._optional:
+                raise
+            self._misshapen[key] = str(error)
+            return
+        self._current[key] = pool(tensor, mask, self._pooling, layer=key, channels_first=_channels_first(module))
+
+    def _rowwise(self, key: str, module: nn.Module, output: Any) -> tuple[Tensor, Tensor | None]:
+        """The output's tensor with one row per input, and the mask that fits it."""
+        mask = self._mask
+        if isinstance(output, tuple) and output and isinstance(output[0], PackedSequence):
+            output = output[0]
+        if isinstance(output, PackedSequence):
+            output, lengths = pad_packed_sequence(output, batch_first=True)
+            mask = torch.arange(output.shape[1])[None] < lengths[:, None]
+        tensor = first_tensor(output)
+        if tensor is None:
+            raise ShapeError(f"Layer {key!r} put out a {type(output).__name__} that holds no tensor with rows.")
+        if tensor.is_nested:
+            tensor = torch.nested.to_padded_tensor(tensor, 0.0)
+        if tensor.dim() >= 3 and tensor.shape[1] == self._rows:
+            if _batch_second(module):
+                tensor = tensor.transpose(0, 1)
+            elif tensor.shape[0] != self._rows:
+                tensor = tensor.transpose(0, 1)
+                self._notes[f"Layer {key}: its output was read as (positions, inputs, ...)."] = None
+        if tensor.shape[0] != self._rows:
+            raise ShapeError(
+                f"Layer {key!r} put out shape {tuple(tensor.shape)}; expected one row per probe input, "
+                f"({self._rows}, ...). A layer that mixes or splits the inputs of a batch cannot be compared."
+            )
+        if mask is None or tensor.dim() != 3:
+            return tensor, None
+        if mask.shape[1] > tensor.shape[1] and not bool(mask[:, tensor.shape[1] :].any()):
+            mask = mask[:, : tensor.shape[1]]  # nested tensors are padded to the longest input only
+        if mask.shape != tensor.shape[:2]:
+            if not _channels_first(module):
+                self._notes[
+                    f"Layer {key}: the batch's padding mask has {mask.shape[1]} positions and the output "
+                    f"{tensor.shape[1]}, so all positions were pooled."
+                ] = None
+            return tensor, None
+        return tensor, mask.to(tensor.device)
+
+    def result(self, layers: Sequence[str]) -> Activations:
+        order = list(self._kept[0]) if self._kept else []
+        in_all = [key for key in order if all(key in kept for kept in self._kept)]
+        called = {key.split("#")[0] for key in (*chain.from_iterable(self._kept), *self._misshapen)}
+        silent = [name for name in layers if name not in called]
+        if silent and not self._optional:
+            one = len(silent) == 1
+            it, were = ("it", "was") if one else ("them", "were")
+            raise ValueError(
+                f"Layer{'' if one else 's'} {', '.join(map(repr, silent))} {were} never called in forward and put out "
+                f"nothing. Called were: {', '.join(in_all) or 'none of the layers asked for'}. Take {it} out of "
+                f"layers=[...], or name the modules inside or around {it} that forward does call; where training runs "
+                "the network some other way than through forward, pass that way as probe_step=...."
+            )
+        notes = list(self._notes)
+        if silent:
+            notes.append(f"Left out because forward never calls them: {', '.join(silent)}.")
+        notes += [f"Left out: {reason}" for reason in self._misshapen.values()]
+        uneven = sorted({key for kept in self._kept for key in kept} - set(in_all))
+        if uneven:
+            notes.append(f"Left out because not every probe batch calls them: {', '.join(uneven)}.")
+        return Activations({key: self._join(key) for key in in_all}, tuple(notes))
+
+    def _join(self, key: str) -> Tensor:
+        parts = [kept[key] for kept in self._kept]
+        widths = sorted({part.shape[1] for part in parts})
+        if len(widths) > 1:
+            raise ValueError(
+                f"Layer {key!r} gave {' and '.join(map(str, widths))} values per input on different probe batches, "
+                f"with pooling={self._pooling!r}; expected the same width everywhere. Batches padded to different "
+                "lengths do this: pool over positions instead, or use one probe batch."
+            )
+        return torch.cat(parts)
+
+
+def first_tensor(output: Any) -> Tensor | None:
+    """The tensor that stands for a module's output; None where there is none with rows."""
+    if isinstance(output, Tensor):
+        return output if output.is_nested or output.dim() > 0 else None
+    if isinstance(output, Mapping):
+        hidden = output.get("last_hidden_state")
+        return hidden if isinstance(hidden, Tensor) else first_tensor(tuple(output.values()))
+    if isinstance(output, tuple | list):
+        return next((found for item in output if (found := first_tensor(item)) is not None), None)
+    return None
+
+
+def _batch_second(module: nn.Module) -> bool:
+    """Whether the module says that its inputs lie along the second dimension, (t, n, d), as PyTorch's own may.
+
+    Only its own word counts: a block may turn its tensors around for the attention inside it.
+    """
+    own = getattr(module, "batch_first", None)
+    if own is None and isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+        own = module.self_attn.batch_first
+    return own is False
+
+
+def _channels_first(module: nn.Module) -> bool:
+    """Whether a three-dimensional output is (n, c, l): made by one-dimensional convolutions with no linear layer."""
+    modules = list(module.modules())
+    return any(isinstance(m, _CONV1D) for m in modules) and not any(isinstance(m, nn.Linear) for m in modules)

@@ -1,0 +1,90 @@
+"""What goes wrong while the probe goes through a network, and where, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import FrameType, TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lightning_gw.activations.batches import leaves
+
+#: How allocators and libraries say that memory ran out, where they do not raise an error of its own class.
+_NO_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "not enough memory")
+#: Shapes that a message lists.
+_LISTED = 6
+
+
+class LookError(RuntimeError):
+    """The probe could not go through the network; the message says where and why."""
+
+
+class RestoreError(LookError):
+    """Something that a look changed could not be put back as it was; the message names it."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whatever device."""
+    kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))
+    return isinstance(error, kinds) or (
+        isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
+    )
+
+
+def explained(error: Exception, module: nn.Module, batch: Any, number: int, count: int) -> Exception:
+    """Say in which module a forward pass failed, on what.
+
+    Args:
+        error: What was raised, with its traceback.
+        module: The network.
+        batch: The probe batch that was on its way.
+        number: Its place among the probe batches, from 1.
+        count: How many probe batches there are.
+
+    Returns:
+        A `LookError` that names the module, the shapes it was called with and those of the batch; `error` itself where
+        no module of the network was being run.
+    """
+    frame = _innermost_call(error.__traceback__)
+    if frame is None:
+        return error
+    failed = frame.f_locals["self"]
+    names = {id(child): name for name, child in module.named_modules()}
+    name = names.get(id(failed), "").replace("_orig_mod.", "")
+    where = f"{name!r}, a {type(failed).__name__}" if name else f"the forward of {type(failed).__name__}"
+    args, keywords = frame.f_locals.get("args", ()), frame.f_locals.get("kwargs", {})
+    called = shapes({**dict(enumerate(args)), **keywords})
+    return LookError(
+        f"The probe did not get through {where}"
+        + (f", called with {called}" if called else "")
+        + f": {type(error).__name__}: {error}. It was probe batch {number} of {count}, with "
+        f"{shapes(batch) or 'no tensors'}. If the network changed since the probe was drawn, or takes its inputs in "
+        "another way than forward does here, pass GWSimilarity(probe=..., probe_step=...)."
+    )
+
+
+def shapes(batch: Any) -> str:
+    """The shapes of the tensors in a batch, in words, such as ``"input_ids (8, 32), labels (8,)"``."""
+    keyed = isinstance(batch, Mapping)
+    found = []
+    for path, leaf in leaves(batch):
+        if isinstance(leaf, Tensor):
+            place = path.lstrip(".") if keyed and not path.lstrip(".").isdigit() else ""
+            found.append(f"{place} {tuple(leaf.shape)}".strip())
+    more = len(found) - _LISTED
+    return ", ".join(found[:_LISTED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _innermost_call(traceback: TracebackType | None) -> FrameType | None:
+    """The frame of the last module that was called and did not return, as torch's own ``_call_impl`` leaves it."""
+    found: FrameType | None = None
+    while traceback is not None:
+        frame = traceback.tb_frame
+        if frame.f_code.co_name in ("_call_impl", "_wrapped_call_impl") and isinstance(
+            frame.f_locals.get("self"), nn.Module
+        ):
+            found = frame
+        traceback = traceback.tb_next
+    return found

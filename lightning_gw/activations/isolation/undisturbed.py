@@ -1,0 +1,207 @@
+"""Guards that leave everything as it was: random states, modes, buffers, caches, metrics, logging.
+
+Training with looks in between is to be identical to the last bit to training without. What cannot be put back is named:
+weights that forward itself writes to, and tensors too large to be copied. Not seen are global variables, iterators,
+objects of ``__slots__``, and effects outside the process; see ``docs/undisturbed.md``.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lightning_gw.activations.failures import RestoreError
+from lightning_gw.activations.isolation.snapshot import Memory
+from lightning_gw.activations.isolation.state import same_state
+
+
+@contextmanager
+def isolated_randomness(seed: int) -> Iterator[None]:
+    """Seed every global random state inside, and put all of them back afterwards, also after an error.
+
+    Seeding makes a random data augmentation or a sampling layer give the same result at every look. Devices that were
+    not in use yet are left alone: asking for their state would start them.
+
+    Args:
+        seed: Seed for Python, NumPy, torch and the devices in use.
+    """
+    devices = [device for device in (torch.cuda, getattr(torch, "xpu", None)) if device and _in_use(device)]
+    with ExitStack() as stack:  # which puts back each of them, also where another cannot be
+        stack.callback(random.setstate, random.getstate())
+        stack.callback(np.random.set_state, np.random.get_state())
+        stack.callback(torch.set_rng_state, torch.get_rng_state())
+        for device in devices:
+            stack.callback(device.set_rng_state_all, device.get_rng_state_all())
+        if mps := torch.backends.mps.is_available():
+            stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reach for devices not in use
+        for device in devices:
+            device.manual_seed_all(seed)
+        if mps:
+            torch.mps.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def undisturbed(module: nn.Module, trainer: Any = None) -> Iterator[list[str]]:
+    """Evaluation mode without gradients, after which the module is what it was before.
+
+    Inside, every submodule is in evaluation mode, ``self.log`` does nothing, compiled code runs eagerly (hooks do not
+    fire in warm compiled graphs), fused attention is off (it hands hooks nested tensors), and the trainer says that it
+    is validating, so that batch hooks do not augment. Afterwards modes, buffers and all that the modules remember are
+    put back: plain attributes, containers and objects inside them, random generators of their own, the states of
+    torchmetrics. Modules that are hidden in containers and objects are treated as those that are registered.
+
+    Args:
+        module: The network, usually the LightningModule.
+        trainer: Its Trainer, where there is one.
+
+    Yields:
+        A list, filled at the end, of what was changed and is known not to be put back, in plain words.
+
+    Raises:
+        RestoreError: At the end, if something failed to be put back that should have been. Everything else was by then.
+    """
+    disturbed: list[str] = []
+    memory = Memory(module)
+    modes = [(child, child.training) for child in memory.modules.values()]
+    stage = trainer.state.stage if trainer is not None else None
+    with ExitStack() as stack:
+        # The order matters: what is restored is written under the gradient mode of the caller, as it was read.
+        stack.callback(_restore, modes, memory, disturbed)
+        if trainer is not None:
+            stack.callback(setattr, trainer.state, "stage", stage)
+            trainer.validating = True
+        for child, _ in modes:
+            # Assigned rather than .eval(), which some modules override to merge weights and the like.
+            child.training = False
+            if hasattr(child, "log") and hasattr(child, "log_dict"):
+                child.__dict__["log"] = child.__dict__["log_dict"] = _silent
+        stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
+        stack.enter_context(_eager())
+        stack.enter_context(plain_tensors())
+        yield disturbed
+
+
+@contextmanager
+def changes_of(module: nn.Module) -> Iterator[list[str]]:
+    """Compare everything before and after, to the bit: what a look, or any other code, leaves changed.
+
+    Compared are weights, gradients, ``requires_grad``, buffers, training flags, hooks, attributes, containers and plain
+    objects that the modules hold, their own random generators, the global random states and torch's global settings.
+    While inside, the weights are in memory twice.
+
+    Args:
+        module: The network.
+
+    Yields:
+        A list, filled at the end (also after an error), of what changed, in plain words; empty if nothing did.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+        >>> with changes_of(net) as changes:
+        ...     _ = net(torch.ones(3, 2))
+        >>> changes
+        ['tensor 1.running_mean changed', 'tensor 1.running_var changed', 'tensor 1.num_batches_tracked changed']
+    """
+    changes: list[str] = []
+    memory = Memory(module, exact=True)
+    settings = {name: ask() for name, ask in _SETTINGS.items()}
+    states = {name: ask() for name, ask in _random_states().items()}
+    try:
+        yield changes
+    finally:
+        changes += memory.changes()
+        for name, before in settings.items():
+            if (now := _SETTINGS[name]()) != before:
+                changes.append(f"{name} is {now} now, and was {before}")
+        asking = _random_states()
+        changes += [
+            f"the random state of {name} moved on"
+            for name, before in states.items()
+            if not same_state(asking[name](), before)
+        ]
+
+
+@contextmanager
+def plain_tensors() -> Iterator[None]:
+    """No gradients, yet no inference mode either, even where the caller is in it.
+
+    A tensor that a module caches under inference mode would break a later backward pass.
+    """
+    with torch.inference_mode(False), torch.no_grad():
+        yield
+
+
+#: Settings of the process that a forward pass could leave changed.
+_SETTINGS: dict[str, Callable[[], Any]] = {
+    "torch.is_grad_enabled()": torch.is_grad_enabled,
+    "torch.is_inference_mode_enabled()": torch.is_inference_mode_enabled,
+    "torch.get_default_dtype()": torch.get_default_dtype,
+    "torch.get_num_threads()": torch.get_num_threads,
+    "torch.get_float32_matmul_precision()": torch.get_float32_matmul_precision,
+    "torch.are_deterministic_algorithms_enabled()": torch.are_deterministic_algorithms_enabled,
+    "torch.is_autocast_enabled('cpu')": lambda: torch.is_autocast_enabled("cpu"),
+    "torch.is_autocast_enabled('cuda')": lambda: torch.is_autocast_enabled("cuda"),
+    "torch.backends.mha.get_fastpath_enabled()": torch.backends.mha.get_fastpath_enabled,
+    "torch.backends.cudnn.enabled": lambda: torch.backends.cudnn.enabled,
+    "torch.backends.cudnn.benchmark": lambda: torch.backends.cudnn.benchmark,
+    "torch.backends.cudnn.deterministic": lambda: torch.backends.cudnn.deterministic,
+}
+
+
+def _random_states() -> dict[str, Callable[[], Any]]:
+    """How to ask for every global random state there is, by name."""
+    states: dict[str, Callable[[], Any]] = {
+        "Python": random.getstate,
+        "NumPy": np.random.get_state,
+        "torch": torch.get_rng_state,
+    }
+    for device in (torch.cuda, getattr(torch, "xpu", None)):
+        if device and _in_use(device):
+            states[device.__name__] = device.get_rng_state_all
+    if torch.backends.mps.is_available():
+        states["torch.mps"] = torch.mps.get_rng_state
+    return states
+
+
+def _in_use(device: Any) -> bool:
+    return bool(device.is_available() and device.is_initialized())
+
+
+def _silent(*args: Any, **kwargs: Any) -> None:
+    """Stands in for ``self.log``."""
+
+
+def _eager() -> Any:
+    set_stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
+    return set_stance("force_eager") if set_stance is not None else nullcontext()
+
+
+def _restore(modes: list[tuple[nn.Module, bool]], memory: Memory, disturbed: list[str]) -> None:
+    """Modes first, since a network left in evaluation mode trains otherwise from then on without a sign of it."""
+    _set_modes(modes)
+    lost, failed = memory.restore()
+    failed += _set_modes(modes)
+    disturbed += lost
+    if failed:
+        raise RestoreError(f"After a look, this could not be put back as it was: {'; '.join([*failed, *lost])}.")
+
+
+def _set_modes(modes: list[tuple[nn.Module, bool]]) -> list[str]:
+    failed = []
+    for child, training in modes:
+        try:
+            child.training = training
+        except Exception as error:
+            failed.append(f"the training mode of a {type(child).__name__} ({type(error).__name__}: {error})")
+    return failed

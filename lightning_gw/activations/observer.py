@@ -1,0 +1,266 @@
+"""Looks at the network: settles layers and probe once, then brings their representations whenever asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+from torch import nn
+
+from lightning_gw.activations.batches import count_rows, in_pieces
+from lightning_gw.activations.capture import Activations, capture
+from lightning_gw.activations.failures import LookError, is_out_of_memory
+from lightning_gw.activations.forward import ProbeStep, call_forward
+from lightning_gw.activations.isolation.snapshot import is_sharded, kept_generators
+from lightning_gw.activations.isolation.undisturbed import undisturbed
+from lightning_gw.activations.layers import choose_layers, match_layers
+from lightning_gw.activations.pooling import Pooling
+from lightning_gw.activations.probe import Balance, Probe, ProbeError, draw_probe
+from lightning_gw.utilities.distributed import together
+
+
+class Observer:
+    """The probe, the layers, and the way the one goes through the other.
+
+    Args are those of `GWSimilarity`.
+
+    Attributes:
+        probe_size: Number of probe inputs that were asked for.
+        balance: What the probe is balanced over.
+        pooling: How an output becomes one vector per input.
+        notes: What the user should know of the probe; empty before `prepare`.
+    """
+
+    def __init__(
+        self,
+        layers: str | Sequence[str] | None,
+        probe: Any,
+        probe_size: int | None,
+        probe_batch_size: int | None,
+        balance: Balance | None,
+        pooling: Pooling,
+        probe_step: ProbeStep | None,
+        seed: int,
+    ) -> None:
+        self._asked = layers
+        self._data = probe
+        self.probe_size = probe_size
+        self._batch_size = probe_batch_size
+        self.balance = balance
+        self.pooling = pooling
+        self._probe_step = probe_step
+        self._seed = seed
+        self._modules: tuple[str, ...] = ()
+        self._probe: Probe | None = None
+        self._fits: int | None = None  # inputs per forward pass that fit in memory, once all of a batch did not
+        self.notes: tuple[str, ...] = ()
+
+    @property
+    def probe_hash(self) -> str | None:
+        """SHA-256 of the probe inputs; None before `prepare`."""
+        return None if self._probe is None else self._probe.hash
+
+    @property
+    def probe(self) -> Probe | None:
+        """The probe inputs; None before `prepare`."""
+        return self._probe
+
+    def with_probe(self, size: int | None, balance: Balance | None, pooling: Pooling, seed: int) -> Observer:
+        """One that looks at the same layers and data through another probe."""
+        return Observer(self._asked, self._data, size, self._batch_size, balance, pooling, self._probe_step, seed)
+
+    def description(self, layers: Sequence[str]) -> dict[str, Any]:
+        """How the layers are looked at, as plain JSON values."""
+        assert self._probe is not None
+        pooling = self.pooling if isinstance(self.pooling, str) else _name(self.pooling)
+        return {
+            "hash": self._probe.hash,
+            "size": self._probe.size,
+            "source": self._probe.source,
+            "pooling": pooling,
+            "layers": list(layers),
+        }
+
+    def prepare(
+        self, trainer: Trainer, module: LightningModule, known_hash: str | None, known_layers: Sequence[str]
+    ) -> list[str]:
+        """Settle the layers and draw the probe.
+
+        Args:
+            trainer: The Trainer, whose data is drawn from.
+            module: The network.
+            known_hash: Hash of the probe that the history so far was made with, if there is one.
+            known_layers: Layers that the history so far was made with.
+
+        Returns:
+            What the user should be warned of.
+
+        Raises:
+            ValueError: If a layer is unknown, or there are too few inputs.
+        """
+        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+            raise ValueError(
+                "The network has lazy modules that have not seen an input yet. Run one batch through it before fit, as "
+                "Lightning needs too, so that their weights exist when training starts."
+            )
+        known = known_hash or self.probe_hash if known_layers else None
+        self._modules = choose_layers(module) if self._asked is None else match_layers(module, self._asked)
+        before = {name.split("#")[0] for name in known_layers}
+        if not before <= set(self._modules) or (before and self._asked is not None and before != set(self._modules)):
+            raise ValueError(
+                f"The history began with the layers {', '.join(known_layers)}, but now they would be "
+                f"{', '.join(self._modules)}. A history follows one set of layers: use the same layers=..., or start a "
+                "new history without the checkpoint's state."
+            )
+        source, data = find_data(trainer, self._data)
+        with kept_generators(data):  # an augmentation that draws from a generator of its own is not to notice
+            self._probe = draw_probe(
+                data,
+                source=source,
+                size=self.probe_size,
+                batch_size=self._batch_size,
+                balance=self.balance,
+                seed=self._seed,
+            )
+        self._fits = None
+        warnings = list(self._probe.notes)
+        if known is not None and known != self._probe.hash:
+            warnings.append(
+                "The probe inputs are not those that this history began with (their hash changed), so what was found "
+                "before and after step "
+                f"{trainer.global_step} is seen through different inputs. Is the data the same?"
+            )
+        self.notes = tuple(warnings)
+        return warnings
+
+    def observe(self, trainer: Trainer, module: LightningModule) -> Activations:
+        """Run the probe through the network, which afterwards is what it was before.
+
+        Where the memory does not hold a probe batch, it goes through in halves, quarters and so on, and so it does from
+        then on; the notes say so. They also say what the forward pass changed that could not be put back. Of several
+        processes all look, and if one fails all do.
+
+        Args:
+            trainer: The Trainer, which moves batches and sets the precision.
+            module: The network.
+
+        Raises:
+            ValueError: If a layer is silent or its output has no row per input.
+            LookError: If a module fails on the probe, or a single input does not fit in memory.
+        """
+        with together(f"The look at step {trainer.global_step}"):
+            activations, disturbed = self._capture_what_fits(trainer, module)
+        for said in disturbed:
+            rank_zero_warn(f"A look of GWSimilarity disturbed training: {said}. See docs/undisturbed.md.")
+        notes = [*activations.notes, *(f"This look disturbed training: {said}." for said in disturbed)]
+        if self._fits is not None:
+            notes.append(f"The probe went through the network {self._fits} at a time; more did not fit in memory.")
+        activations = replace(activations, notes=tuple(notes))
+        if len(activations.representations) < 2:
+            raise ValueError(
+                f"At least 2 layers are needed to compare, but only {len(activations.representations)} put something "
+                f"out ({', '.join(activations.representations) or 'none'}). {' '.join(activations.notes)} Name layers "
+                "with GWSimilarity(layers=[...])."
+            )
+        return activations
+
+    def _capture_what_fits(self, trainer: Trainer, module: LightningModule) -> tuple[Activations, list[str]]:
+        """Begin again with half as many inputs at a time as long as the memory runs out."""
+        assert self._probe is not None
+        largest = max(count_rows(batch) for batch in self._probe.batches)
+        while True:
+            try:
+                return self._capture(trainer, module)
+            except Exception as error:
+                if not is_out_of_memory(error) or self._shared_forward(trainer):
+                    raise
+                problem = f"{type(error).__name__}: {error}"
+            # Only here, where the error is gone, are the tensors gone that its traceback held.
+            self._halve(min(largest, self._fits or largest), problem)
+
+    def _capture(self, trainer: Trainer, module: LightningModule) -> tuple[Activations, list[str]]:
+        assert self._probe is not None
+        with undisturbed(module, trainer) as disturbed:
+            activations = capture(
+                module,
+                self._modules,
+                self._probe.batches if self._fits is None else in_pieces(self._probe.batches, self._fits),
+                self._runner(trainer, module),
+                self.pooling,
+                optional=self._asked is None,
+            )
+        return activations, disturbed
+
+    def _halve(self, tried: int, problem: str) -> None:
+        """Take half as many inputs at a time from now on."""
+        if tried <= 1:
+            raise LookError(
+                f"The probe does not fit in memory, not even one input at a time: {problem}. Free some memory, for "
+                "example with a smaller training batch, or pass smaller inputs with GWSimilarity(probe=...)."
+            )
+        self._fits = tried // 2
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+    def _shared_forward(self, trainer: Trainer) -> bool:
+        """Whether the forward pass is one of all processes, in which none can begin again by itself."""
+        return trainer.world_size > 1 and any(is_sharded(child) for child in trainer.lightning_module.modules())
+
+    def _runner(self, trainer: Trainer, module: LightningModule) -> Callable[[Any], Any]:
+        precision = trainer.precision_plugin
+
+        def run(batch: Any) -> Any:
+            # The same way that Lightning's evaluation loop prepares a batch.
+            batch = precision.convert_input(batch)
+            batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
+            batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+            with precision.forward_context():
+                return call_forward(module, batch, self._probe_step)
+
+        return run
+
+
+def find_data(trainer: Trainer, given: Any) -> tuple[str, Any]:
+    """Where the probe is drawn from: what the user gave, else the validation data, else the training data.
+
+    Returns:
+        What it is, in words, and the data.
+
+    Raises:
+        ProbeError: If there is none.
+    """
+    if given is not None and not isinstance(given, str):
+        return "probe data", given
+    if given not in (None, "validation", "val", "train", "training"):
+        raise ProbeError(f"probe={given!r} is not understood; the names are 'validation' and 'train'.")
+    validation = trainer.val_dataloaders
+    if validation is None:
+        validation = _not_yet_loaded(trainer)
+    for name, data in (("validation data", validation), ("training data", trainer.train_dataloader)):
+        wanted = given is None or name.startswith(given[:3])
+        if wanted and data is not None and not _empty(data):
+            return name, data
+    lacking = "There is no validation and no training data to draw the probe from"
+    if given is not None:
+        lacking = f"probe={given!r}, but there is no such data"
+    raise ProbeError(f"{lacking}. Pass inputs with GWSimilarity(probe=batch or dataset).")
+
+
+def _not_yet_loaded(trainer: Trainer) -> Any:
+    """Validation data that Lightning has not asked for yet because its first validation is epochs away."""
+    source = getattr(trainer.fit_loop.epoch_loop.val_loop, "_data_source", None)
+    if source is None or source.instance is None or not source.is_defined():
+        return None
+    return source.dataloader()
+
+
+def _empty(data: Any) -> bool:
+    return isinstance(data, list | tuple | dict) and len(data) == 0
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', type(function).__name__)}"

@@ -1,0 +1,134 @@
+"""What a layer put out, whatever its shape, becomes one vector per input: (n, d)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from lightning_gw.utilities.errors import near_names, sentence
+
+#: ``(output, mask or None) -> (n, d)``, for a pooling of one's own.
+PoolingFunction = Callable[[Tensor, Tensor | None], Tensor]
+#: One of `POOLINGS`, or a function. In this order, so that a config may name a function by its import path.
+Pooling = PoolingFunction | str
+
+#: The poolings that have a name.
+POOLINGS = ("auto", "mean", "first", "last", "flatten")
+
+
+def check_pooling(pooling: Pooling) -> None:
+    """Refuse a pooling that does not exist.
+
+    Raises:
+        ValueError: If it is neither one of `POOLINGS` nor callable; the message lists near names.
+    """
+    if callable(pooling) or pooling in POOLINGS:
+        return
+    raise ValueError(
+        sentence(
+            f"pooling={pooling!r} is neither a function (output, mask) -> (n, d) nor one of {', '.join(POOLINGS)}.",
+            near_names(str(pooling), POOLINGS),
+        )
+    )
+
+
+def pool(
+    output: Tensor,
+    mask: Tensor | None,
+    pooling: Pooling,
+    *,
+    layer: str,
+    channels_first: bool = False,
+) -> Tensor:
+    """Reduce one layer's output to a vector per input.
+
+    ``auto`` takes what the shape suggests: ``(n, d)`` stays, ``(n, t, d)`` is averaged over the positions its mask
+    keeps, ``(n, c, h, w)`` and everything deeper is averaged over space. ``mean`` is the same by its plain name.
+    ``first`` and ``last`` take the first and last position that the mask keeps, ``flatten`` keeps every entry.
+
+    Args:
+        output: ``(n,)``, ``(n, d)``, ``(n, t, d)``, ``(n, c, l)`` with `channels_first`, or ``(n, c, h, w, ...)``.
+        mask: ``(n, t)``, nonzero at the positions that count, or None where all do.
+        pooling: One of `POOLINGS`, or a function ``(output, mask) -> (n, d)``.
+        layer: Name of the layer, for messages.
+        channels_first: Whether a three-dimensional output is ``(n, c, l)``, as one-dimensional convolutions make it.
+
+    Returns:
+        ``(n, d)``, real, in its own memory: float64 where `output` is, float32 otherwise.
+
+    Raises:
+        ValueError: If the output's shape does not suit `pooling`; the message names the layer and both shapes.
+    """
+    if output.dim() == 0:
+        raise ValueError(f"Layer {layer!r} gave a single number; expected one row per input, shape (n, ...).")
+    if output.is_complex():
+        output = torch.view_as_real(output).flatten(-2)
+    if not callable(pooling):
+        output = _widen(output)
+        pooled = _POOLS[pooling](output, mask, layer, channels_first)
+    else:
+        pooled = pooling(output, mask)
+        if not isinstance(pooled, Tensor) or pooled.dim() != 2 or pooled.shape[0] != output.shape[0]:
+            came = tuple(pooled.shape) if isinstance(pooled, Tensor) else type(pooled).__name__
+            raise ValueError(
+                f"The pooling function gave {came} for layer {layer!r} of shape {tuple(output.shape)}; "
+                f"expected ({output.shape[0]}, d)."
+            )
+        pooled = _widen(pooled)
+    # An in-place residual further on would otherwise write into what is kept.
+    return pooled.detach().clone()
+
+
+def _widen(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.to(torch.float32)
+
+
+def _mean(output: Tensor, mask: Tensor | None, layer: str, channels_first: bool) -> Tensor:
+    if output.dim() == 1:
+        return output[:, None]
+    if output.dim() == 2:
+        return output
+    if output.dim() == 3 and not channels_first:
+        if mask is None:
+            return output.mean(dim=1)
+        keep = mask.bool()[:, :, None]
+        # masked_fill rather than a product: padding may hold NaN, and NaN × 0 is NaN.
+        return output.masked_fill(~keep, 0.0).sum(dim=1) / keep.sum(dim=1).clamp(min=1)
+    return output.flatten(2).mean(dim=2)
+
+
+def _position(output: Tensor, mask: Tensor | None, layer: str, which: str) -> Tensor:
+    if output.dim() != 3:
+        raise ValueError(
+            f"pooling={which!r} needs positions, shape (n, t, d), but layer {layer!r} gave {tuple(output.shape)}; "
+            "use 'auto', 'flatten' or a function."
+        )
+    n, t = output.shape[:2]
+    if mask is None:
+        index = torch.full((n,), 0 if which == "first" else t - 1, device=output.device)
+    else:
+        keep = mask.to(torch.int64)
+        # argmax finds the first of equal maxima; padding may stand on either side.
+        index = keep.argmax(dim=1) if which == "first" else t - 1 - keep.flip(1).argmax(dim=1)
+    return output[torch.arange(n, device=output.device), index]
+
+
+def _first(output: Tensor, mask: Tensor | None, layer: str, channels_first: bool) -> Tensor:
+    return _position(output.mT if channels_first and output.dim() == 3 else output, mask, layer, "first")
+
+
+def _last(output: Tensor, mask: Tensor | None, layer: str, channels_first: bool) -> Tensor:
+    return _position(output.mT if channels_first and output.dim() == 3 else output, mask, layer, "last")
+
+
+def _flatten(output: Tensor, mask: Tensor | None, layer: str, channels_first: bool) -> Tensor:
+    if output.dim() == 1:
+        return output[:, None]
+    if mask is not None and output.dim() == 3 and not channels_first:
+        output = output.masked_fill(~mask.bool()[:, :, None], 0.0)
+    return output.flatten(1)
+
+
+_POOLS = {"auto": _mean, "mean": _mean, "first": _first, "last": _last, "flatten": _flatten}

@@ -1,0 +1,347 @@
+"""What becomes of the activations of one look: matrix, groups, events, growth, put together in a `Record`.
+
+Knows nothing of Lightning: the same records come from live training and from saved checkpoints.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightning_gw.geometry.spaces import Geometry, get_geometry
+from lightning_gw.groups.groups import MINIMUM_FOR_ROUGHNESS, Groups, find_groups, why_no_roughness
+from lightning_gw.groups.tracking import GroupTracker
+from lightning_gw.gw.matrix import gw_matrix
+from lightning_gw.gw.moves.shared import Ranks
+from lightning_gw.gw.result import GWMatrix
+from lightning_gw.gw.search.effort import PLANS, Effort
+from lightning_gw.measures import MEASURES, agreements, layer_similarities, unpaired_gw_matrix, why_undefined
+from lightning_gw.records.record import Record
+from lightning_gw.significance import Null
+from lightning_gw.significance.evidence import judged, null_from_state, null_state, resampled, tested
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+    Group: TypeAlias = ProcessGroup | Literal["world"] | None
+
+#: Weight of the share of inputs not matched to themselves in the matrix that groups are found in; see docs/method.md.
+ANCHOR = 0.4
+#: Similarity measures of the same activations that every record holds unless others are asked for.
+MEASURES_KEPT = ("paired_dcor", "paired_cka", "debiased_cka")
+#: Resamples of the probe behind stability and noise.
+DRAWS = 100
+#: Splits of the probe behind unpaired comparison.
+UNPAIRED_SPLITS = 4
+#: Said where a run was held against nothing.
+NO_NULL = "none: no null was asked for (null_samples=99 would make one)"
+
+
+class Analysis:
+    """Turns representations into records, and remembers from look to look what the next one needs.
+
+    That is: which group is which, the adjacent distances at the first look, which `growth` is measured against, and
+    the couplings found last, which the next search starts from.
+
+    Args:
+        geometry: See `gw_matrix`.
+        effort: See `gw_matrix`.
+        warm_start: Whether to start each search from the couplings of the look before.
+        seed: Seed of the search.
+        anchor: Groups are found in the matrix of anchored Gromov-Wasserstein with this weight (see `gw_matrix`); 0
+            finds them in the plain one, which the record's matrix always is.
+        paired: False finds groups as if every layer had seen other inputs (see `unpaired_gw_matrix`), and then
+            `anchor` has no part in it.
+        measures: Names of `measures.MEASURES`: similarities that the record holds beside Gromov-Wasserstein.
+        draws: Resamples of the probe, from which stability and noise are told; 0 leaves them out.
+    """
+
+    def __init__(
+        self,
+        geometry: str | Geometry = "standardized",
+        effort: Effort = "default",
+        warm_start: bool = True,
+        seed: int = 0,
+        anchor: float = ANCHOR,
+        paired: bool = True,
+        measures: Sequence[str] = MEASURES_KEPT,
+        draws: int = DRAWS,
+    ) -> None:
+        if effort not in PLANS:
+            raise ValueError(f"Unknown effort {effort!r}. Known: {', '.join(PLANS)}.")
+        if not 0 <= anchor < float("inf"):
+            raise ValueError(f"anchor={anchor} must be a finite number that is not negative.")
+        if draws < 0:
+            raise ValueError(f"draws={draws} must not be negative.")
+        for name in measures:
+            if name not in MEASURES or MEASURES[name].direction != "similarity":
+                known = [known for known, measure in MEASURES.items() if measure.direction == "similarity"]
+                raise ValueError(f"Unknown similarity measure {name!r}. Known: {', '.join(known)}.")
+        self._geometry = get_geometry(geometry)
+        self._effort = effort
+        self._warm_start = warm_start
+        self._seed = seed
+        self._anchor = anchor if paired else 0.0
+        self._paired = paired
+        self._measures = tuple(measures)
+        self._draws = draws
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the next look is the first."""
+        self._tracker = GroupTracker()
+        self._layers: tuple[str, ...] = ()
+        self._start: NDArray[np.float64] | None = None
+        self._null: Null | str = NO_NULL
+        self._previous: GWMatrix | None = None
+        self._previous_anchored: GWMatrix | None = None
+
+    @property
+    def solver_options(self) -> dict[str, Any]:
+        """How neighbouring layers are compared, for a null that is to be measured alike."""
+        return {"geometry": self._geometry, "anchor": self._anchor, "seed": self._seed}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers of the first look; empty before it."""
+        return self._layers
+
+    def description(self) -> dict[str, Any]:
+        """How the layers are compared, as plain JSON values."""
+        return {
+            "geometry": self._geometry.name,
+            "effort": self._effort,
+            "warm_start": self._warm_start,
+            "seed": self._seed,
+            "anchor": self._anchor,
+            "paired": self._paired,
+            "measures": list(self._measures),
+            "draws": self._draws,
+        }
+
+    def look(
+        self,
+        representations: Mapping[str, Tensor],
+        *,
+        step: int,
+        epoch: int,
+        probe: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        notes: Sequence[str] = (),
+        started: float | None = None,
+        null: Mapping[str, Any] | None = None,
+        process_group: Group = None,
+    ) -> Record:
+        """Analyse one look.
+
+        Args:
+            representations: Layer name → ``(n, d)``, in depth order; the same layers at every look.
+            step: Trainer global step.
+            epoch: Trainer epoch, from 0.
+            probe: How the layers were looked at, as plain JSON values.
+            metrics: The run's own scalars.
+            notes: What is missing or different, so far.
+            started: ``time.perf_counter()`` when the look began, for its cost.
+            null: What this look and all that follow are held against, as `evidence.null_state` gives it; None keeps
+                what there is.
+            process_group: Processes that all make this call, share out the pairs of layers, and take the first one's
+                representations, whose buffers may differ from theirs. If one fails, all do.
+
+        Raises:
+            ValueError: If the layers are not those of the looks before, or cannot be compared.
+            RankError: If another process failed.
+        """
+        started = time.perf_counter() if started is None else started
+        ranks = Ranks(process_group)
+        with ranks.failing_together():
+            seen = _as_the_first_sees(ranks, representations)
+            if null is not None:
+                self._null = null_from_state(null, self._geometry)
+            found, anchored, start = self._analyse(seen, notes, process_group)
+            ranks.exchange(None)
+        # Nothing is remembered before everything that can fail is done, everywhere: a failed look leaves no trace.
+        events = tuple(self._tracker.update(step, found["groups"]))
+        self._layers, self._start = tuple(seen), start
+        self._previous, self._previous_anchored = found["gw"], anchored
+        return Record(
+            step=step,
+            epoch=epoch,
+            probe=probe,
+            metrics=metrics,
+            events=events,
+            identities=self._tracker.identities,
+            seconds=time.perf_counter() - started,
+            **found,
+        )
+
+    def groups_alone(self, representations: Mapping[str, Tensor]) -> tuple[Groups, Mapping[str, str]]:
+        """Groups as a first look without a null finds them; nothing is remembered.
+
+        Args:
+            representations: Layer name → ``(n, d)``, in depth order.
+
+        Returns:
+            The groups, and why layers were left out, by name.
+        """
+        anchored = self._solve(representations, self._anchor, None)
+        return self._groups(representations, anchored, None, {})[0], anchored.degenerate
+
+    def _analyse(
+        self, representations: Mapping[str, Tensor], notes: Sequence[str], process_group: Group
+    ) -> tuple[dict[str, Any], GWMatrix, NDArray[np.float64]]:
+        """Find whatever of a record comes from its own look alone, and change nothing.
+
+        Returns:
+            Those fields of the record; the matrix its groups were found in; and the adjacent distances that growth is
+            measured against.
+        """
+        layers = tuple(representations)
+        if self._layers and layers != self._layers:
+            gone, new = set(self._layers) - set(layers), set(layers) - set(self._layers)
+            raise ValueError(
+                "The layers are not those of the looks before"
+                + (f"; missing: {', '.join(sorted(gone))}" if gone else "")
+                + (f"; new: {', '.join(sorted(new))}" if new else "")
+                + ("; their order changed" if not gone and not new else "")
+                + ". A history follows one set of layers."
+            )
+        gw = self._solve(representations, 0.0, self._previous, process_group)
+        anchored = gw
+        if self._anchor:
+            anchored = self._solve(representations, self._anchor, self._previous_anchored, process_group)
+        measures = layer_similarities(representations, self._measures)
+        test = tested(representations, self._null)
+        groups, found_in = self._groups(representations, anchored, test.p_value, measures)
+        start = groups.adjacent if self._start is None else self._start
+        with np.errstate(divide="ignore", invalid="ignore"):
+            growth = groups.adjacent / start
+        notes = [
+            *notes,
+            *(f"Layer {name} is left out: {reason}" for name, reason in gw.degenerate.items()),
+            *test.notes,
+        ]
+        notes += [f"{name}: {reason}" for name, reason in why_undefined(representations, self._measures).items()]
+        # A network of too few layers has no roughness at any look; the first record says so for all.
+        if (lacking := why_no_roughness(groups)) and (not self._layers or len(layers) > MINIMUM_FOR_ROUGHNESS):
+            notes.append(lacking)
+        paired = find_groups(gw.identity_distance)
+        found = {
+            "layers": layers,
+            "gw": gw,
+            "groups": groups,
+            "groups_paired": resampled(
+                paired, representations, gw, self._draws, self._seed, self._geometry, paired=True
+            ),
+            "growth": growth,
+            "measures": measures,
+            "notes": tuple(notes),
+            "found_in": found_in,
+            "null": test.null,
+            "agreement": agreements(gw, measures, groups.labels, seed=self._seed) if gw.unit_scale else {},
+        }
+        return found, anchored, start
+
+    def _solve(
+        self,
+        representations: Mapping[str, Tensor],
+        anchor: float,
+        previous: GWMatrix | None,
+        process_group: Group = None,
+    ) -> GWMatrix:
+        inputs = {len(x) for x in representations.values()}
+        fits = self._warm_start and previous is not None and inputs == {previous.couplings.shape[-1]}
+        return gw_matrix(
+            representations,
+            geometry=self._geometry,
+            # Groups need no last percent: what is left to gain is far below the contrast of a boundary.
+            effort="fast" if anchor and self._effort == "default" else self._effort,
+            warm_start=previous if fits else None,
+            bounds=None if anchor else "fast",
+            seed=self._seed,
+            anchor=anchor,
+            process_group=process_group,
+        )
+
+    def _groups(
+        self,
+        representations: Mapping[str, Tensor],
+        anchored: GWMatrix,
+        p_value: float | None,
+        measures: dict[str, NDArray[np.float64]],
+    ) -> tuple[Groups, str]:
+        """The look's groups with their evidence, and the name of the matrix they were found in.
+
+        The matrix is kept among the record's measures where the record does not hold it already.
+        """
+        if not self._paired:
+            unpaired = unpaired_gw_matrix(representations, splits=UNPAIRED_SPLITS, seed=self._seed)
+            measures["gw_unpaired"] = unpaired.similarity
+            return judged(find_groups(unpaired.resolved_distance), p_value), "gw_unpaired"
+        groups = find_groups(anchored)
+        groups = resampled(groups, representations, anchored, self._draws, self._seed, self._geometry)
+        if anchored.anchor == 0:
+            return judged(groups, p_value), "gw"
+        if anchored.unit_scale:
+            measures["gw_anchored"] = anchored.similarity
+        return judged(groups, p_value), "gw_anchored"
+
+    def state_dict(self) -> dict[str, Any]:
+        """State in plain types and tensors, for a checkpoint that is loaded ``weights_only``."""
+        state: dict[str, Any] = {"tracker": self._tracker.state_dict(), "layers": list(self._layers)}
+        state["null"] = null_state(self._null)
+        if self._start is not None:
+            state["start"] = torch.from_numpy(self._start.copy())
+        if self._previous is not None and self._previous_anchored is not None:
+            state["couplings"] = torch.from_numpy(self._previous.couplings.astype(np.int32))
+            state["anchored"] = torch.from_numpy(self._previous_anchored.couplings.astype(np.int32))
+            state["anchor"] = self._previous_anchored.anchor
+            state["geometry"] = self._previous.geometry
+            state["warm_looks"] = self._previous.warm_looks  # when the next search in full is due
+            state["degenerate"] = dict(self._previous.degenerate)
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the state that `state_dict` gave."""
+        self.reset()
+        self._tracker.load_state_dict(state["tracker"])
+        self._layers = tuple(state["layers"])
+        # Checkpoints made before nulls were kept lack it.
+        self._null = null_from_state(state.get("null", {"reason": NO_NULL}), self._geometry)
+        if "start" in state:
+            self._start = state["start"].cpu().numpy().astype(np.float64)
+        if "couplings" in state:
+            self._previous = _only_couplings(self._layers, state, "couplings", 0.0)
+        if "anchored" in state:  # checkpoints made before groups were found in the anchored matrix lack it
+            self._previous_anchored = _only_couplings(self._layers, state, "anchored", float(state["anchor"]))
+
+
+def _as_the_first_sees(ranks: Ranks, representations: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The first process's representations, on every process, each on its own device."""
+    if ranks.size == 1:
+        return representations
+    theirs = ranks.first({name: values.cpu() for name, values in representations.items()})
+    device = next(iter(representations.values())).device
+    return {name: values.to(device) for name, values in theirs.items()}
+
+
+def _only_couplings(layers: tuple[str, ...], state: Mapping[str, Any], key: str, anchor: float) -> GWMatrix:
+    """A matrix that serves as a warm start: its couplings are known, its values are not and say so as NaN."""
+    unknown = np.full((len(layers), len(layers)), np.nan)
+    return GWMatrix(
+        layers=layers,
+        geometry=state["geometry"],
+        distortion=unknown,
+        lower=unknown,
+        identity=unknown,
+        couplings=state[key].cpu().numpy().astype(np.int64),
+        converged=np.zeros(unknown.shape, dtype=bool),
+        degenerate=dict(state["degenerate"]),
+        anchor=anchor,
+        warm_looks=int(state.get("warm_looks", 0)),  # checkpoints made before it was counted lack it
+    )

@@ -1,0 +1,223 @@
+"""Where finished records go: to the disk first, then to the loggers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
+
+from lightning_gw.analysis.solver import Job, Solver
+from lightning_gw.callback.budget import Budget
+from lightning_gw.callback.error_policy import Tolerance
+from lightning_gw.callback.messages import say_abandoned, say_end, say_look, say_overdrawn
+from lightning_gw.records.history import History
+from lightning_gw.records.record import Record
+from lightning_gw.records.representations import KeptRepresentations, keep_representations
+from lightning_gw.records.run_folder import continue_history, metric_values
+
+#: Records kept in memory while the disk takes none.
+MOST_UNWRITTEN = 16
+
+
+class Outbox:
+    """Hands records on, on the first process. A disk that takes none is asked again with every later record.
+
+    Args:
+        prefix: What log keys begin with.
+        tolerance: What becomes of errors.
+        verbose: Whether to say what was found.
+
+    Attributes:
+        history: What was found so far; None before `open`.
+        last: Step of the last record that is on disk; None before the first.
+        known: Metrics that the folder knows and the checkpoint does not, because it was saved just before a validation.
+    """
+
+    def __init__(self, prefix: str, tolerance: Tolerance, verbose: bool = True) -> None:
+        self.history: History | None = None
+        self.last: int | None = None
+        self.known: dict[str, float] = {}
+        self._prefix = prefix
+        self._tolerance = tolerance
+        self._verbose = verbose
+        self._unwritten: list[Record] = []
+
+    def try_to_open(
+        self, folder: Path | None, *, looked: int | None, resumed: int, origin: str | None
+    ) -> Exception | None:
+        """Open the history where training stands.
+
+        Args:
+            folder: Where it lives; None keeps it in memory.
+            looked: Step of the last look that training knows of; None for a new run.
+            resumed: Global step at which training stands.
+            origin: Folder in which the checkpoint's run kept its history.
+
+        Returns:
+            What went wrong.
+        """
+        self._unwritten = []
+        # A look that was not solved when the checkpoint was saved will be: its record, if there is one, gives way.
+        written = self.last if self.last is not None or looked is None else -1
+        try:
+            self.history, warnings = continue_history(
+                self.history, folder, looked=written, resumed=resumed, origin=origin
+            )
+        except Exception as error:
+            return OSError(str(error))
+        self.last = self.history[-1].step if self.history else None
+        for warning in warnings:
+            self._tolerance.warn(warning)
+        for row in self.history.metrics:
+            if looked is not None and row["step"] >= looked:
+                self.known |= metric_values(row)
+        return None
+
+    def prepare(self, solver: Solver, loggers: Sequence[Any]) -> None:
+        """Have pictures drawn beside training where that can be; before the first look, once the history is open."""
+        from lightning_gw.loggers.dispatch import wants_pictures  # pictures and wandb are slow to import
+
+        if self.history is not None and wants_pictures(loggers):
+            solver.draw_beside(self.history)
+
+    def deliver(
+        self, solver: Solver, loggers: Sequence[Any], say: Callable[[str], None], patience: float = 0.0
+    ) -> None:
+        """Hand on what was solved.
+
+        Args:
+            solver: Where it was solved.
+            loggers: The Trainer's loggers.
+            say: Prints a line.
+            patience: Seconds to wait for each look that is still being solved.
+
+        Raises:
+            Exception: Why a look failed, where errors end the training or it was the first and training waits for it.
+        """
+        for outcome in solver.collect(patience):
+            started = time.perf_counter()
+            if outcome.record is not None and self.history is None:
+                continue  # solved together; the first process writes it
+            if outcome.record is not None:
+                self.put(loggers, outcome.record, outcome.pictures)
+                if self._verbose:
+                    say(say_look(self._prefix, outcome, time.perf_counter() - started))
+            elif outcome.error is not None:
+                # In the background the first look is solved while training goes on, which it is not to end any more.
+                if outcome.job.first and not outcome.aside:
+                    raise outcome.error
+                for note in outcome.job.carried:
+                    self._tolerance.note(note)
+                self._tolerance.cost_a_look(outcome.error, outcome.job.step)
+
+    def abandon(self, solver: Solver) -> None:
+        """Give up the looks that took too long to solve, and say so."""
+        if steps := solver.abandon():
+            self._tolerance.warn(say_abandoned(steps))
+
+    def put(self, loggers: Sequence[Any], record: Record, pictures: Mapping[str, Any] | None = None) -> None:
+        """Write and log a record. Nothing that fails here costs the record what another takes of it.
+
+        Raises:
+            Exception: What the disk raised, where errors end the training.
+        """
+        from lightning_gw.loggers.dispatch import log_record  # pictures and wandb are slow to import
+
+        assert self.history is not None
+        self._unwritten.append(record)
+        self._write()
+        looks = self.history if not self._unwritten else [*self.history, *self._unwritten]
+        self._say(log_record(loggers, record, looks, self._prefix, pictures))
+
+    def put_metrics(self, step: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Write the run's own scalars, unless those of this step are there.
+
+        Raises:
+            Exception: What the disk raised, where errors end the training.
+        """
+        history = self.history
+        # Resumed from a checkpoint saved between this step and its validation, training comes by here twice.
+        if history is None or not metrics or (history.metrics and history.metrics[-1]["step"] == step):
+            return
+        try:
+            history.append_metrics(step, epoch, metrics)
+        except Exception as error:
+            self._tolerance.tolerate(error, "write metrics")
+
+    def keep(self, job: Job) -> None:
+        """Write what the layers put out in a look, in place of what they did in the one before.
+
+        Raises:
+            Exception: What the disk raised, where errors end the training.
+        """
+        if self.history is None or self.history.path is None:
+            return
+        try:
+            kept = KeptRepresentations(job.representations, job.step, str(job.probe["hash"]))
+            keep_representations(self.history.path, kept)
+        except Exception as error:
+            self._tolerance.tolerate(error, "keep representations")
+
+    def configure(self, loggers: Sequence[Any], config: Mapping[str, Any]) -> None:
+        """Log how the layers are looked at."""
+        from lightning_gw.loggers.dispatch import log_config
+
+        self._say(log_config(loggers, config, prefix=self._prefix))
+
+    def conclude(self, loggers: Sequence[Any]) -> None:
+        """Write what is still unwritten, or say that it is lost, and log how the run ended."""
+        from lightning_gw.loggers.dispatch import log_summary
+
+        assert self.history is not None
+        self._write()
+        if self._unwritten:
+            steps = ", ".join(str(record.step) for record in self._unwritten)
+            self._tolerance.warn(
+                f"GWSimilarity could not write the records of these steps to {self.history.path}: {steps}."
+            )
+        self._say(log_summary(loggers, self.history, prefix=self._prefix))
+
+    def report(self, say: Callable[[str], None], budget: Budget) -> None:
+        """Say how the run ended and what looking cost."""
+        assert self.history is not None
+        if self._verbose:
+            say(say_end(self.history, budget))
+        if budget.overdrawn:
+            rank_zero_info(say_overdrawn(budget))
+
+    def _write(self) -> None:
+        """Write what waits, in order."""
+        history = self.history
+        assert history is not None
+        while self._unwritten:
+            record = self._unwritten[0]
+            try:
+                history.append(record)
+            except OSError as error:
+                self._tolerance.tolerate(error, "write a record, keeps it in memory and goes on")
+                late = f"Written late, because at first the disk took nothing ({error})."
+                self._unwritten = [
+                    record if late in record.notes else replace(record, notes=(*record.notes, late))
+                    for record in self._unwritten
+                ]
+                self._forget_oldest()
+                return
+            self.last = record.step
+            del self._unwritten[0]
+
+    def _forget_oldest(self) -> None:
+        while len(self._unwritten) > MOST_UNWRITTEN:
+            lost = self._unwritten.pop(0)
+            self._tolerance.note(
+                f"There is no record of step {lost.step} on disk: it took nothing, and no more than {MOST_UNWRITTEN} "
+                "records are kept in memory."
+            )
+
+    def _say(self, problems: Sequence[str]) -> None:
+        """Pass on what a logger did not take; the record itself is on disk by then."""
+        for problem in problems:
+            self._tolerance.warn(problem)

@@ -1,0 +1,303 @@
+"""`GWSimilarity`: what a user asks for, and when to look at the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lightning_gw.activations.forward import ProbeStep
+from lightning_gw.activations.observer import Observer
+from lightning_gw.activations.pooling import Pooling, check_pooling
+from lightning_gw.activations.probe import Balance
+from lightning_gw.analysis.analysis import ANCHOR, DRAWS, MEASURES_KEPT
+from lightning_gw.analysis.background import BackgroundSolver
+from lightning_gw.analysis.solver import Solver
+from lightning_gw.callback.budget import SHARES, Pace
+from lightning_gw.callback.delivery import Outbox
+from lightning_gw.callback.error_policy import OnError, Tolerance
+from lightning_gw.callback.look_loop import Looks
+from lightning_gw.callback.messages import say_blind
+from lightning_gw.callback.schedule import Schedule
+from lightning_gw.callback.trainer import (
+    refuse_namesakes,
+    scalar_metrics,
+    total_steps,
+    was_interrupted,
+    why_no_checkpoints,
+)
+from lightning_gw.gw.search.effort import Effort
+from lightning_gw.records.history import History
+from lightning_gw.records.run_folder import run_folder
+
+
+class GWSimilarity(Callback):
+    """Follows how the layers of a network fall into groups while it trains.
+
+    At every look, fixed probe inputs go through the network in evaluation mode; the layers' representations are
+    compared by Gromov-Wasserstein distance; neighbouring layers that are alike form groups, and groups keep their
+    identity from look to look. What is found goes to ``<run folder>/gw`` on disk, to every logger of the Trainer, and
+    as one line to the terminal. Training is not disturbed: weights, optimizer and random states stay what they would
+    have been, to the last bit. There is always a look at the start and at the end of ``fit``, and never two at one
+    step.
+
+    The state is part of every checkpoint. Resumed training takes up the same groups and history; where the run folder
+    is a new one, as loggers with versions make it, the records up to the checkpoint are copied there. To keep one
+    folder, pass `save_dir`.
+
+    Works in the Trainers of ``pytorch_lightning`` and of ``lightning.pytorch``.
+
+    Args:
+        layers: Names or globs of modules, such as ``"encoder.layer.*"`` (see `layers.match_layers`). None takes the
+            repeated blocks and the embedding before them, or every layer of its own where nothing repeats.
+        probe: Inputs to look through: a batch, a ``Dataset``, a ``DataLoader``, a function that returns one, or
+            ``"train"``. None takes the validation data, else the training data.
+        probe_size: Number of probe inputs; None takes 128, or all there are.
+        probe_batch_size: Inputs per forward pass; None takes the data loader's batch size.
+        balance: Draw the probe evenly over classes: index or key of the label in an item, or a function of the item.
+        pooling: How an output becomes one vector per input: ``"auto"``, ``"mean"``, ``"first"``, ``"last"``,
+            ``"flatten"``, or a function ``(output, mask) -> (n, d)``.
+        geometry: How representations are measured: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, ….
+        when: ``"checkpoint"`` (whenever one is saved), ``"log"`` (log-spaced steps), ``"every_n_steps"``, or a list of
+            steps.
+        looks: Number of looks after the first with ``when="log"``.
+        every_n_steps: Look every that many optimizer steps, whatever `when` says besides.
+        save_dir: Run folder; ``gw`` is made inside it. None takes the first logger's, else the Trainer's.
+        seed: Seed of the probe's draw and of the search.
+        prefix: What log keys begin with.
+        name: Sets instances in one Trainer apart; it becomes part of the state key, the folder and the log keys.
+        verbose: Whether to print one line per look.
+        probe_step: ``function(module, batch)`` that runs the network, in place of its ``forward``. A method
+            ``probe_step(batch)`` of the module does the same.
+        effort: How hard to search: ``"fast"``, ``"default"`` or ``"high"``.
+        warm_start: Whether each search starts from what the look before found, which is cheaper; every eighth look is
+            searched in full all the same.
+        on_error: ``"warn"``: an error during training costs the look, never the training, is said once, and the next
+            record names what is missing. ``"raise"``: it ends the training, as errors before the first step always do.
+            ``KeyboardInterrupt`` and Lightning's own exceptions always pass through.
+        max_overhead: What looking may cost, as a share of the training time, which counts as at least 300 s;
+            ``"auto"`` is 0.02 inline and 0.005 in the background. Looks that do not fit are put off, and the log and
+            the next record say so; the first, the last and those listed in `when` are always made. A training seen to
+            end before it is 300 s old may spend up to 60 s on looks. None for looks at any price.
+        solve: ``"inline"``: training waits until a look is solved. ``"background"``: training waits only for the
+            forward pass; another process solves the look, on the CPU, and its record is logged at its own step as soon
+            as it is ready, all of them by the end of ``fit``.
+        anchor: Groups are found in anchored Gromov-Wasserstein with this weight, which keeps inputs matched to
+            themselves unless others fit much better (see `gw_matrix`); 0 finds them in the plain matrix, which records
+            hold in any case.
+        paired: False finds groups as if every layer had seen other inputs (see `unpaired_gw_matrix`).
+        measures: Similarity measures that records hold beside Gromov-Wasserstein: names of `measures.MEASURES`.
+        draws: Resamples of the probe behind stability and noise; 0 leaves them out.
+        null_samples: Networks of the same architecture with fresh weights that groups are tested against; 99 is enough
+            for p = 0.01. They are looked through once, before the first step, and kept for the next run of the same
+            architecture and probe, and not counted towards `max_overhead`. A network that begins pre-trained has no
+            such null, and its records say so.
+        keep_representations: Whether to keep the representations of the last look beside the history, replaced at every
+            look, for `load_representations`: with them the layers of one run can be compared with those of another.
+
+    Raises:
+        ValueError: If an argument is unknown, or, at the start of ``fit``, a layer is unknown or silent, or there are
+            too few probe inputs.
+        OSError: At the start of ``fit``, if the run folder cannot be written.
+
+    Example:
+        >>> from pytorch_lightning import Trainer
+        >>> trainer = Trainer(callbacks=[GWSimilarity()])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        layers: str | list[str] | None = None,
+        probe: Any = None,
+        probe_size: int | None = None,
+        probe_batch_size: int | None = None,
+        balance: Balance | None = None,
+        pooling: Pooling = "auto",
+        geometry: str = "standardized",
+        when: str | list[int] = "checkpoint",
+        looks: int = 7,
+        every_n_steps: int | None = None,
+        save_dir: str | Path | None = None,
+        seed: int = 0,
+        prefix: str = "gw/",
+        name: str | None = None,
+        verbose: bool = True,
+        probe_step: ProbeStep | None = None,
+        effort: Effort = "default",
+        warm_start: bool = True,
+        on_error: OnError = "warn",
+        max_overhead: float | Literal["auto"] | None = "auto",
+        solve: Literal["inline", "background"] = "inline",
+        anchor: float = ANCHOR,
+        paired: bool = True,
+        measures: Sequence[str] = MEASURES_KEPT,
+        draws: int = DRAWS,
+        null_samples: int = 0,
+        keep_representations: bool = False,
+    ) -> None:
+        super().__init__()
+        check_pooling(pooling)
+        if solve not in ("inline", "background"):
+            raise ValueError(f"solve={solve!r} must be 'inline' or 'background'.")
+        self.name = name
+        self.save_dir = save_dir
+        self.seed = seed
+        self.prefix = prefix if name is None else f"{prefix}{name}/"
+        self.verbose = verbose
+        self.on_error = on_error
+        self.max_overhead = share = SHARES[solve] if max_overhead == "auto" else max_overhead
+        self._schedule = Schedule(when, looks, every_n_steps)
+        self._observer = Observer(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
+        self._solver = (Solver if solve == "inline" else BackgroundSolver)(
+            {
+                "geometry": geometry,
+                "effort": effort,
+                "warm_start": warm_start,
+                "seed": seed,
+                "anchor": anchor,
+                "paired": paired,
+                "measures": tuple(measures),
+                "draws": draws,
+            }
+        )
+        self._pace = Pace(share)
+        self._tolerance = Tolerance(on_error)
+        self._outbox = Outbox(self.prefix, self._tolerance, verbose)
+        self._looks = Looks(
+            self._observer,
+            self._solver,
+            self._pace,
+            self._tolerance,
+            self._outbox,
+            seed=seed,
+            null_samples=null_samples,
+            keep_representations=keep_representations,
+        )
+        self._before = 0  # steps up to here were dealt with
+        self._watching = False  # between the start and the end of training
+        self._met = False  # the other callbacks of the Trainer, at `setup`
+        self._loaded: Mapping[str, Any] | None = None
+
+    @property
+    def history(self) -> History | None:
+        """What was found so far; None before ``fit``, and on all processes but the first."""
+        return self._outbox.history
+
+    @property
+    def seconds_spent(self) -> float:
+        """Seconds that looking held the training up so far, which ``max_overhead`` limits."""
+        return self._pace.budget.spent
+
+    @property
+    def state_key(self) -> str:
+        """Sets apart the states of several instances in a checkpoint."""
+        if not self._met:
+            # A Trainer refuses equal keys the moment it is made, in words that name no remedy. No state is saved or
+            # loaded before `setup`, so until our own check there the key is one that no other instance has.
+            return self._generate_state_key(name=self.name, instance=id(self))
+        return self.checkpoint_key
+
+    @property
+    def checkpoint_key(self) -> str:
+        """The key of its state among the ``callbacks`` of a checkpoint."""
+        return self._generate_state_key(name=self.name)
+
+    @property
+    def observer(self) -> Observer:
+        """What settles the layers and the probe, and brings representations."""
+        return self._observer
+
+    @property
+    def analysis_arguments(self) -> dict[str, Any]:
+        """How looks are analysed: the arguments of `Analysis`, by name."""
+        return dict(self._solver.arguments)
+
+    @property
+    def keep_representations(self) -> bool:
+        """Whether the representations of the last look are kept beside the history."""
+        return self._looks.keep_representations
+
+    @keep_representations.setter
+    def keep_representations(self, keep: bool) -> None:
+        self._looks.keep_representations = keep
+
+    def planned_looks(self, steps: float) -> int | None:
+        """Looks that a training of so many optimizer steps makes after the first, if none is put off.
+
+        Asked once ``fit`` has begun; None where it cannot be told: at checkpoints, and without an end in sight.
+        """
+        return self._schedule.count(steps)
+
+    # ---- when to look -------------------------------------------------------------------------------------------
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        refuse_namesakes(trainer, self)
+        self._met = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        loaded, self._loaded = self._loaded, None
+        if loaded is None and trainer.global_step == 0:
+            self._looks.reset()
+        self._looks.warm_up(trainer, pl_module)
+        self._schedule.plan(lambda: total_steps(trainer))
+        self._before = trainer.global_step
+        if self._schedule.at_checkpoints and self._schedule.every is None and (why := why_no_checkpoints(trainer)):
+            self._tolerance.warn(say_blind(why))
+        self._looks.prepare(trainer, pl_module, lambda: self._folder(trainer), loaded)
+        self._watching = True
+        self._looks.begin(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        before, self._before = self._before, trainer.global_step
+        step = trainer.global_step
+        self._looks.collect(trainer, pl_module)
+        if self._schedule.due(step, before):
+            self._looks.look_if_it_fits(trainer, pl_module, demanded=self._schedule.listed(step, before))
+        elif self._pace.due(step):
+            self._looks.look_if_it_fits(trainer, pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._watching and not trainer.sanity_checking:
+            metrics = scalar_metrics(trainer)
+            self._looks.metrics |= metrics
+            self._outbox.put_metrics(trainer.global_step, trainer.current_epoch, metrics)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._schedule.at_checkpoints and self._watching and not was_interrupted(trainer):
+            self._looks.look_if_it_fits(trainer, pl_module, ask_again=False)
+            # Lightning asked for the state before this hook; the checkpoint is to hold what was just found.
+            checkpoint["callbacks"][self.state_key] = self.state_dict()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._looks.look_at_end(trainer, pl_module)
+        self._watching = False
+        self._looks.conclude(trainer, pl_module)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._loaded is not None and self._solver.pending and trainer.is_global_zero:
+            # Training that was over when it was resumed never starts, but it may have left looks unsolved.
+            loaded, self._loaded = self._loaded, None
+            self._looks.conclude_earlier_run(trainer, pl_module, lambda: self._folder(trainer), loaded)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        watching, self._watching = self._watching, False
+        if watching:
+            self._looks.give_up(trainer, pl_module)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._watching = False
+        self._solver.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._looks.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._loaded = state_dict
+        self._looks.load_state_dict(state_dict)
+
+    def _folder(self, trainer: Trainer) -> Path | None:
+        return run_folder(trainer, self.save_dir, self.name)

@@ -1,0 +1,315 @@
+"""The looks of one training run: each is made, handed on and accounted for here, whoever says that it is time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
+
+from lightning_gw.activations.failures import RestoreError
+from lightning_gw.activations.isolation.undisturbed import isolated_randomness, plain_tensors
+from lightning_gw.activations.observer import Observer
+from lightning_gw.analysis.solver import Job, Solver
+from lightning_gw.callback.budget import Pace
+from lightning_gw.callback.delivery import Outbox
+from lightning_gw.callback.error_policy import Tolerance
+from lightning_gw.callback.messages import note_put_off, say, say_put_off, say_stopped
+from lightning_gw.callback.progress_bar import shown
+from lightning_gw.callback.run_null import null_of_run
+from lightning_gw.callback.trainer import fail_together, finish_queued_work, scalar_metrics, total_steps
+from lightning_gw.significance.evidence import null_state
+
+#: Seconds to wait for each look that is being solved in the background: when training ends well, and when it does not.
+PATIENCE = 600.0
+SHORT_PATIENCE = 5.0
+
+
+class Looks:
+    """Makes the looks of one `GWSimilarity`, on every process alike, and holds what its checkpoints keep.
+
+    Args:
+        observer: Brings representations.
+        solver: Turns them into records.
+        pace: What looks cost, and which fit.
+        tolerance: What becomes of errors.
+        outbox: Where records go.
+        seed: Seed of every random state while a look is made.
+        null_samples: See `GWSimilarity`.
+        keep_representations: See `GWSimilarity`.
+
+    Attributes:
+        last: Step of the last look; None before the first.
+        metrics: The run's own scalars, as last seen.
+        keep_representations: See `GWSimilarity`.
+    """
+
+    def __init__(
+        self,
+        observer: Observer,
+        solver: Solver,
+        pace: Pace,
+        tolerance: Tolerance,
+        outbox: Outbox,
+        *,
+        seed: int,
+        null_samples: int,
+        keep_representations: bool,
+    ) -> None:
+        if null_samples < 0:
+            raise ValueError(f"null_samples={null_samples} must be a number of networks, 0 for no null.")
+        self._observer = observer
+        self._solver = solver
+        self._pace = pace
+        self._tolerance = tolerance
+        self._outbox = outbox
+        self._seed = seed
+        self._null_samples = null_samples
+        self.keep_representations = keep_representations
+        self.last: int | None = None
+        self.metrics: dict[str, float] = {}
+        self._stopped = False  # after a look that could not be undone, on all processes alike
+
+    # ---- from the start of training to its end ------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Forget everything: the next look is the first of its history."""
+        self.last = self._outbox.last = None
+        self.metrics = {}
+        self._stopped = False
+        self._solver.reset()
+        self._pace.budget.reset()
+
+    def warm_up(self, trainer: Trainer, module: LightningModule) -> None:
+        """Begin with what can be made ready while training is."""
+        self._solver.share(trainer.world_size)
+        if trainer.is_global_zero or self._solver.shared:
+            self._solver.warm_up(module.device)
+
+    def prepare(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        folder: Callable[[], Path | None],
+        loaded: Mapping[str, Any] | None,
+    ) -> None:
+        """Settle probe, layers and folder. Whatever is wrong is an error here.
+
+        Args:
+            trainer: The Trainer.
+            module: The network.
+            folder: Where the history lives; asked on the first process only.
+            loaded: State that training was resumed with; None for a new run.
+
+        Raises:
+            ValueError: If a layer is unknown, or there are too few probe inputs.
+            OSError: If the folder cannot be written.
+        """
+        self._pace.start(trainer.global_step, total_steps(trainer))
+        with self._pace.holding_up(), self._aside():
+            known = loaded["probe_hash"] if loaded else None
+            for warning in self._observer.prepare(trainer, module, known, self._solver.layers):
+                self._tolerance.warn(warning)
+            problem = self._open_history(trainer, folder, loaded)
+            fail_together(trainer, problem)
+            self.metrics |= self._outbox.known
+            if trainer.is_global_zero:
+                self._outbox.prepare(self._solver, trainer.loggers)
+            if trainer.is_global_zero or self._solver.shared:
+                self._solver.resume()
+
+    def begin(self, trainer: Trainer, module: LightningModule) -> None:
+        """Look for the first time, and log how. Whatever is wrong is an error here."""
+        # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
+        if self.last is None:
+            with self._pace.apart(), self._aside():
+                null = self._null(trainer, module)
+            self.look(trainer, module, null)
+        if trainer.is_global_zero:
+            with self._pace.holding_up(), self._aside():
+                config = self._solver.description() | self._observer.description(self._solver.layers)
+                self._outbox.configure(trainer.loggers, config)
+
+    def look_at_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Look for the last time; what is not solved yet may have all the threads that training had."""
+        self._solver.hurry(torch.get_num_threads())
+        self.look(trainer, module)
+
+    def conclude(self, trainer: Trainer, module: LightningModule) -> None:
+        """Wait for what is being solved, log how the run ended, and say it."""
+        if not trainer.is_global_zero or self._outbox.history is None:
+            return
+        with shown(trainer, f"Waiting for {len(self._solver.pending)} looks to be solved"):
+            self.collect(trainer, module, PATIENCE)
+        self._outbox.abandon(self._solver)
+        self._pace.finish()
+        with self._pace.holding_up(), self._aside():
+            self._outbox.conclude(trainer.loggers)
+        self._outbox.report(partial(say, module), self._pace.budget)
+
+    def conclude_earlier_run(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        folder: Callable[[], Path | None],
+        loaded: Mapping[str, Any],
+    ) -> None:
+        """Solve and hand on the looks that a run left unsolved which was over when it was resumed; see `prepare`."""
+        if problem := self._open_history(trainer, folder, loaded):
+            raise problem
+        self._solver.resume()
+        self.conclude(trainer, module)
+
+    def give_up(self, trainer: Trainer, module: LightningModule) -> None:
+        """Training ended in an error: hand on what is solved, and do without the rest."""
+        with suppress(Exception):  # the exception at hand says more than whatever comes of this
+            self.collect(trainer, module, SHORT_PATIENCE)
+            self._outbox.abandon(self._solver)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State in plain types and tensors, for a checkpoint; empty before the first look."""
+        if self.last is None:
+            return {}
+        self._pace.update()
+        history = self._outbox.history
+        return {
+            "step": self.last,
+            "recorded": self._outbox.last,
+            "probe_hash": self._observer.probe_hash,
+            "metrics": dict(self.metrics),
+            "folder": str(history.path.absolute()) if history is not None and history.path else None,
+            "budget": self._pace.budget.state_dict(),
+            **self._solver.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up the state that `state_dict` gave."""
+        self.last = state["step"]
+        # What was made before any of this was counted lacks it.
+        self._outbox.last = state.get("recorded", state["step"])
+        self.metrics = dict(state["metrics"])
+        self._solver.load_state_dict(state)
+        if "budget" in state:
+            self._pace.budget.load_state_dict(state["budget"])
+
+    # ---- one look -----------------------------------------------------------------------------------------------
+
+    def look_if_it_fits(
+        self, trainer: Trainer, module: LightningModule, demanded: bool = False, ask_again: bool = True
+    ) -> None:
+        """Look, or put it off where it would cost more than it may; on every process alike.
+
+        Args:
+            trainer: The Trainer.
+            module: The network.
+            demanded: Whether the look is made at any price.
+            ask_again: Whether a look that is put off is asked for again in time, not by something else.
+        """
+        step = trainer.global_step
+        if step == self.last:
+            return
+        delay = 0 if demanded else trainer.strategy.broadcast(self._delay(step))
+        if not delay:
+            self.look(trainer, module)
+        elif self._pace.postpone(step, step + delay if ask_again else None):
+            rank_zero_info(say_put_off(step, step + delay if ask_again else None, self._pace.budget))
+
+    def look(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None = None) -> None:
+        """Look at the network now, unless that was done at this step; on every process alike.
+
+        Args:
+            trainer: The Trainer.
+            module: The network.
+            null: What this look and all later ones are held against; given with the first.
+        """
+        step, first = trainer.global_step, null is not None
+        if step == self.last or self._stopped:
+            return
+        finish_queued_work(trainer)
+        with self._pace.looking(), self._aside(), shown(trainer, f"Looking through the layers at step {step}"):
+            try:
+                self._submit(trainer, self._observe(trainer, module, null))
+            except Exception as error:
+                if first:
+                    raise
+                self._tolerance.cost_a_look(error, step)
+                if isinstance(error, RestoreError):
+                    self._stopped = True
+                    self._tolerance.warn(say_stopped(step))
+            problem: Exception | None = None
+            try:
+                self._outbox.deliver(self._solver, trainer.loggers, partial(say, module))
+            except Exception as error:
+                if not first:
+                    raise
+                problem = error
+            if first:
+                fail_together(trainer, problem)
+
+    def collect(self, trainer: Trainer, module: LightningModule, patience: float = 0.0) -> None:
+        """Hand on what was solved in the background."""
+        if patience or self._solver.ready:
+            with self._pace.holding_up(), self._aside():
+                self._outbox.deliver(self._solver, trainer.loggers, partial(say, module), patience)
+
+    def _delay(self, step: int) -> int:
+        return self._pace.delay(step, self._solver.backlog, self._solver.closing)
+
+    def _open_history(
+        self, trainer: Trainer, folder: Callable[[], Path | None], loaded: Mapping[str, Any] | None
+    ) -> Exception | None:
+        if not trainer.is_global_zero:
+            return None
+        return self._outbox.try_to_open(
+            folder(),
+            looked=self.last,
+            resumed=trainer.global_step,
+            origin=loaded["folder"] if loaded else None,
+        )
+
+    def _observe(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None) -> Job:
+        started = time.perf_counter()
+        activations = self._observer.observe(trainer, module)
+        self.metrics |= scalar_metrics(trainer)
+        if put_off := self._pace.made(trainer.global_step):
+            self._tolerance.note(note_put_off(put_off, self._pace.budget))
+        return Job(
+            step=trainer.global_step,
+            epoch=trainer.current_epoch,
+            representations=activations.representations,
+            probe=self._observer.description(tuple(activations.representations)),
+            metrics=dict(self.metrics),
+            notes=(*self._observer.notes, *activations.notes),
+            carried=self._tolerance.take_notes(),
+            seconds=time.perf_counter() - started,
+            first=null is not None,
+            null=null,
+        )
+
+    def _null(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
+        """What all looks are held against, looked through before training begins."""
+        null = null_of_run(trainer, module, self._observer, self._null_samples, self._solver.null_options)
+        if isinstance(null, str) and self._null_samples:
+            self._tolerance.warn(f"Groups are tested against no null: {null.removeprefix('none: ')}.")
+        return null_state(null)
+
+    def _submit(self, trainer: Trainer, job: Job) -> None:
+        self.last = job.step
+        if trainer.is_global_zero and self.keep_representations:
+            self._outbox.keep(job)
+        if trainer.is_global_zero or self._solver.shared:
+            self._solver.submit(job)
+        else:
+            self._solver.know(job)
+
+    @contextmanager
+    def _aside(self) -> Iterator[None]:
+        """What runs inside leaves training's random states and gradient mode as they are."""
+        with isolated_randomness(self._seed), plain_tensors():
+            yield

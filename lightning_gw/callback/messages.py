@@ -1,0 +1,105 @@
+"""What `GWSimilarity` says in the terminal and in the log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from lightning_gw.analysis.solver import Outcome
+from lightning_gw.callback.budget import Budget
+from lightning_gw.records.description import describe
+from lightning_gw.records.history import History
+
+
+def say(module: Any, text: str) -> None:
+    """Print on the first process, above the progress bar where one is drawn; whatever becomes of it, training goes on.
+
+    Where the terminal is gone or the disk behind it is full, the stream refuses; a bar can have faults of its own. Then
+    it is printed plainly, or not at all.
+
+    Args:
+        module: The LightningModule, whose ``print`` knows the bar.
+        text: Whole lines.
+    """
+    # In one piece, end of line included: what Rich puts in the place of a notebook's output prints whole lines at once
+    # and, doing so, flushes itself, which prints an unfinished line without end (RecursionError).
+    lines = f"{text}\n"
+    try:
+        module.print(lines, end="")
+    except Exception:
+        if module.trainer.is_global_zero:
+            with suppress(Exception):
+                print(lines, end="", flush=True)
+
+
+def say_look(prefix: str, outcome: Outcome, handing_on: float) -> str:
+    """One line on a look: what was found, and what it cost the training.
+
+    Args:
+        prefix: What log keys begin with.
+        outcome: What became of the look; it has a record.
+        handing_on: Seconds that writing and logging took.
+    """
+    record = outcome.record
+    assert record is not None
+    cost = f"{record.seconds + handing_on:.1f} s"
+    if outcome.aside:
+        cost += f", and {outcome.solving:.1f} s in the background"
+    return f"{prefix.rstrip('/')} step {record.step}: {record.summary()}  ({cost})"
+
+
+def say_end(history: History, budget: Budget) -> str:
+    """What a run found, what looking cost, and where to find it."""
+    lines = [describe(history), f"{budget.sentence()}."]
+    if history.path is not None:
+        lines.append(f"The history of this run is in {history.path}.")
+        lines.append(f"For a page to look at:  lightning-gw report {history.path.parent}")
+    return "\n".join(lines)
+
+
+def say_blind(reason: str) -> str:
+    """There will be no checkpoints to look at."""
+    return (
+        f"GWSimilarity looks whenever a checkpoint is saved, but {reason}; so it will look only at the start and at "
+        "the end. Pass when='log' or every_n_steps=... to look in between."
+    )
+
+
+def say_put_off(step: int, until: int | None, budget: Budget) -> str:
+    """A look at `step` is put off until another, or until a later checkpoint."""
+    later = "a later checkpoint" if until is None else f"about step {until}"
+    reason = f"to keep to max_overhead={budget.share}" if budget.lacking else "because those before it are being solved"
+    return f"GWSimilarity puts off its look at step {step} until {later}, {reason}. {budget.sentence()}."
+
+
+def note_put_off(count: int, budget: Budget) -> str:
+    """What the next record says of looks that were put off."""
+    looks = "1 look was" if count == 1 else f"{count} looks were"
+    reason = f"to keep to max_overhead={budget.share}, or because others were being solved"
+    return f"{looks} put off before this one, {reason}."
+
+
+def say_stopped(step: int) -> str:
+    """No more looks, because the last one could not be undone."""
+    return (
+        f"GWSimilarity makes no more looks after step {step}: what that one changed could not be put back, and another "
+        "might change it again. Training goes on in training mode."
+    )
+
+
+def say_overdrawn(budget: Budget) -> str:
+    """Looking cost more than it was to."""
+    return (
+        f"{budget.sentence()}: more than max_overhead={budget.share}, because the first look, the last one and those "
+        "listed in `when` are always made."
+    )
+
+
+def say_abandoned(steps: Sequence[int]) -> str:
+    """Looks at these steps were given up."""
+    return (
+        "GWSimilarity ends without the records of these steps, which were still being solved: "
+        f"{', '.join(map(str, steps))}. A checkpoint saved since then holds them: training that is resumed from it "
+        "solves them first."
+    )

@@ -1,0 +1,126 @@
+"""What a dry run prints: the plan, and from a short trial how long it will take."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from typing import TYPE_CHECKING
+
+from lightning_gw.compare import folder
+from lightning_gw.compare.budget import budget_lines, configured_steps
+from lightning_gw.compare.plan import PlannedRun
+from lightning_gw.compare.progress import clock
+from lightning_gw.compare.run_command import fit_arguments
+from lightning_gw.compare.trial import STEPS, Trial, TrialError, try_run
+
+if TYPE_CHECKING:
+    from lightning_gw.compare.comparison import Comparison
+
+#: Seconds of trials after which a task's other strategies are taken to last as long a step as those that were tried.
+_TRIAL_SECONDS = 60.0
+
+
+def show_plan(comparison: Comparison, trial: bool = True) -> int:
+    """Check and print the plan: every run, whether it is new, goes on or is finished, its command and its time.
+
+    Args:
+        comparison: The comparison.
+        trial: Whether to train for a few steps, in a folder that is removed again, to tell the time.
+
+    Returns:
+        0, or 1 where a trial failed.
+
+    Raises:
+        UsageError: If a run's config or the folder cannot be used.
+    """
+    plan, say = comparison.plan, comparison.say
+    folder.check_owner(plan)
+    comparison.take_what_is_finished()
+    comparison.check()
+    count = "1 run" if len(comparison.runs) == 1 else f"{len(comparison.runs)} runs"
+    at_a_time = f"{comparison.workers} at a time" if comparison.workers else "as many at a time as the cluster has room"
+    say(f"{plan.title}: {count}, {at_a_time}, into {plan.out}")
+    steps = {run.path: comparison.states[run.path].steps or configured_steps(run) for run in plan.runs}
+    for line in budget_lines(plan, steps):
+        say(line)
+    for run in comparison.runs:
+        place = plan.out / run.path
+        checkpoint = folder.last_checkpoint(place)
+        state = "finished" if folder.is_finished(place) else f"goes on from {checkpoint.name}" if checkpoint else "new"
+        state += f"; {steps[run.path]} optimizer steps" if steps[run.path] else ""
+        say(f"\n{comparison.states[run.path].name} ({run.task}; {state})")
+        if run.question:
+            say(f"  {run.question}")
+        say(f"  lightning-gw fit {shlex.join(fit_arguments(plan, run, None))}")
+    open_runs = [run for run in comparison.runs if comparison.states[run.path].status != "finished"]
+    if not open_runs:
+        say("\nEvery run is finished; the same command without --dry-run writes the page anew.")
+        return 0
+    return _say_times(comparison, open_runs) if trial else 0
+
+
+def _say_times(comparison: Comparison, runs: list[PlannedRun]) -> int:
+    say = comparison.say
+    say(f"\nTrying {STEPS} optimizer steps ...")
+    tried, failed = _try_strategies(comparison, runs)
+    for name, why in failed.items():
+        say(f"The trial of {name} failed: {why}")
+    times = {}
+    for run in runs:
+        alike = tried.get(run.strategy) or next((each for each in tried.values() if each.task == run.task), None)
+        if alike is not None:
+            report = folder.read_json(comparison.plan.out / run.path / "progress.json") or {}
+            resumes = folder.last_checkpoint(comparison.plan.out / run.path) is not None
+            done = int(report.get("step", 0)) if resumes else 0
+            times[run.path] = alike.seconds(configured_steps(run), done)
+    if set(times) != {run.path for run in runs} or None in times.values():
+        say("How long the plan will take cannot be told: not every run has a known number of steps and a trial.")
+        return 1 if failed else 0
+    known = {path: seconds for path, seconds in times.items() if seconds is not None}
+    width = max(len(comparison.states[path].name) for path in known)
+    say("\nEstimated time:")
+    for path, seconds in known.items():
+        say(f"  {comparison.states[path].name:<{width}}  about {clock(seconds)}")
+    workers = comparison.workers or 1
+    total = makespan(list(known.values()), workers)
+    say(f"  {'the whole plan':<{width}}  about {clock(total)}, {workers} at a time")
+    say("This rests on:")
+    for name, trial in tried.items():
+        say(f"  {name}: {trial.sentence()}")
+    for strategy in dict.fromkeys(run.strategy for run in runs if run.strategy not in tried):
+        why = "its trial failed" if strategy in failed else "not tried"
+        say(f"  {strategy}: {why}; taken to last as long a step as the first of its task above")
+    say("Each trial ran alone on this machine; runs that share it, or run on another, may be slower or faster.")
+    return 1 if failed else 0
+
+
+def _try_strategies(comparison: Comparison, runs: list[PlannedRun]) -> tuple[dict[str, Trial], dict[str, str]]:
+    """Strategy → its trial, and strategy → why that failed; one of each task at least."""
+    tried: dict[str, Trial] = {}
+    failed: dict[str, str] = {}
+    spent: dict[str, float] = {}
+    for run in runs:
+        enough = spent.get(run.task, 0.0) > _TRIAL_SECONDS and any(trial.task == run.task for trial in tried.values())
+        if run.strategy in tried or run.strategy in failed or enough:
+            continue
+        started = time.monotonic()
+        try:
+            tried[run.strategy] = try_run(comparison.plan, run)
+        except TrialError as error:
+            failed[run.strategy] = str(error)
+        spent[run.task] = spent.get(run.task, 0.0) + time.monotonic() - started
+    return tried, failed
+
+
+def makespan(seconds: list[float], workers: int) -> float:
+    """When the last of some runs ends that are taken up in this order, as workers come free.
+
+    Args:
+        seconds: How long each lasts.
+        workers: How many are at work at a time.
+    """
+    free = [0.0] * max(1, workers)
+    for length in seconds:
+        first = free.index(min(free))
+        free[first] += length
+    return max(free)

@@ -1,0 +1,148 @@
+"""The callback with which a run tells the comparison it belongs to how far it is."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lightning_gw.callback.gw_similarity import GWSimilarity
+from lightning_gw.callback.trainer import total_steps
+from lightning_gw.compare.executors.process import PARENT_VARIABLE
+from lightning_gw.records.description import planted_beyond
+from lightning_gw.records.record import Record
+from lightning_gw.utilities.errors import UsageError
+
+
+class RunProgress(Callback):
+    """Writes how far training is into a small JSON file, at most twice a second, whole or not at all.
+
+    The file holds ``step``, ``steps`` (planned, or None), ``pace`` (seconds per step since this process began to train,
+    or None), ``accuracy``, ``metrics`` (names of all that was logged), ``looks``, ``groups`` and ``seconds`` (over all
+    attempts). It reads what the trainer already has.
+
+    Every GWSimilarity of the run keeps the representations of its last look, with which a comparison relates the layers
+    of one strategy to those of another.
+
+    A run that belongs to a comparison ends at once when the comparison's process is gone, so that the same command can
+    go on from the last checkpoint without two processes writing to one folder. The process that started it may be on
+    another machine than the comparison (a Ray worker); Ray ends that one when the comparison is gone.
+
+    Args:
+        file: Where to write.
+        accuracy: Name of the logged metric to report, or None.
+        planted: Boundaries that the comparison planted (0-based, "after layer k"), or None.
+        every: Seconds between writes.
+
+    Raises:
+        UsageError: At the start of training, if a planted boundary lies beyond the layers that are looked at.
+    """
+
+    def __init__(
+        self, file: str, accuracy: str | None = None, planted: list[int] | None = None, every: float = 0.5
+    ) -> None:
+        self.file = Path(file)
+        self.accuracy = accuracy
+        self.planted = planted
+        self.every = every
+        self._parent = int(os.environ.get(PARENT_VARIABLE, "0"))
+        self._process = os.getpid()  # processes that a strategy such as DDP adds have other parents, rightly
+        self._started = time.monotonic()
+        self._started_training = self._started
+        self._earlier = 0.0  # seconds of earlier attempts
+        self._first_step = 0
+        self._written = -math.inf
+        self._value: float | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note when the run was ready to train, and how long its earlier attempts took."""
+        self._leave_if_orphaned()
+        for callback in watchers(trainer):
+            callback.keep_representations = True  # runs of a comparison are compared layer by layer
+        self._started = time.monotonic()
+        if trainer.ckpt_path and self.file.exists():
+            self._earlier = float(json.loads(self.file.read_text(encoding="utf-8"))["seconds"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check what was planted against the layers, which are known by now, and report the first step."""
+        history = history_so_far(trainer)
+        if history and (beyond := planted_beyond(self.planted, len(history[-1].layers))):
+            raise UsageError(f"{beyond} The layers are: {', '.join(history[-1].layers)}.")
+        self._started_training, self._first_step = time.monotonic(), trainer.global_step
+        self._write(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report, when it is time to."""
+        self._leave_if_orphaned()
+        self._write_if_due(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        """Stop here too: a validation may be long."""
+        self._leave_if_orphaned()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the metric where it is fresh."""
+        self._write_if_due(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the end, after all other callbacks' last looks."""
+        self._write(trainer)
+
+    def _write_if_due(self, trainer: Trainer) -> None:
+        if time.monotonic() - self._written >= self.every:
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        if self.accuracy in trainer.callback_metrics:
+            self._value = float(trainer.callback_metrics[self.accuracy])
+        history = history_so_far(trainer)
+        now, done = time.monotonic(), trainer.global_step - self._first_step
+        content = {
+            "step": trainer.global_step,
+            "steps": _planned_steps(trainer),
+            "pace": (now - self._started_training) / done if done > 0 else None,
+            "accuracy": self._value if self._value is not None and math.isfinite(self._value) else None,
+            "metrics": sorted(trainer.callback_metrics),
+            "looks": len(history),
+            "groups": history[-1].summary() if len(history) else None,
+            "seconds": round(self._earlier + now - self._started, 2),
+        }
+        # Renamed into place, so a reader never sees half of it; not flushed to the disk, since losing it costs nothing.
+        aside = self.file.with_name(f".{self.file.name}.tmp")
+        aside.write_text(json.dumps(content), encoding="utf-8")
+        aside.replace(self.file)
+        self._written = now
+
+    def _leave_if_orphaned(self) -> None:
+        if self._parent and os.getpid() == self._process and os.getppid() != self._parent:
+            print("The comparison this run belongs to is gone; the run stops here and can go on later.", flush=True)
+            sys.stderr.flush()
+            # Not an exception: that would let other callbacks take this step for the end of training.
+            os._exit(3)
+
+
+def history_so_far(trainer: Trainer) -> Sequence[Record]:
+    """What the run's GWSimilarity has found so far."""
+    return next((callback.history for callback in watchers(trainer) if callback.history is not None), ())
+
+
+def watchers(trainer: Trainer) -> list[GWSimilarity]:
+    callbacks: Sequence[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, GWSimilarity)]
+
+
+def _planned_steps(trainer: Trainer) -> int | None:
+    """Optimizer steps of the whole run, or None where that is not known."""
+    total = total_steps(trainer)
+    return int(total) if math.isfinite(total) else None

@@ -1,0 +1,119 @@
+"""The summary run of a comparison in Weights & Biases: its tables, pictures and answers, beside the runs themselves.
+
+Runs of a comparison share a group (its title), have their strategy as job type and their seed in the config; the
+summary run joins the group with the job type ``summary``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_gw.compare.plan import Plan
+from lightning_gw.compare.wandb_workspace import save_workspace
+from lightning_gw.statistics.tables import comparison_tables
+
+if TYPE_CHECKING:
+    from lightning_gw.report.tasks import TaskAnswer
+
+#: Job type of the summary run.
+JOB_TYPE = "summary"
+
+
+def log_summary_run(plan: Plan, mode: str, page: Path | None = None) -> str | None:
+    """Log what a comparison found as one W&B run, in place of the one logged before.
+
+    Per task there are the tables of `comparison_tables` (``<task>/runs``, …), the pictures of `task_pictures`
+    (``<task>/timelines``, …), in the summary the
+    answer in words and the p-values. The page and ``comparison.json`` are an artifact of type ``gw-comparison``.
+
+    Args:
+        plan: The plan, whose folder holds ``comparison.json``.
+        mode: ``offline``, ``online`` or ``disabled``.
+        page: The page, if there is one.
+
+    Returns:
+        A sentence: why it could not be logged, or where the workspace of a comparison logged online opens; None where
+        there is nothing to say. A comparison that is done does not fail for it.
+    """
+    if mode == "disabled":
+        return None
+    try:
+        entity = _log(plan, mode, page)
+        if mode != "online":
+            return None
+        tasks: dict[str, set[str]] = {}
+        for run in plan.runs:
+            tasks.setdefault(run.task, set()).update(filter(None, [run.accuracy]))
+        return save_workspace(
+            entity, plan.wandb["project"], plan.title, {task: sorted(metrics) for task, metrics in tasks.items()}
+        )
+    except Exception as error:  # whatever a server or a disk may do; the runs are finished and on disk
+        return f"The comparison's summary was not logged to W&B ({type(error).__name__}: {error})."
+    return None
+
+
+def _log(plan: Plan, mode: str, page: Path | None) -> str:
+    """Log it; the entity it was logged under."""
+    import wandb
+
+    from lightning_gw.figures.png import to_rgb
+    from lightning_gw.report import load_source
+    from lightning_gw.report.pictures import task_pictures
+    from lightning_gw.report.rectangles import CACHE_FILE, rectangles_of
+    from lightning_gw.report.tasks import answer_tasks
+
+    source = load_source(plan.out)
+    answers = answer_tasks(source.runs)
+    rectangles = rectangles_of(source.runs, plan.out / CACHE_FILE)  # computed for the page before
+    identity = hashlib.sha256(f"{plan.out.absolute()} summary".encode()).hexdigest()[:12]
+    run = wandb.init(
+        project=plan.wandb["project"],
+        entity=plan.wandb.get("entity"),
+        dir=plan.out,
+        mode=mode,  # type: ignore[arg-type]
+        group=plan.title,
+        job_type=JOB_TYPE,
+        name=f"{plan.title}: summary",
+        id=identity,
+        resume="allow",
+        reinit="create_new",
+        settings=wandb.Settings(silent=True),
+        config={
+            "tasks": sorted(answers),
+            "strategies": list(dict.fromkeys(planned.strategy for planned in plan.runs)),
+            "seeds": sorted({planned.seed for planned in plan.runs}),
+        },
+    )
+    try:
+        row: dict[str, Any] = {}
+        for task, answer in answers.items():
+            if answer.comparison is None:
+                run.summary[f"{task}/answer"] = "No run has finished yet."
+                continue
+            for name, rows in comparison_tables(answer.comparison).items():
+                columns: list[str | int] = list(rows[0]) if rows else []
+                row[f"{task}/{name}"] = wandb.Table(columns=columns, data=[list(each.values()) for each in rows])
+            for name, figure in task_pictures(source.runs, answer, rectangles.get(task)).items():
+                row[f"{task}/{name}"] = wandb.Image(to_rgb(figure))
+            run.summary.update(summary_values(task, answer))
+        run.log(row)
+        artifact = wandb.Artifact(f"comparison-{identity}", type="gw-comparison")
+        for file in filter(None, [plan.out / "comparison.json", page]):
+            if file.exists():
+                artifact.add_file(str(file))
+        run.log_artifact(artifact)
+        return str(run.entity)
+    finally:
+        run.finish()
+
+
+def summary_values(task: str, answer: TaskAnswer) -> dict[str, Any]:
+    """The answer of one task in words and p-values, by W&B summary key."""
+    values: dict[str, Any] = {f"{task}/answer": " ".join(answer.sentences)}
+    for by, test in answer.comparison.overall.items() if answer.comparison else ():
+        numbers = {"p": test.p, "share": test.share, "between": test.between, "within": test.within}
+        values |= {f"{task}/{by}/{name}": value for name, value in numbers.items() if math.isfinite(value)}
+    return values

@@ -1,0 +1,229 @@
+"""Gromov-Wasserstein between two sets of any sizes and any weights, through POT.
+
+POT's exact conditional-gradient solver (Peyré, Cuturi and Solomon 2016; Vayer et al. 2020) finds a local optimum near
+its start, and its product start is often the worst one. It is therefore run from several starts, and the value of the
+best coupling is computed by us.
+
+For uniform weights our own permutation search is one of the starts, also where sizes differ: with every input of either
+side split into equal parts until both sides have as many, which changes no distortion, extreme couplings are
+permutations of the parts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from lightning_gw.geometry.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
+from lightning_gw.geometry.spaces import (
+    check_layer,
+    distance_matrix,
+    find_defect,
+    find_non_finite,
+    make_space,
+    to_float64,
+)
+from lightning_gw.gw.moves.batched_swaps import SearchMatrices
+from lightning_gw.gw.moves.choice import choose_moves
+from lightning_gw.gw.precision import full_precision
+from lightning_gw.gw.search.effort import PLANS, Effort
+from lightning_gw.gw.search.search import PairSolver
+from lightning_gw.gw.search.starts import sorted_rows_assignments
+
+FloatArray = NDArray[np.float64]
+
+#: Weights must add up to 1 within this.
+WEIGHT_TOLERANCE = 1e-6
+#: Conditional gradient steps from each start; hardly any run needs more.
+MAXIMUM_STEPS = 1000
+#: Sides of different size are searched as permutations of parts if there are at most this many parts.
+MAXIMUM_PARTS = 512
+
+
+@dataclass(frozen=True)
+class GWCoupling:
+    """The best coupling found between two metric-measure spaces.
+
+    Attributes:
+        distortion: ``Σ (A_ik − B_jl)² T_ij T_kl``, an upper bound on the Gromov-Wasserstein value.
+        coupling: ``(n, m)`` coupling ``T``, its marginals the two weights.
+        start: Name of the start it was reached from.
+        converged: Whether POT stopped because nothing was gained any more, rather than at its step limit.
+    """
+
+    distortion: float
+    coupling: FloatArray
+    start: str
+    converged: bool
+
+    @property
+    def distance(self) -> float:
+        """Square root of `distortion`."""
+        return float(np.sqrt(self.distortion))
+
+
+def gw_distance(
+    x: torch.Tensor | ArrayLike,
+    y: torch.Tensor | ArrayLike,
+    a: torch.Tensor | ArrayLike | None = None,
+    b: torch.Tensor | ArrayLike | None = None,
+    geometry: str | Geometry = "euclidean",
+    seed: int = 0,
+) -> float:
+    """Gromov-Wasserstein distance between two sets of representations, of any sizes and weights: an upper bound.
+
+    Args:
+        x: ``(n, d)`` representations.
+        y: ``(m, e)`` representations; neither the number of inputs nor the width need agree.
+        a: ``(n,)`` weights of the inputs of ``x``, adding up to 1; uniform if left out.
+        b: ``(m,)`` weights of ``y``.
+        geometry: How the distance matrices are made; ``"precomputed"`` takes ``x`` and ``y`` as ``(n, n)`` and
+            ``(m, m)`` symmetric matrices, used as they are.
+        seed: Seed of the random starts.
+
+    Returns:
+        Square root of the smallest distortion found. `gw_coupling` also returns its coupling.
+
+    Raises:
+        ValueError: For unusable representations or weights; the message says which and why.
+        TypeError: For complex or boolean representations or weights.
+    """
+    return gw_coupling(x, y, a, b, geometry, seed).distance
+
+
+def gw_coupling(
+    x: torch.Tensor | ArrayLike,
+    y: torch.Tensor | ArrayLike,
+    a: torch.Tensor | ArrayLike | None = None,
+    b: torch.Tensor | ArrayLike | None = None,
+    geometry: str | Geometry = "euclidean",
+    seed: int = 0,
+) -> GWCoupling:
+    """Like `gw_distance`, with the coupling that the value was reached at.
+
+    Starts: the product coupling, the one-dimensional optimal couplings of the mean distances, two random ones, and,
+    where weights are uniform, the best permutation of our own search (of equal parts, where sizes differ) and for equal
+    sizes the identity.
+    """
+    with full_precision(), torch.no_grad():
+        kind = get_geometry_or_precomputed(geometry)
+        first, a_weights = _space("x", x, a, kind)
+        second, b_weights = _space("y", y, b, kind)
+        return best_coupling(first, second, a_weights, b_weights, seed)
+
+
+def best_coupling(
+    first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int, effort: Effort = "default"
+) -> GWCoupling:
+    """The best coupling that is reached from any start.
+
+    Args:
+        first: ``(n, n)`` symmetric.
+        second: ``(m, m)`` symmetric.
+        a: ``(n,)`` weights adding up to 1.
+        b: ``(m,)`` weights adding up to 1.
+        seed: Seed of the random starts and of the search.
+        effort: Effort of the permutation search.
+    """
+    import ot  # where it is needed: it brings packages along that take a second to import
+
+    best: GWCoupling | None = None
+    for name, start in _starts(first, second, a, b, seed, effort).items():
+        reached, log = ot.gromov.gromov_wasserstein(
+            first, second, a, b, "square_loss", symmetric=True, G0=start, max_iter=MAXIMUM_STEPS, log=True
+        )
+        converged = len(log["loss"]) <= MAXIMUM_STEPS
+        # The start counts as well: no descent is trusted to improve on it.
+        for coupling in (start, np.asarray(reached)):
+            value = coupling_distortion(first, second, coupling)
+            if best is None or value < best.distortion:
+                best = GWCoupling(value, coupling, name, converged)
+    assert best is not None
+    return best
+
+
+def coupling_distortion(first: FloatArray, second: FloatArray, coupling: FloatArray) -> float:
+    """``Σ (A_ik − B_jl)² T_ij T_kl`` for symmetric ``(n, n)`` and ``(m, m)`` matrices and an ``(n, m)`` coupling."""
+    i, j = np.nonzero(coupling)
+    if len(i) <= 2 * sum(coupling.shape):  # as extreme couplings are: the differences themselves, which lose no digits
+        mass = coupling[i, j]
+        return float(mass @ np.square(first[np.ix_(i, i)] - second[np.ix_(j, j)]) @ mass)
+    rows, columns = coupling.sum(axis=1), coupling.sum(axis=0)
+    squares = rows @ first**2 @ rows + columns @ second**2 @ columns
+    return max(float(squares - 2 * np.sum((first @ coupling @ second) * coupling)), 0.0)
+
+
+def _space(
+    name: str, x: torch.Tensor | ArrayLike, weights: torch.Tensor | ArrayLike | None, geometry: Geometry
+) -> tuple[FloatArray, FloatArray]:
+    """Float64 matrix and weights of one side, checked."""
+    points = to_float64(check_layer(name, x, geometry))
+    if len(points) == 0:
+        raise ValueError(f"{name} has shape {tuple(points.shape)}: no inputs; expected at least one.")
+    checked = _check_weights(name, weights, len(points))
+    reason = find_non_finite(points) if geometry is PRECOMPUTED else find_defect(points)
+    if reason is None:
+        plain = distance_matrix(name, points, geometry)
+        made, _, reason = make_space(plain, geometry, torch.from_numpy(checked).to(plain.device))
+        if made is not None:
+            return made.cpu().numpy(), checked
+    raise ValueError(f"{name} cannot be compared: {reason}.")
+
+
+def _check_weights(name: str, weights: torch.Tensor | ArrayLike | None, n: int) -> FloatArray:
+    if weights is None:
+        return np.full(n, 1.0 / n)
+    side = "a" if name == "x" else "b"
+    given = torch.as_tensor(weights)
+    if given.is_complex() or given.dtype == torch.bool:
+        raise TypeError(f"weights {side} have dtype {given.dtype}; expected real numbers.")
+    checked = given.detach().cpu().double().numpy()
+    if checked.shape != (n,):
+        raise ValueError(f"weights {side} have shape {checked.shape}; expected ({n},), one per input of {name}.")
+    if not np.isfinite(checked).all() or (checked < 0).any():
+        raise ValueError(f"weights {side} must be finite and not negative.")
+    if abs(checked.sum() - 1) > WEIGHT_TOLERANCE:
+        raise ValueError(f"weights {side} add up to {checked.sum():g}; expected 1. Divide them by their sum.")
+    return checked / checked.sum()
+
+
+def _starts(
+    first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int, effort: Effort
+) -> dict[str, FloatArray]:
+    import ot  # where it is needed: it brings packages along that take a second to import
+
+    n, m = len(a), len(b)
+    starts = {
+        "product": np.outer(a, b),
+        "mean distance": np.asarray(ot.emd_1d(first @ a, second @ b, a, b)),
+        "reversed mean distance": np.asarray(ot.emd_1d(first @ a, -(second @ b), a, b)),
+    }
+    generator = np.random.default_rng(seed)
+    for k in range(2):
+        starts[f"random {k + 1}"] = np.asarray(ot.emd(a, b, generator.random((n, m))))
+    if np.allclose(a, 1 / n) and np.allclose(b, 1 / m):
+        if n == m:
+            starts["identity"] = np.eye(n) / n
+        if min(n, m) > 1 and (n == m or math.lcm(n, m) <= MAXIMUM_PARTS):
+            starts["swap search"] = _search(first, second, seed, effort)
+    return starts
+
+
+def _search(first: FloatArray, second: FloatArray, seed: int, effort: Effort) -> FloatArray:
+    """``(n, m)`` coupling of the best permutation of equal parts that our own search finds, weights uniform."""
+    n, m = len(first), len(second)
+    parts = math.lcm(n, m)
+    rows, columns = np.arange(parts) // (parts // n), np.arange(parts) // (parts // m)
+    matrices = torch.from_numpy(np.stack([first[np.ix_(rows, rows)], second[np.ix_(columns, columns)]]))
+    left, right = torch.tensor([0]), torch.tensor([1])
+    search = SearchMatrices.of(matrices)
+    solver = PairSolver(search, choose_moves(search), left, right, PLANS[effort], seed, lambda _: None)
+    sorted_rows, _ = sorted_rows_assignments(matrices, left, right)
+    permutation = solver.solve(sorted_rows).permutations[0].numpy()
+    coupling = np.zeros((n, m))
+    np.add.at(coupling, (rows, columns[permutation]), 1 / parts)
+    return coupling

@@ -1,0 +1,316 @@
+"""The moves of the search compiled for the CPU with Numba: one pair at a time, with no interpreter in between.
+
+The objective is that of `search`: ``S(p) = Σ A ∘ Bp + Σ_i a_i b_{p_i} + anchor · #{i: p_i = i}``, with ``A`` and ``B``
+zero on the diagonal, ``Bp = B[p][:, p]``, and ``a``, ``b`` what stood on the diagonals. Functions change ``p`` in
+place. Those that make many swaps read ``B`` through ``p``; those that make few hold ``Bp`` and follow every swap in it.
+This module needs Numba; `moves` falls back to torch without it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from lightning_gw.gw.moves.batched_swaps import GAIN_TOLERANCE
+
+#: Passes of `finish` before the product is taken anew, and how often it may be.
+PASSES = 32
+FINISHES = 16
+#: Sweeps of an annealing between two looks at all gains, and how many temperatures below zero a swap may lie there.
+SWEEPS_PER_REFRESH = 2
+ANNEAL_REACH = np.float32(4.0)
+#: Side of the square tiles in which a matrix is transposed.
+TILE = 16
+# Released: several pairs are searched at once in threads, and training may go on beside them.
+OPTIONS: dict[str, Any] = {"nogil": True, "cache": True}
+# Allows sums to be taken in vector order; every gain is still exact to float32 rounding.
+VECTORISED: dict[str, Any] = {"fastmath": True, **OPTIONS}
+
+
+@njit(**OPTIONS)
+def seeded(seed):  # type: ignore[no-untyped-def]
+    """State of a stream of random numbers."""
+    return np.array([np.uint64(seed) * np.uint64(2654435761) + np.uint64(88172645463325252)])
+
+
+@njit(**OPTIONS)
+def next_random(state):  # type: ignore[no-untyped-def]
+    """The next 64 bits of xorshift64 (Marsaglia 2003): a stream of its own, the same on every machine."""
+    state[0] ^= state[0] << np.uint64(13)
+    state[0] ^= state[0] >> np.uint64(7)
+    state[0] ^= state[0] << np.uint64(17)
+    return state[0]
+
+
+@njit(**VECTORISED)
+def swap_gain(a, b, a_diagonal, b_diagonal, anchor, p, u, v):  # type: ignore[no-untyped-def]
+    """Exact gain of exchanging ``p_u`` and ``p_v``."""
+    total = np.float32(0)
+    a_u, a_v, b_u, b_v = a[u], a[v], b[u], b[v]
+    for k in range(a.shape[0]):
+        total += (a_u[k] - a_v[k]) * (b_v[k] - b_u[k])
+    gain = 2 * total + 4 * a_u[v] * b_u[v]
+    gain += (a_diagonal[u] - a_diagonal[v]) * (b_diagonal[v] - b_diagonal[u])
+    if anchor > 0:
+        gain += anchor * np.float32(int(p[v] == u) + int(p[u] == v) - int(p[u] == u) - int(p[v] == v))
+    return gain
+
+
+@njit(**OPTIONS)
+def swap(b, b_diagonal, p, u, v):  # type: ignore[no-untyped-def]
+    """Exchange ``p_u`` and ``p_v``."""
+    for k in range(b.shape[0]):
+        b[u, k], b[v, k] = b[v, k], b[u, k]
+    for k in range(b.shape[0]):
+        b[k, u], b[k, v] = b[k, v], b[k, u]
+    b_diagonal[u], b_diagonal[v] = b_diagonal[v], b_diagonal[u]
+    p[u], p[v] = p[v], p[u]
+
+
+@njit(**OPTIONS)
+def permuted(matrix, p):  # type: ignore[no-untyped-def]
+    """``B[p][:, p]``."""
+    n = matrix.shape[0]
+    out = np.empty_like(matrix)
+    for i in range(n):
+        row = matrix[p[i]]
+        for j in range(n):
+            out[i, j] = row[p[j]]
+    return out
+
+
+@njit(**VECTORISED)
+def add_transpose(matrix, out):  # type: ignore[no-untyped-def]
+    """``M + Mᵀ``, tile by tile: a whole column at a time would miss the cache at every step."""
+    n = matrix.shape[0]
+    for i in range(0, n, TILE):
+        for j in range(0, n, TILE):
+            for u in range(i, min(i + TILE, n)):
+                for v in range(j, min(j + TILE, n)):
+                    out[u, v] = matrix[u, v] + matrix[v, u]
+
+
+@njit(**VECTORISED)
+def all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best):  # type: ignore[no-untyped-def]
+    """Gains of all swaps from ``product = Bp A`` into `gains`, and the largest gain of every input into `best`.
+
+    Several short loops instead of one long one, and the maximum of columns instead of rows: so all of it vectorises.
+    """
+    n = a.shape[0]
+    add_transpose(product, sums)
+    own = np.diag(sums).copy()
+    best[:] = 0
+    for u in range(n):
+        row, sums_u, a_u, b_u = gains[u], sums[u], a[u], b[u]
+        offset, x, y = own[u], a_diagonal[u], b_diagonal[u]
+        for v in range(n):
+            row[v] = 4 * a_u[v] * b_u[v] + 2 * sums_u[v]
+        for v in range(n):
+            row[v] -= own[v] + offset
+        for v in range(n):
+            row[v] += (x - a_diagonal[v]) * (b_diagonal[v] - y)
+        if anchor > 0:
+            for v in range(n):
+                row[v] += anchor * np.float32(int(p[v] == u) + int(p[u] == v) - int(p[u] == u) - int(p[v] == v))
+        row[u] = 0
+        for v in range(n):
+            best[v] = max(best[v], row[v])
+
+
+@njit(**VECTORISED)
+def follow_swap(a, b, product, u, v):  # type: ignore[no-untyped-def]
+    """Keep ``product = Bp A`` in step with a swap about to be made: a rank-one change, then an exchange of rows."""
+    n = a.shape[0]
+    a_difference = a[u] - a[v]
+    b_difference = b[u] - b[v]
+    for i in range(n):
+        factor = b_difference[i]
+        row = product[i]
+        for k in range(n):
+            row[k] -= factor * a_difference[k]
+    for k in range(n):
+        product[u, k], product[v, k] = product[v, k], product[u, k]
+
+
+@njit(**VECTORISED)
+def looked_up_gain(a_u, a_v, b_u, b_v, p, v):  # type: ignore[no-untyped-def]
+    """Gain of a swap but for diagonals and anchor; ``b_u`` in permuted order, ``b_v`` read through ``p``."""
+    total = np.float32(0)
+    for k in range(a_u.shape[0]):
+        total += (a_u[k] - a_v[k]) * (b_v[p[k]] - b_u[k])
+    return 2 * total + 4 * a_u[v] * b_u[v]
+
+
+@njit(**OPTIONS)
+def sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, least, tolerance, temperature, state):  # type: ignore[no-untyped-def]
+    """Try all swaps in order whose gain was above `least` at the start, and make those that are accepted (Metropolis).
+
+    ``b`` and ``b_diagonal`` stay in their own order and are read through ``p``: many of the swaps that are tried are
+    made, and to exchange two columns takes longer than to look up a row.
+
+    Returns:
+        Number of swaps made.
+    """
+    n = a.shape[0]
+    b_u = np.empty(n, np.float32)
+    narrow = p.astype(np.uint16)  # short indices are quicker to look up by
+    made = 0
+    for u in range(n - 1):
+        if best[u] < least:
+            continue
+        a_u, gains_u = a[u], gains[u]
+        stale = True
+        for v in range(u + 1, n):
+            if gains_u[v] < least:
+                continue
+            if stale:
+                own = b[p[u]]
+                for k in range(n):
+                    b_u[k] = own[narrow[k]]
+                stale = False
+            gain = looked_up_gain(a_u, a[v], b_u, b[p[v]], narrow, v)
+            gain += (a_diagonal[u] - a_diagonal[v]) * (b_diagonal[p[v]] - b_diagonal[p[u]])
+            if anchor > 0:
+                gain += anchor * np.float32(int(p[v] == u) + int(p[u] == v) - int(p[u] == u) - int(p[v] == v))
+            if gain <= tolerance:
+                if temperature <= 0:
+                    continue
+                if gain <= 0:
+                    uniform = (next_random(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+                    if gain <= temperature * np.log(uniform + 1e-300):
+                        continue
+            p[u], p[v] = p[v], p[u]
+            narrow[u], narrow[v] = narrow[v], narrow[u]
+            made += 1
+            stale = True
+    return made
+
+
+@njit(**VECTORISED)
+def row_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, own, u, out):  # type: ignore[no-untyped-def]
+    """Gains of all swaps of input ``u`` from ``product = Bp A`` and its diagonal `own`."""
+    n = a.shape[0]
+    a_u, b_u, product_u = a[u], b[u], product[u]
+    offset, x, y = own[u], a_diagonal[u], b_diagonal[u]
+    for v in range(n):
+        out[v] = product[v, u]
+    for v in range(n):
+        out[v] = 2 * (out[v] + product_u[v] - own[v] - offset) + 4 * a_u[v] * b_u[v]
+    for v in range(n):
+        out[v] += (x - a_diagonal[v]) * (b_diagonal[v] - y)
+    if anchor > 0:
+        for v in range(n):
+            out[v] += anchor * np.float32(int(p[v] == u) + int(p[u] == v) - int(p[u] == u) - int(p[v] == v))
+    out[u] = 0
+
+
+@njit(**OPTIONS)
+def finish(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best, tolerance):  # type: ignore[no-untyped-def]
+    """Make the best swap of every input that has one, until none has: a local optimum.
+
+    Here ``b`` and ``b_diagonal`` are in permuted order. Every swap is followed by ``product = Bp A``, so that the gains
+    of the next input are true.
+
+    Returns:
+        Whether the local optimum was reached before the product had gathered many rounding errors.
+    """
+    n = a.shape[0]
+    row = np.empty(n, np.float32)
+    for _ in range(PASSES):
+        all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best)
+        own = np.diag(product).copy()
+        moved = False
+        for u in range(n):
+            if best[u] <= tolerance:
+                continue
+            row_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, own, u, row)
+            v = np.argmax(row)
+            if row[v] > tolerance and swap_gain(a, b, a_diagonal, b_diagonal, anchor, p, u, v) > tolerance:
+                follow_swap(a, b, product, u, v)
+                swap(b, b_diagonal, p, u, v)
+                for k in range(n):
+                    own[k] = product[k, k]
+                moved = True
+        if not moved:
+            return True
+    return False
+
+
+@njit(**OPTIONS)
+def descend(a, b, a_diagonal, b_diagonal, anchor, p, rounds, work):  # type: ignore[no-untyped-def]
+    """Make improving swaps until none is left, or for `rounds` rounds.
+
+    A round takes the gains of all swaps at once, by one matrix product, and makes in order those that improve, their
+    gain computed afresh. Once a round makes few swaps, `finish` goes on input by input.
+
+    Args:
+        work: ``(3, n, n)`` float32 working memory.
+
+    Returns:
+        Whether a local optimum was reached.
+    """
+    n = a.shape[0]
+    product, sums, gains = work[0], work[1], work[2]
+    tolerance = np.float32(GAIN_TOLERANCE * n)
+    best = np.empty(n, np.float32)
+    state = np.zeros(1, np.uint64)
+    done = 0
+    for _ in range(FINISHES):
+        made = n
+        while made > n // 4:
+            if done == rounds:
+                return False
+            moved = permuted(b, p)
+            product[:] = np.dot(moved, a)
+            all_gains(a, moved, a_diagonal, b_diagonal[p], anchor, p, product, sums, gains, best)
+            made = sweep(
+                a, b, a_diagonal, b_diagonal, anchor, p, gains, best, tolerance, tolerance, np.float32(0), state
+            )
+            done += 1
+        if done == rounds:
+            return False
+        moved = permuted(b, p)
+        product[:] = np.dot(moved, a)
+        # The product gathers rounding errors from swap to swap; what is left after so many is looked at afresh.
+        if finish(a, moved, a_diagonal, b_diagonal[p], anchor, p, product, sums, gains, best, tolerance):
+            return True
+    return False
+
+
+@njit(**OPTIONS)
+def anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, hot, cooling, seed, work):  # type: ignore[no-untyped-def]
+    """Simulated annealing by sweeps over all pairs in order (Connolly 1990), from `hot` down to `cooling` times that.
+
+    Swaps whose gain, when all were last taken, lay more than a few temperatures below zero are passed over: hardly any
+    of them would be made.
+    """
+    n = a.shape[0]
+    product, sums, gains = work[0], work[1], work[2]
+    tolerance = np.float32(0)
+    best = np.empty(n, np.float32)
+    state = seeded(seed)
+    for turn in range(sweeps):
+        if turn % SWEEPS_PER_REFRESH == 0:
+            moved = permuted(b, p)
+            product[:] = np.dot(moved, a)
+            all_gains(a, moved, a_diagonal, b_diagonal[p], anchor, p, product, sums, gains, best)
+        temperature = np.float32(hot * cooling ** (turn / max(1, sweeps - 1)))
+        least = np.float32(-ANNEAL_REACH * temperature)
+        sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, least, tolerance, temperature, state)
+
+
+@njit(**VECTORISED)
+def objective_of(a, b, a_diagonal, b_diagonal, anchor, p):  # type: ignore[no-untyped-def]
+    """``S(p)`` for ``b`` and ``b_diagonal`` in their own order."""
+    total = 0.0
+    for u in range(a.shape[0]):
+        row = np.float32(0)
+        other = b[p[u]]
+        for v in range(a.shape[0]):
+            row += a[u, v] * other[p[v]]
+        total += row + a_diagonal[u] * b_diagonal[p[u]]
+        if p[u] == u:
+            total += anchor
+    return total

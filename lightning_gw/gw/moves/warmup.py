@@ -1,0 +1,34 @@
+"""Compiles the search ahead of its first use."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+
+import numpy as np
+
+from lightning_gw.gw.moves.compiled_assignments import reassign
+from lightning_gw.gw.moves.compiled_swaps import anneal, descend, objective_of
+
+_log = logging.getLogger(__name__)
+
+
+@functools.cache
+def prepare() -> None:
+    """Compile everything, or load what an earlier process compiled; says so when it takes longer than two seconds."""
+    notice = threading.Timer(
+        2.0,
+        _log.warning,
+        ["lightning-gw prepares its search; compiling it, once after installing, takes about 15 seconds."],
+    )
+    notice.start()
+    try:
+        matrix, zeros, anchor = np.zeros((8, 8), dtype=np.float32), np.zeros(8, dtype=np.float32), np.float32(0)
+        p, work = np.arange(8), np.empty((3, 8, 8), dtype=np.float32)
+        descend(matrix, matrix, zeros, zeros, anchor, p, 10, work)
+        anneal(matrix, matrix, zeros, zeros, anchor, p, 1, 0.1, 0.1, 1, work)
+        objective_of(matrix, matrix, zeros, zeros, anchor, p)
+        reassign(matrix, matrix, zeros, zeros, anchor, p, 1, 0.1, 1.0, 1, work)
+    finally:
+        notice.cancel()

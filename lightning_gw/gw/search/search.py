@@ -1,0 +1,272 @@
+"""From metric-measure spaces to the best permutations that can be found for a list of pairs, at a stated effort."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_gw.gw.moves.batched_swaps import SearchMatrices
+from lightning_gw.gw.moves.choice import Moves, ceiling
+from lightning_gw.gw.search.coarse import COARSE_FROM, LANDMARKS, extend, subset
+from lightning_gw.gw.search.effort import PLANS, TO_THE_END, Annealing, Plan, Reassignment
+from lightning_gw.gw.search.starts import (
+    compose,
+    eccentricities,
+    identity_start,
+    invert,
+    sorted_rows_assignments,
+    sorted_start,
+)
+
+#: Up to here all permutations are tried and the result is exact.
+ENUMERATE_UP_TO = 7
+#: Relative gain in the objective that counts as one.
+IMPROVEMENT = 1e-5
+#: A warm start is trusted if descending from it lowers the distortion by at most this share.
+SETTLED = 0.02
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best permutations known of ``P`` pairs.
+
+    Attributes:
+        permutations: ``(P, n)`` int64.
+        converged: ``(P,)`` bool: a local optimum.
+        values: ``(P,)`` float64 objective.
+    """
+
+    permutations: Tensor
+    converged: Tensor
+    values: Tensor
+
+    def or_better(self, index: Tensor, found: Best) -> Best:
+        """With what was found for the pairs ``index``, wherever it is better."""
+        better = found.values > self.values[index]
+        chosen = index[better]
+        permutations, converged, values = self.permutations.clone(), self.converged.clone(), self.values.clone()
+        permutations[chosen] = found.permutations[better]
+        converged[chosen] = found.converged[better]
+        values[chosen] = found.values[better]
+        return Best(permutations, converged, values)
+
+
+@dataclass
+class PairSolver:
+    """Best permutations for pairs of layers with equally many inputs.
+
+    Attributes:
+        search: Search matrices of all layers.
+        moves: Machinery the search runs on.
+        first: ``(P,)`` index of the first layer of each pair.
+        second: ``(P,)`` index of the second layer.
+        plan: Work to spend.
+        seed: Seed of the annealing noise.
+        report: Called after each stage with the number of pairs it dealt with.
+    """
+
+    search: SearchMatrices
+    moves: Moves
+    first: Tensor
+    second: Tensor
+    plan: Plan
+    seed: int
+    report: Callable[[int], None]
+
+    def solve(self, sorted_rows: Tensor, *more: Tensor) -> Best:
+        """Search from cold.
+
+        Args:
+            sorted_rows: ``(P, n)`` permutations of the sorted-rows assignment (it also gives the lower bound).
+            more: Further starts, ``(P, n)`` each.
+        """
+        n = sorted_rows.shape[1]
+        if n <= ENUMERATE_UP_TO:
+            return self._enumerate(n)
+        starts = torch.cat([self._starts(sorted_rows), *(start[:, None] for start in more)], dim=1)
+        best = self._composed(self._from_starts(starts))
+        self.report(len(sorted_rows))
+        most = ceiling(self.search, self.moves.anchor, self.first, self.second)
+        patience = torch.full((len(most),), self.plan.patience, device=most.device)
+        for turn, step in enumerate(self.plan.shakes):
+            moved = (best.permutations != torch.arange(n, device=most.device)).double().mean(dim=1)
+            index = ((patience > 0) & (moved >= step.moved)).nonzero()[:, 0]
+            if len(index):
+                before = (most - best.values)[index].clamp(min=0)
+                found = self._only(index)._shaken(best.permutations[index], before, step, turn)
+                best = self._composed(best.or_better(index, found))
+                # A pair that shaking does not move is settled; one that it moves may have further to go.
+                improved = (most - best.values)[index] < before * (1 - self.plan.improvement)
+                patience[index] = torch.where(improved, self.plan.patience, patience[index] - 1)
+            self.report(len(sorted_rows))
+        return best
+
+    def polish(self, warm: Tensor, sorted_rows: Tensor) -> tuple[Best, Tensor]:
+        """Descend from the better of ``(P, n)`` earlier permutations and the identity.
+
+        Returns:
+            What was reached, and ``(P,)`` bool: whether the earlier search still stands, because the layers hardly
+            moved since and no quick descent from the cheap starts ends higher.
+        """
+        starts = torch.stack([warm, identity_start(len(warm), warm.shape[1], warm.device)], dim=1)
+        values = self.moves.values(self.first, self.second, starts)
+        reached = self._descended(_pick(starts, values.argmax(dim=1)))
+        most = ceiling(self.search, self.moves.anchor, self.first, self.second)
+        before, after = most - values[:, 0], most - reached.values
+        still = before <= after * (1 + SETTLED) + SETTLED * IMPROVEMENT * most
+        # An optimum that was best once may stay one while a better one grows elsewhere; only other starts see that.
+        rival = replace(self, plan=PLANS["fast"])._from_starts(self._starts(sorted_rows))
+        return reached, still & (rival.values <= reached.values * (1 + IMPROVEMENT))
+
+    def _only(self, index: Tensor) -> PairSolver:
+        """For some of the pairs."""
+        return replace(self, first=self.first[index], second=self.second[index])
+
+    def _descended(self, starts: Tensor) -> Best:
+        """The local optima below ``(P, n)`` starts."""
+        found, done = self.moves.descend(self.first, self.second, starts[:, None], TO_THE_END)
+        return Best(found[:, 0], done[:, 0], self.moves.values(self.first, self.second, found)[:, 0])
+
+    def _shaken(self, permutations: Tensor, losses: Tensor, step: Annealing | Reassignment, turn: int) -> Best:
+        """What one shake leads to; of annealing at cluster temperatures with many inputs, a coarse solution instead."""
+        n = permutations.shape[1]
+        seed = self.seed * len(self.plan.shakes) + turn + 1
+        if isinstance(step, Reassignment):
+            rounds = step.rounds_for(n)
+            found, done = self.moves.reassign(self.first, self.second, permutations, rounds, step.noise, losses, seed)
+            return Best(found, done, self.moves.values(self.first, self.second, found[:, None])[:, 0])
+        if step.hot > 1 and n >= COARSE_FROM:
+            return self._coarse(seed)
+        hot = step.hot * losses / n
+        found, done = self.moves.anneal(
+            self.first, self.second, permutations, step.sweeps_for(n), hot, step.cooling, seed
+        )
+        return Best(found, done, self.moves.values(self.first, self.second, found[:, None])[:, 0])
+
+    def _coarse(self, seed: int) -> Best:
+        """Descend from a solution on a few inputs, extended to all.
+
+        Which clusters of inputs correspond shows on a sample of them, at a small part of the work.
+        """
+        n = self.search.matrices.shape[-1]
+        chosen = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:LANDMARKS].sort().values
+        chosen = chosen.to(self.search.matrices.device)
+        search = subset(self.search, chosen)
+        moves = self.moves.on(search)
+        plan = replace(self.plan, shakes=self.plan.coarse)
+        coarse = PairSolver(search, moves, self.first, self.second, plan, seed, lambda _: None)
+        sorted_rows, _ = moves.share(partial(sorted_rows_assignments, search.whole()), self.first, self.second)
+        landmarks = coarse.solve(sorted_rows).permutations
+        return self._descended(moves.share(partial(extend, self.search, chosen), self.first, self.second, landmarks))
+
+    def _starts(self, sorted_rows: Tensor) -> Tensor:
+        """``(P, 5, n)`` cheap guesses: identity, sorted rows, eccentricity, principal axis in both directions."""
+        matrices = self.search.matrices
+        n = matrices.shape[-1]
+        score = eccentricities(matrices)
+        axis = _principal_axes(matrices)
+        first, second = self.first, self.second
+        return torch.stack(
+            [
+                identity_start(len(first), n, matrices.device),
+                sorted_rows,
+                sorted_start(score[first], score[second]),
+                sorted_start(axis[first], axis[second]),
+                sorted_start(axis[first], -axis[second]),
+            ],
+            dim=1,
+        )
+
+    def _losses(self, starts: Tensor) -> Tensor:
+        """``(P, S)`` how far ``(P, S, n)`` permutations fall short of the ceiling."""
+        raw = self.moves.values(self.first, self.second, starts)
+        return (ceiling(self.search, self.moves.anchor, self.first, self.second)[:, None] - raw).clamp(min=0)
+
+    def _from_starts(self, starts: Tensor) -> Best:
+        """A few rounds from the promising of ``(P, S, n)`` starts, then the best ones all the way down."""
+        n = starts.shape[2]
+        losses = self._losses(starts)
+        promising = losses / self.plan.promising_for(n) <= losses.amin(dim=1, keepdim=True)
+        pair, start = promising.nonzero().unbind(dim=1)
+        i, j = self.first[pair], self.second[pair]
+        scouted, _ = self.moves.descend(i, j, starts[pair, start, None], self.plan.scout_rounds)
+        values = torch.full_like(losses, -torch.inf)
+        values[pair, start] = self.moves.values(i, j, scouted)[:, 0]
+        starts = starts.clone()
+        starts[pair, start] = scouted[:, 0]
+
+        order = values.argsort(dim=1, descending=True, stable=True)[:, : self.plan.kept_for(n)]
+        pair, rank = (values.gather(1, order) > -torch.inf).nonzero().unbind(dim=1)
+        found = replace(self, first=self.first[pair], second=self.second[pair])._descended(
+            starts[pair, order[pair, rank]]
+        )
+        reached = torch.full(order.shape, -torch.inf, dtype=values.dtype, device=values.device)
+        reached[pair, rank] = found.values
+        place = torch.zeros(order.shape, dtype=torch.int64, device=values.device)
+        place[pair, rank] = torch.arange(len(pair), device=values.device)
+        top = place.gather(1, reached.argmax(dim=1, keepdim=True))[:, 0]
+        return Best(found.permutations[top], found.converged[top], found.values[top])
+
+    def _composed(self, best: Best) -> Best:
+        """Descend from the best path through a third layer, where that is a better start than what there is."""
+        count, (pairs, n) = len(self.search.matrices), best.permutations.shape
+        through = min(self.plan.through, count - 2)
+        if through < 1:
+            return best
+        device = best.permutations.device
+        value = torch.full((count, count), -torch.inf, dtype=torch.float64, device=device)
+        value[self.first, self.second] = value[self.second, self.first] = best.values
+        # Third layers near both ends promise most; those that are not compared with both lead nowhere.
+        path = torch.minimum(value[self.first], value[self.second])
+        rows = torch.arange(pairs, device=device)
+        path[rows, self.first] = path[rows, self.second] = -torch.inf
+        nearness, third = path.topk(through, dim=1)
+        if not bool((nearness > -torch.inf).any()):
+            return best
+        table = identity_start(count * count, n, device).view(count, count, n)
+        table[self.first, self.second] = best.permutations
+        table[self.second, self.first] = invert(best.permutations)
+        candidates = torch.stack(
+            [compose(table[self.first, k], table[k, self.second]) for k in third.unbind(dim=1)], dim=1
+        )
+        values = self.moves.values(self.first, self.second, candidates).masked_fill(nearness == -torch.inf, -torch.inf)
+        top, choice = values.max(dim=1)
+        promising = (top > best.values).nonzero()[:, 0]
+        if len(promising) == 0:
+            return best
+        start = _pick(candidates, choice)[promising]
+        return best.or_better(promising, self._only(promising)._descended(start))
+
+    def _enumerate(self, n: int) -> Best:
+        every = torch.tensor(np.array(list(itertools.permutations(range(n)))), device=self.first.device)
+        found, reached = [], []
+        for i, j in zip(self.first.split(1), self.second.split(1), strict=True):
+            value, place = self.moves.values(i, j, every[None])[0].max(dim=0)
+            found.append(every[place])
+            reached.append(value)
+            self.report(1 + len(self.plan.shakes))
+        exact = torch.ones(len(found), dtype=torch.bool, device=self.first.device)
+        return Best(torch.stack(found), exact, torch.stack(reached))
+
+
+def _pick(permutations: Tensor, choice: Tensor) -> Tensor:
+    """``(P, S, n)`` and ``(P,)`` to ``(P, n)``."""
+    return permutations[torch.arange(len(choice), device=choice.device), choice]
+
+
+def _principal_axes(matrices: Tensor) -> Tensor:
+    """``(L, n)`` eigenvector of largest absolute eigenvalue, the widest direction, by power iteration.
+
+    The sign is arbitrary; both are tried. Thirty rounds are plenty for a start.
+    """
+    generator = torch.Generator().manual_seed(0)
+    axis = torch.rand(matrices.shape[-1], 1, generator=generator).to(matrices).expand(len(matrices), -1, 1)
+    for _ in range(30):
+        axis = torch.nn.functional.normalize(matrices @ axis, dim=1)
+    return axis[:, :, 0]

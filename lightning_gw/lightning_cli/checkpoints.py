@@ -1,0 +1,128 @@
+"""Saved checkpoints in place of training: read, put into the network that a run's config builds, and looked at.
+
+Checkpoints are loaded ``weights_only``: tensors and plain values, and no code from the file is ever run.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lightning_gw.callback.gw_similarity import GWSimilarity
+from lightning_gw.lightning_cli.fit import FitCLI
+from lightning_gw.lightning_cli.options import find_class
+from lightning_gw.utilities.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file that Lightning saved.
+
+    Attributes:
+        path: The file.
+        step: Trainer global step.
+    """
+
+    path: Path
+    step: int
+
+
+class CheckpointCLI(FitCLI):
+    """Builds what ``fit`` would build, and has a callback look where training would begin.
+
+    Attributes:
+        looking: Makes that callback of the `GWSimilarity` callbacks of the configs, or of one with defaults where there
+            is none. It is to stop training before its first step.
+    """
+
+    looking: Callable[[Sequence[GWSimilarity]], Callback]
+
+    @classmethod
+    def look(cls, configs: Sequence[str | Path], looking: Callable[[Sequence[GWSimilarity]], Callback]) -> None:
+        """Parse, build and look."""
+        job = type("_CheckpointJob", (cls,), {"looking": staticmethod(looking)})
+        job(
+            args=["fit", *(word for config in configs for word in ("--config", str(config)))],
+            save_config_callback=None,
+            parser_kwargs={"prog": "lightning-gw", "exit_on_error": False, "fit": {"exit_on_error": False}},
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Leave out what writes, shows or limits, so that only the look remains."""
+        config = self.config.fit
+        config.ckpt_path = None
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+        no_end = {"min_steps": None, "min_epochs": None, "max_time": None, "fast_dev_run": False}
+        for name, value in {**quiet, **no_end, "logger": False, "num_sanity_val_steps": 0}.items():
+            config.trainer[name] = value
+        callbacks = config.trainer.callbacks or []
+        callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
+        # Lightning's own save, stop and show; those of the user may change the network, as training strategies do.
+        config.trainer.callbacks = [callback for callback in callbacks if not _is_lightnings(callback.class_path)]
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
+        everything = [*(config.get("callbacks") or []), *callbacks]
+        watchers = [callback for callback in everything if isinstance(callback, GWSimilarity)] or [GWSimilarity()]
+        others = [callback for callback in everything if not isinstance(callback, GWSimilarity)]
+        config["callbacks"] = [*others, self.looking(watchers)]
+        return Trainer(**config)
+
+
+def _is_lightnings(class_path: str) -> bool:
+    target = find_class(class_path, "trainer.callbacks")
+    home = class_path if target is None else target.__module__
+    return "." not in home or home.split(".")[0] in ("pytorch_lightning", "lightning")
+
+
+def find_checkpoint(path: Path) -> Checkpoint:
+    """A checkpoint with the step that it was saved at.
+
+    Raises:
+        UsageError: If there is none at `path`.
+    """
+    step = load_checkpoint(path).get("global_step")
+    if not isinstance(step, int):
+        raise UsageError(f"{path} is no checkpoint of Lightning: it names no global_step.")
+    return Checkpoint(path, step)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds.
+
+    Raises:
+        UsageError: If there is none at `path`, or it holds more than tensors and plain values.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist. `replay` takes the checkpoint files of a run.")
+    try:
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).split("\n")[0]
+        raise UsageError(
+            f"{path} holds more than tensors and plain values, and is not loaded, because that would run code from it "
+            f"({reason})."
+        ) from error
+    except (RuntimeError, EOFError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read ({error}).") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise UsageError(f"{path} is no checkpoint of Lightning: it holds no state_dict.")
+    return checkpoint
+
+
+def put_weights(module: LightningModule, checkpoint: dict[str, Any], path: Path) -> None:
+    """Give a network the weights of a checkpoint, which was loaded from `path`.
+
+    Raises:
+        UsageError: If they do not fit.
+    """
+    module.on_load_checkpoint(checkpoint)
+    try:
+        module.load_state_dict(checkpoint["state_dict"])
+    except RuntimeError as error:
+        raise UsageError(f"The weights of {path} do not fit the model of the config: {error}") from error

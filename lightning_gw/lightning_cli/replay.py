@@ -1,0 +1,150 @@
+"""``lightning-gw replay``: the records of a run from its saved checkpoints, without training.
+
+Every checkpoint's weights are put into the network that the run's config builds, the probe goes through it as it did
+during training, and the look begins with the memory (groups, growth, where the search starts) that it began with then.
+So the records are those of the run, to the last bit. A run that was not watched gets its first records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from lightning_gw.activations.isolation.undisturbed import isolated_randomness, plain_tensors
+from lightning_gw.analysis.solver import Job, Solver
+from lightning_gw.callback.gw_similarity import GWSimilarity
+from lightning_gw.callback.messages import say_look
+from lightning_gw.lightning_cli.checkpoints import (
+    Checkpoint,
+    CheckpointCLI,
+    find_checkpoint,
+    load_checkpoint,
+    put_weights,
+)
+from lightning_gw.records.history import History
+from lightning_gw.utilities.errors import UsageError
+
+
+def replay(checkpoints: Sequence[str | Path], configs: Sequence[str | Path], out: str | Path) -> None:
+    """Look at the checkpoints of a run as its `GWSimilarity` would have during training.
+
+    Args:
+        checkpoints: Files that Lightning saved.
+        configs: Configs of ``lightning-gw fit`` that build the model, the data, the Trainer and its callbacks, such as
+            the ``config.yaml`` that a run leaves. Without a `GWSimilarity` among the callbacks its defaults are taken.
+        out: Folder in which ``gw/`` is made.
+
+    Raises:
+        UsageError: If a file cannot be used, or `out` holds a history already.
+    """
+    found = [find_checkpoint(Path(checkpoint)) for checkpoint in checkpoints]
+    by_step = {at.step: at for at in found}  # a link to the newest is the same step
+    ordered = [by_step[step] for step in sorted(by_step)]
+    CheckpointCLI.look(configs, lambda watchers: _Replay(watchers, ordered, Path(out)))
+
+
+class _Replay(Callback):
+    """Looks at checkpoints where training would begin, and then stops it before its first step."""
+
+    def __init__(self, watchers: Sequence[GWSimilarity], checkpoints: Sequence[Checkpoint], out: Path) -> None:
+        self._watchers = watchers
+        self._checkpoints = checkpoints
+        self._out = out
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.should_stop = True
+        if trainer.world_size > 1:
+            raise UsageError("`replay` looks on one device; pass a config with trainer.devices: 1.")
+        for watcher in self._watchers:
+            _Replayed(watcher, self._out).look_at(self._checkpoints, trainer, pl_module)
+
+
+class _Replayed:
+    """The records of one `GWSimilarity`, made once more."""
+
+    def __init__(self, watcher: GWSimilarity, out: Path) -> None:
+        folder = out / ("gw" if watcher.name is None else f"gw-{watcher.name}")
+        self._history = History.open(folder)
+        if len(self._history):
+            raise UsageError(f"{folder} holds a history already. Name another folder with --out.")
+        self._watcher = watcher
+        self._key = watcher.checkpoint_key
+        self._solver = Solver(watcher.analysis_arguments)
+
+    def look_at(self, checkpoints: Sequence[Checkpoint], trainer: Trainer, module: LightningModule) -> None:
+        prepared = False
+        for at in checkpoints:
+            checkpoint = load_checkpoint(at.path)
+            put_weights(module, checkpoint, at.path)
+            state = checkpoint.get("callbacks", {}).get(self._key) or {}
+            with isolated_randomness(self._watcher.seed), plain_tensors():
+                if not prepared:
+                    layers = state.get("analysis", {}).get("layers", ())
+                    observer = self._watcher.observer
+                    for warning in observer.prepare(trainer, module, state.get("probe_hash"), layers):
+                        print(f"Note: {warning}")
+                    prepared = True
+                self._look(trainer, module, at.step, checkpoint, state)
+        print(f"The replayed history is in {self._history.path}.")
+        print(f"For a page to look at:  lightning-gw report {self._out()}")
+
+    def _out(self) -> Path:
+        assert self._history.path is not None
+        return self._history.path.parent
+
+    def _look(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        step: int,
+        checkpoint: Mapping[str, Any],
+        state: Mapping[str, Any],
+    ) -> None:
+        observer = self._watcher.observer
+        activations = observer.observe(trainer, module)
+        live = self._begin_as_then(state, step)
+        notes = [*observer.notes, *activations.notes]
+        if not live and len(self._history) == 0 and step > 0:
+            notes.append(
+                "Replayed from a checkpoint that knows of no look at its step: growth and groups begin at this record."
+            )
+        job = Job(
+            step=step,
+            epoch=int(live.get("epoch", checkpoint.get("epoch", 0))),
+            representations=activations.representations,
+            probe=observer.description(tuple(activations.representations)),
+            metrics=dict(live.get("metrics", {})),
+            notes=tuple(notes),
+            null=live.get("null"),
+        )
+        self._solver.submit(job)
+        for outcome in self._solver.collect():
+            if outcome.record is None:
+                assert outcome.error is not None
+                raise outcome.error
+            self._history.append(outcome.record)
+            print(say_look(self._watcher.prefix, outcome, 0.0))
+
+    def _begin_as_then(self, state: Mapping[str, Any], step: int) -> Mapping[str, Any]:
+        """Give the solver the memory that the run's own look at this step began with, or would have.
+
+        Returns:
+            What the checkpoint knows of that look; nothing where it knows of none. Where the run was not watched, the
+            memory is that of the look replayed before.
+        """
+        if not state:
+            return {}
+        pending, last = list(state.get("pending", ())), state.get("last") or {}
+        if pending and pending[-1]["step"] == step:
+            known, before, pending = pending[-1], state["analysis"], pending[:-1]
+        elif last.get("step") == step and state.get("before") is not None:
+            known, before, pending = last, state["before"], []
+        else:
+            known, before = {"metrics": state["metrics"]}, state["analysis"]
+        self._solver.load_state_dict({"analysis": before, "pending": pending})
+        self._solver.resume()  # those not solved yet when the checkpoint was saved come first
+        self._solver.collect()
+        return known

@@ -1,0 +1,126 @@
+"""What a look found, put into whichever Lightning loggers are attached.
+
+Weights & Biases gets scalars, pictures and tables in one row per record, TensorBoard scalars, pictures and text, every
+other logger (CSV, MLflow, one's own) the scalars.
+
+The keys are listed in `lightning_gw.loggers.scalars`. Nothing here stops training: a logger that fails is named in the sentences
+that every function returns, and the others go on. Call these functions on rank zero only.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from lightning_gw.figures.png import Picture
+from lightning_gw.loggers import backends as sinks
+from lightning_gw.loggers.backends import Look, Sink, TensorBoardSink, WandbSink, name_of, remember, sink_of
+from lightning_gw.records.history import History
+from lightning_gw.records.record import Record
+from lightning_gw.utilities.json_values import plain
+
+#: Loggers that are not asked again, by identity, for as long as they live.
+_GIVEN_UP: dict[int, weakref.ref[Any]] = {}
+
+
+def log_config(loggers: Iterable[Any], config: Mapping[str, Any], prefix: str = "gw/") -> list[str]:
+    """Log how the layers are looked at: geometry, probe hash, pooling, layer names.
+
+    Args:
+        loggers: The Trainer's loggers.
+        config: Plain JSON values, kept under ``gw`` in a W&B config and as text in TensorBoard.
+        prefix: What the keys begin with.
+
+    Returns:
+        What could not be logged, one sentence each.
+    """
+    try:
+        values = plain(config, "config")
+    except TypeError as error:
+        return [f"The configuration was not logged: {error}"]
+    return _with_each(loggers, prefix, "the configuration", lambda sink: sink.log_config(values))
+
+
+def log_record(
+    loggers: Iterable[Any],
+    record: Record,
+    history: Sequence[Record],
+    prefix: str = "gw/",
+    pictures: Mapping[str, Picture | str] | None = None,
+) -> list[str]:
+    """Log one record: one W&B row, with the record's step as ``trainer/global_step``.
+
+    Args:
+        loggers: The Trainer's loggers.
+        record: What the look found.
+        history: The run so far, for the timeline and the table of events; it may hold `record` already.
+        prefix: What the keys begin with.
+        pictures: What `draw_pictures` gives, where that was done elsewhere; None draws them if a logger takes any.
+
+    Returns:
+        What could not be logged, one sentence each; values that are not finite are left out and named here.
+    """
+    loggers = list(loggers)
+    if not loggers:
+        return []
+    look = Look(record, _until(record, history), prefix, pictures)
+    problems = _with_each(loggers, prefix, f"the record of step {record.step}", lambda sink: sink.log_look(look))
+    return [*look.problems, *problems]
+
+
+def log_summary(loggers: Iterable[Any], history: History, prefix: str = "gw/") -> list[str]:
+    """Log how the run ended, once after training: final groups, their strength, the run's answer in words.
+
+    W&B also gets the history as an artifact of type ``gw-history``, which `load_history` reads once downloaded.
+
+    Args:
+        loggers: The Trainer's loggers.
+        history: The whole run.
+        prefix: What the keys begin with.
+
+    Returns:
+        What could not be logged, one sentence each.
+    """
+    if not history:
+        return []
+    return _with_each(loggers, prefix, "the summary", lambda sink: sink.log_summary(history))
+
+
+def wants_pictures(loggers: Iterable[Any]) -> bool:
+    """Whether any of these loggers takes pictures."""
+    with suppress(Exception):  # a logger that cannot even be asked is named when something is logged
+        return any(isinstance(sink_of(logger, ""), WandbSink | TensorBoardSink) for logger in loggers)
+    return False
+
+
+def _with_each(loggers: Iterable[Any], prefix: str, what: str, act: Callable[[Sink], list[str]]) -> list[str]:
+    """Let every logger act; whatever one raises becomes a sentence, so that the others and the training go on.
+
+    A logger that fails only after `sinks.PATIENCE` seconds, as one does whose server is away, is not asked again.
+    """
+    problems: list[str] = []
+    for logger in loggers:
+        if id(logger) in _GIVEN_UP:
+            continue
+        started = time.monotonic()
+        try:
+            sink = sink_of(logger, prefix)
+            if sink is not None:
+                problems += act(sink)
+        except Exception as error:
+            problem = f"{name_of(logger)} did not take {what} ({type(error).__name__}: {error})."
+            waited = time.monotonic() - started
+            if waited > sinks.PATIENCE:
+                remember(logger, _GIVEN_UP)
+                problem += f" It held training up for {waited:.0f} s and is not asked again."
+            problems.append(problem)
+    return problems
+
+
+def _until(record: Record, history: Sequence[Record]) -> Sequence[Record]:
+    if history and history[-1].step == record.step:
+        return history
+    return [*(look for look in history if look.step < record.step), record]

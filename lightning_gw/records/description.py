@@ -1,0 +1,277 @@
+"""A run's answer in words: did groups form, where, when, and how far it can be believed.
+
+Everything is made from the records. A claim comes with its strength, and what was not computed is said to be missing.
+Layers are counted from 1 here, as people count; the records count from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lightning_gw.groups.groups import Groups
+from lightning_gw.gw.result import GWMatrix
+from lightning_gw.records.record import Record
+
+_NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_PAIRED_NAMES = {
+    "standardized": "RSA",
+    "euclidean": "RSA",
+    "dcor": "squared distance correlation",
+    "cka": "linear CKA",
+}
+_MEASURE_NAMES = {
+    "gw_anchored": "anchored Gromov-Wasserstein",
+    "gw_unpaired": "unpaired Gromov-Wasserstein",
+    "paired_rsa": "RSA",
+    "paired_dcor": "squared distance correlation",
+    "paired_cka": "linear CKA",
+    "debiased_cka": "debiased CKA",
+    "debiased_dcor": "debiased distance correlation",
+    "procrustes": "Procrustes",
+    "cca": "CCA",
+    "svcca": "SVCCA",
+}
+#: From this factor on, growth of an adjacent distance is worth a sentence; below it, looks differ by as much anyway.
+NOTABLE_GROWTH = 1.1
+
+
+def number_word(count: int) -> str:
+    """A count in words up to twelve, in digits beyond."""
+    return _NUMBERS[count] if 0 <= count < len(_NUMBERS) else str(count)
+
+
+def plural(count: int, noun: str) -> str:
+    """``one layer``, ``nine layers``."""
+    return f"{number_word(count)} {noun}" if count == 1 else f"{number_word(count)} {noun}s"
+
+
+def listed(items: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def never_logged(metric: str, logged: Sequence[str]) -> str:
+    """What to say of a metric that was asked for and is not among those that were logged."""
+    were = "was" if len(logged) == 1 else "were"
+    return f"Metric {metric!r} was never logged; logged {were} {listed(logged) or 'none'}."
+
+
+def planted_beyond(planted: Sequence[int] | None, layers: int) -> str:
+    """What to say of planted boundaries (0-based, "after layer k") that no boundary can match; empty if there are none.
+
+    Args:
+        planted: The boundaries, or None.
+        layers: Number of layers looked at.
+    """
+    beyond = [k for k in planted or () if k > layers - 2]
+    if not beyond:
+        return ""
+    last = f"the last boundary there can be is {layers - 2}" if layers > 1 else "there can be no boundary"
+    return f"planted names {listed([str(k) for k in beyond])}, but with {layers} layers, counted from 0, {last}."
+
+
+def paired_name(gw: GWMatrix) -> str:
+    """What the field calls the identity coupling of a matrix's geometry: RSA, linear CKA, ..."""
+    return _PAIRED_NAMES.get(gw.geometry, f"the identity coupling of {gw.geometry}")
+
+
+def describe(history: Sequence[Record]) -> str:
+    """A run's answer in words.
+
+    Args:
+        history: Every look of one run, in the order of training.
+
+    Returns:
+        One paragraph: the groups at the last look with their strength and what supports it, since when they have stood,
+        how the boundaries last moved, which adjacent distance grew most, and which layers were left out.
+    """
+    if not history:
+        return "Nothing was recorded: the run holds no look yet."
+    last = history[-1]
+    sentences = [describe_groups(last, "By")]
+    if last.groups.strength == "none":
+        sentences += _earlier_groups(history)
+    else:
+        sentences += _standing(history)
+        sentences += inherited_sentences([history])
+        sentences += _readout_warning(last.groups)
+    sentences += growth_sentences(last, history[0].step)
+    sentences += degenerate_sentences(last)
+    return " ".join(sentences)
+
+
+def describe_record(record: Record) -> str:
+    """One look in words: its groups with their strength and support, and which layers were left out."""
+    return " ".join([describe_groups(record, "At"), *degenerate_sentences(record)])
+
+
+def describe_groups(record: Record, preposition: str = "At") -> str:
+    """The groups of one look, how strongly they stand out, and what the paired view and the statistics say.
+
+    Args:
+        record: The look.
+        preposition: ``"At"`` for one look among many, ``"By"`` for the end of a run.
+    """
+    groups, layers = record.groups, len(record.layers)
+    when = f"{preposition} step {record.step}"
+    support = "; ".join([_paired_view(record), p_value_phrase(record), stability_phrase(groups)])
+    if not np.isfinite(groups.adjacent).any():
+        return f"{when} no two neighbouring layers could be compared, so whether there are groups cannot be said."
+    if groups.strength == "none":
+        return (
+            f"No groups: {when[0].lower()}{when[1:]} the {plural(layers, 'layer')} drift smoothly, "
+            f"no boundary stands out ({support})."
+        )
+    doubt = ": it may be drift" if groups.strength == "weak" else ""
+    return (
+        f"{when} the {plural(layers, 'layer')} form {plural(groups.count, 'group')}: "
+        f"{groups.ranges().replace(' | ', ', ')} ({groups.strength}{doubt}; {support})."
+    )
+
+
+def p_value_phrase(record: Record) -> str:
+    """The p-value of the roughness and what it was held against, or why there is none."""
+    if record.groups.p_value is None:
+        reason = record.null.removeprefix("none: ").split(" (")[0].split(";")[0]
+        return f"no p-value ({reason.rstrip('.')})" if reason else "no p-value computed"
+    against = record.null or "the null"
+    return f"p = {record.groups.p_value:.2g} for roughness against {against}"
+
+
+def measure_name(key: str) -> str:
+    """What the field calls a measure of a record."""
+    return _MEASURE_NAMES.get(key, key)
+
+
+def agreement_phrase(record: Record) -> str:
+    """How far the paired measures order the pairs of layers as Gromov-Wasserstein does; empty where it was not told."""
+    told = [
+        f"{measure_name(measure)} {values['spearman']:.2f}"
+        for measure, values in sorted(record.agreement.items())
+        if measure != "identity" and np.isfinite(values.get("spearman", np.nan))
+    ]
+    return f"rank correlation of the pairs of layers with Gromov-Wasserstein: {listed(told)}" if told else ""
+
+
+def found_in_phrase(record: Record) -> str:
+    """Which matrix the groups were found in, in words."""
+    return {
+        "gw": "the Gromov-Wasserstein matrix",
+        "gw_anchored": "the anchored Gromov-Wasserstein matrix",
+        "gw_unpaired": "the unpaired Gromov-Wasserstein matrix",
+    }.get(record.found_in, record.found_in)
+
+
+def stability_phrase(groups: Groups) -> str:
+    """How often the least stable boundary returned when the probe was resampled, or that this was not tried."""
+    if groups.stability is None:
+        return "stability not measured"
+    if not groups.stability:
+        return "no boundary whose stability could be measured"
+    return f"every boundary returned in at least {min(groups.stability):.0%} of probe resamples"
+
+
+def contrast_sentence(groups: Groups) -> str:
+    """What the contrast number of a look means."""
+    if not np.isfinite(groups.contrast):
+        return "No boundary was proposed, so there is no contrast to report."
+    return (
+        f"The weakest boundary is {groups.contrast:.2f} times what the trend of gaps inside groups would give. "
+        "Contrast alone proves nothing: untrained networks show some too."
+    )
+
+
+def growth_sentences(record: Record, start: int) -> list[str]:
+    """Which adjacent distance grew most since the first look, where any grew notably."""
+    growth = np.asarray(record.growth, dtype=float)
+    usable = np.where(np.isfinite(growth), growth, -np.inf)
+    if record.step == start or not usable.size or usable.max() < NOTABLE_GROWTH:
+        return []
+    widest = int(usable.argmax())
+    return [
+        f"Since step {start} the distance found between layers {widest + 1} and {widest + 2} grew most, "
+        f"to {growth[widest]:.2g} times what it was."
+    ]
+
+
+def degenerate_sentences(record: Record) -> list[str]:
+    """Which layers were left out of the matrix, and why; their numbers alone where there are many."""
+    if len(record.gw.degenerate) > 3:
+        places = [str(record.layers.index(name) + 1) for name in record.gw.degenerate]
+        return [f"{plural(len(places), 'layer').capitalize()} were left out: {listed(places)}."]
+    return [
+        f"Layer {record.layers.index(name) + 1} ({name}) was left out: {reason.rstrip('.')}."
+        for name, reason in record.gw.degenerate.items()
+    ]
+
+
+def inherited_sentences(histories: Sequence[Sequence[Record]]) -> list[str]:
+    """Which boundaries of the last look stood at the first look already, so that training did not make them."""
+    kept: dict[int, int] = {}
+    for history in histories:
+        if len(history) > 1:
+            for boundary in sorted(set(history[0].groups.boundaries) & set(history[-1].groups.boundaries)):
+                kept[boundary] = kept.get(boundary, 0) + 1
+    if not kept:
+        return []
+    share = f" in {{}} of {len(histories)} runs" if len(histories) > 1 else ""
+    where = listed([f"{boundary + 1}{share.format(count)}" for boundary, count in sorted(kept.items())])
+    if len(kept) == 1:
+        return [f"The boundary after layer {where} stood at the first look already: training did not make it."]
+    return [f"The boundaries after layers {where} stood at the first look already: training did not make them."]
+
+
+def _paired_view(record: Record) -> str:
+    ours, paired = record.groups, record.groups_paired
+    if not np.isfinite(paired.adjacent).any():
+        return "the paired view is missing"
+    if paired.strength == "none":
+        return "the paired view agrees" if ours.strength == "none" else "the paired view sees no groups"
+    if ours.strength != "none" and ours.boundaries == paired.boundaries:
+        return "the paired view agrees"
+    return f"the paired view sees {paired.ranges().replace(' | ', ', ')}, {paired.strength}"
+
+
+def _standing(history: Sequence[Record]) -> list[str]:
+    last = history[-1]
+    since = last.step
+    for record in reversed(history):
+        if record.groups.strength == "none" or record.groups.boundaries != last.groups.boundaries:
+            break
+        since = record.step
+    sentences = []
+    if since != last.step:
+        sentences.append(f"These groups have stood since step {since}.")
+    elif len(history) > 1:
+        sentences.append("They were first seen at this last look.")
+    moves = [event for record in history for event in record.events if event.kind == "boundary_moved"]
+    if moves and moves[-1].boundary_from is not None and moves[-1].boundary_to is not None:
+        move = moves[-1]
+        sentences.append(
+            f"The last boundary to move went from after layer {moves[-1].boundary_from + 1} "
+            f"to after layer {moves[-1].boundary_to + 1} at step {move.step}."
+        )
+    return sentences
+
+
+def _earlier_groups(history: Sequence[Record]) -> list[str]:
+    standing = [record for record in history if record.groups.strength != "none"]
+    if not standing:
+        return []
+    latest = standing[-1]
+    return [
+        f"Groups had been seen before, last at step {latest.step} "
+        f"({latest.groups.ranges().replace(' | ', ', ')}, {latest.groups.strength}), but did not last."
+    ]
+
+
+def _readout_warning(groups: Groups) -> list[str]:
+    used = [i for i, label in enumerate(groups.labels) if label >= 0]
+    if len(groups.boundaries) == 1 and used and groups.boundaries[0] == used[-2 if len(used) > 1 else -1]:
+        return [
+            "A lone boundary before the last layer is what readout collapse looks like, and memorising random labels "
+            "makes one too: read it beside validation accuracy."
+        ]
+    return []

@@ -1,0 +1,324 @@
+"""All that a run found: the `History`, append-only on disk.
+
+One run's folder ``gw/`` holds ``history.jsonl`` (one line per record, no matrices), ``step-<step>.safetensors`` (that
+record's matrices) and ``metrics.jsonl`` (the run's own scalars at each validation). A record appears whole or not at
+all: its matrices are written aside and renamed first, and the line that refers to them comes last. A writer that was
+killed can therefore leave half a line at most, which reading names and skips, and which the next writer moves aside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from lightning_gw.records.record import Record, SchemaError, check_schema
+from lightning_gw.utilities.files import append_line, append_raw, sync_folder, write_whole
+from lightning_gw.utilities.json_values import metrics_from_json, metrics_to_json
+
+RECORDS_FILE = "history.jsonl"
+METRICS_FILE = "metrics.jsonl"
+#: Where lines go that could not be read, byte for byte.
+DAMAGED_FILE = "damaged.jsonl"
+#: Prefix of the files, and name of the folder, that keep what training went back behind.
+SUPERSEDED = "superseded"
+
+
+class History(Sequence[Record]):
+    """The records of one run in the order of their steps, with the run's own metrics beside them.
+
+    ``History()`` lives in memory only, `History.open` writes every record to its folder at once, `load_history` reads.
+    Slices are histories in memory, with the metrics of the whole run.
+
+    Attributes:
+        path: The folder on disk (``<run>/gw``), or None for a history in memory.
+        problems: What could not be read and was left out, in words.
+
+    Example:
+        >>> import lightning_gw as lgw
+        >>> lgw.load_history("runs/mine")[-1].gw.similarity  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        records: Iterable[Record] = (),
+        metrics: Iterable[Mapping[str, Any]] = (),
+        problems: Iterable[str] = (),
+        path: Path | None = None,
+        writable: bool = True,
+    ) -> None:
+        self.path = path
+        self.problems: tuple[str, ...] = tuple(problems)
+        self._records = list(records)
+        self._metrics = [dict(row) for row in metrics]
+        self._writable = writable
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> History:
+        """Open a folder for writing; it is created where it is missing, and continued where it holds a history.
+
+        Lines that cannot be read are moved to ``damaged.jsonl``, so that nothing written later can merge with them, and
+        `problems` says so.
+
+        Raises:
+            OSError: If the folder cannot be written; the message names it.
+            SchemaError: If a newer version of lightning-gw wrote to it.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in (RECORDS_FILE, METRICS_FILE):
+                (folder / name).open("ab").close()
+            history = cls(*_read_folder(folder, heal=True), path=folder)
+            sync_folder(folder)
+        except OSError as error:
+            raise _refused(error, folder) from error
+        return history
+
+    def append(self, record: Record) -> None:
+        """Add a record; on disk it is complete, and stays so after a crash, once this returns.
+
+        Raises:
+            ValueError: If its step is not above every step so far (`rewind` first where training went back).
+            OSError: If it cannot be written; the history is then as it was before.
+        """
+        if self._records and record.step <= self._records[-1].step:
+            known = any(record.step == other.step for other in self._records)
+            raise ValueError(
+                f"Step {record.step} "
+                + ("is already in the history" if known else f"lies before the last step {self._records[-1].step}")
+                + f"{'' if self.path is None else f' in {self.path}'}; steps must grow. "
+                "Where training resumed from an earlier step, call rewind(step) first."
+            )
+        self._require_writable()
+        if self.path is not None:
+            try:
+                self._write(self.path, record)
+            except OSError as error:
+                raise _refused(error, self.path) from error
+        self._records.append(record)
+
+    @staticmethod
+    def _write(folder: Path, record: Record) -> None:
+        line = record.to_json()
+        # safetensors writes an array's memory as it lies, so views and transposes have to be laid out first.
+        content = save_arrays({name: np.ascontiguousarray(values) for name, values in record.arrays().items()})
+        file = folder / array_file(record.step)
+        line["arrays"] = {"file": file.name, "sha256": hashlib.sha256(content).hexdigest()}
+        write_whole(file, content)
+        append_line(folder / RECORDS_FILE, line)
+
+    @property
+    def metrics(self) -> tuple[dict[str, Any], ...]:
+        """The run's own scalars: rows with ``step``, ``epoch`` and one float per metric name, as they were appended."""
+        return tuple(dict(row) for row in self._metrics)
+
+    def append_metrics(self, step: int, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Add a row of the run's own scalars. A metric called ``step`` or ``epoch`` gives way to the row's own.
+
+        Raises:
+            TypeError: If a value is no number; the message names it.
+            OSError: If it cannot be written.
+        """
+        plain = metrics_to_json(metrics) | {"step": int(step), "epoch": int(epoch)}
+        self._require_writable()
+        if self.path is not None:
+            try:
+                append_line(self.path / METRICS_FILE, plain)
+            except OSError as error:
+                raise _refused(error, self.path) from error
+        self._metrics.append(_parse_metrics(plain))
+
+    def rewind(self, step: int) -> None:
+        """Drop everything after `step`, because training resumed from there and will come by again.
+
+        Nothing is lost on disk: the lines go to ``superseded.jsonl`` and ``superseded-metrics.jsonl``, the matrices to
+        ``superseded/<sha256>.safetensors``.
+
+        Raises:
+            OSError: If the folder cannot be written.
+        """
+        self._require_writable()
+        if self.path is not None:
+            try:
+                dropped = _move_lines_after(self.path / RECORDS_FILE, step, self.path / f"{SUPERSEDED}.jsonl")
+                _move_lines_after(self.path / METRICS_FILE, step, self.path / f"{SUPERSEDED}-{METRICS_FILE}")
+                for line in dropped:
+                    _set_arrays_aside(self.path, line["arrays"])
+            except OSError as error:
+                raise _refused(error, self.path) from error
+        self._records = [record for record in self._records if record.step <= step]
+        self._metrics = [row for row in self._metrics if row["step"] <= step]
+
+    def _require_writable(self) -> None:
+        if not self._writable:
+            raise PermissionError(f"The history in {self.path} was loaded for reading; use History.open to add to it.")
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> History: ...
+    def __getitem__(self, index: int | slice) -> Record | History:
+        if isinstance(index, slice):
+            return History(self._records[index], self._metrics, self.problems)
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        steps = f", steps {self[0].step} to {self[-1].step}" if self else ""
+        problems = f", {len(self.problems)} problems" if self.problems else ""
+        return f"History({len(self)} records{steps}{problems}, path={self.path})"
+
+
+def load_history(path: str | os.PathLike[str]) -> History:
+    """Read the history of a run from disk; nothing on disk is changed.
+
+    Damaged lines and records whose array file is missing or damaged are left out and named in ``problems``.
+
+    Args:
+        path: The run's folder, its ``gw`` folder, or the ``history.jsonl`` in it.
+
+    Raises:
+        FileNotFoundError: If there is no history; the message says where it was looked for.
+        SchemaError: If a newer version of lightning-gw wrote it.
+    """
+    path = Path(path)
+    looked_for = [path] if path.suffix == ".jsonl" else [path / RECORDS_FILE, path / "gw" / RECORDS_FILE]
+    for file in looked_for:
+        if file.is_file():
+            return History(*_read_folder(file.parent, heal=False), path=file.parent, writable=False)
+    places = " and ".join(str(file) for file in looked_for)
+    raise FileNotFoundError(
+        f"No history in {path}: looked for {places}. A run writes one when GWSimilarity is among its callbacks."
+    )
+
+
+class _Lines(NamedTuple):
+    """The lines of a file that could be read, with what they hold, and those that could not, with the reason."""
+
+    good: list[tuple[bytes, Any]]
+    damaged: list[bytes]
+    problems: list[str]
+    ended: bool  # the last line has its line end
+
+
+def _read_folder(folder: Path, heal: bool) -> tuple[list[Record], list[dict[str, Any]], list[str]]:
+    seen: set[int] = set()
+
+    def parse_record(line: dict[str, Any]) -> Record:
+        check_schema(line)
+        record = Record.from_json(line, _read_arrays(folder, line))
+        if record.step in seen:
+            raise ValueError("its step was already read from an earlier line")
+        seen.add(record.step)
+        return record
+
+    problems: list[str] = []
+    found: list[list[Any]] = []
+    for name, parse in ((RECORDS_FILE, parse_record), (METRICS_FILE, _parse_metrics)):
+        lines = _read_lines(folder / name, parse)
+        problems += [f"{problem}{_MOVED if heal else ''}" for problem in lines.problems]
+        if heal and (lines.damaged or not lines.ended):
+            if lines.damaged:
+                append_raw(folder / DAMAGED_FILE, b"".join(line + b"\n" for line in lines.damaged))
+            write_whole(folder / name, b"".join(line + b"\n" for line, _ in lines.good))
+        found.append([item for _, item in lines.good])
+    records, metrics = found
+    return sorted(records, key=lambda record: record.step), metrics, problems
+
+
+_MOVED = f" The line was moved to {DAMAGED_FILE}."
+
+
+def _read_lines(file: Path, parse: Callable[[dict[str, Any]], Any]) -> _Lines:
+    content = file.read_bytes() if file.exists() else b""
+    lines = _Lines([], [], [], ended=content.endswith(b"\n") or not content)
+    raw_lines = content.split(b"\n")
+    for number, raw in enumerate(raw_lines, start=1):
+        if not raw.strip():
+            continue
+        where = f"{file.name} line {number}"
+        try:
+            line = json.loads(raw)
+            if not isinstance(line, dict):
+                raise ValueError("it holds no JSON object")
+            if "step" in line:
+                where += f" (step {line['step']})"
+            lines.good.append((raw, parse(line)))
+        except SchemaError as error:
+            raise SchemaError(f"{file}, line {number}: {error}.") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            lines.damaged.append(raw)
+            lines.problems.append(f"{where} was left out: {_reason(error, last=number == len(raw_lines))}.")
+    return lines
+
+
+def _reason(error: Exception, last: bool) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return "it breaks off, as when its writer was stopped or is still writing" if last else f"no JSON ({error})"
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _read_arrays(folder: Path, line: Mapping[str, Any]) -> dict[str, Any]:
+    reference = line["arrays"]
+    name = array_file(line["step"])
+    if reference["file"] != name:
+        raise ValueError(f"it refers to the array file {reference['file']!r}, where {name!r} was expected")
+    try:
+        content = (folder / name).read_bytes()
+    except FileNotFoundError as error:
+        raise ValueError(f"its array file {name} is missing") from error
+    except OSError as error:
+        raise ValueError(f"its array file {name} cannot be read ({error.strerror})") from error
+    if hashlib.sha256(content).hexdigest() != reference["sha256"]:
+        raise ValueError(f"its array file {name} is damaged: {len(content)} bytes with another SHA-256 than noted")
+    try:
+        return dict(load_arrays(content))
+    except SafetensorError as error:
+        raise ValueError(f"its array file {name} is no safetensors file ({error})") from error
+
+
+def _parse_metrics(line: Mapping[str, Any]) -> dict[str, Any]:
+    values = metrics_from_json({name: value for name, value in line.items() if name not in ("step", "epoch")})
+    return {"step": int(line["step"]), "epoch": int(line["epoch"]), **values}
+
+
+def array_file(step: int) -> str:
+    """Name of the file that holds the matrices of a step's record."""
+    return f"step-{step:08d}.safetensors"
+
+
+def _move_lines_after(file: Path, step: int, aside: Path) -> list[dict[str, Any]]:
+    """Move the lines of later steps to `aside` and return what they hold; kept first and removed second."""
+    kept: list[bytes] = []
+    dropped: list[bytes] = []
+    for raw in file.read_bytes().splitlines(keepends=True):
+        (dropped if json.loads(raw)["step"] > step else kept).append(raw)
+    if dropped:
+        append_raw(aside, b"".join(dropped))
+        write_whole(file, b"".join(kept))
+    return [json.loads(raw) for raw in dropped]
+
+
+def _set_arrays_aside(folder: Path, reference: Mapping[str, str]) -> None:
+    """Move a dropped record's matrices out of the way of the step's next record, under the name of their content."""
+    file = folder / reference["file"]
+    if file.exists():
+        (folder / SUPERSEDED).mkdir(exist_ok=True)
+        file.replace(folder / SUPERSEDED / f"{reference['sha256']}.safetensors")
+        sync_folder(folder)
+
+
+def _refused(error: OSError, folder: Path) -> OSError:
+    message = f"The history cannot be written in {folder} ({error.strerror or error}). Give a save_dir that can."
+    return OSError(error.errno, message) if error.errno is not None else OSError(message)

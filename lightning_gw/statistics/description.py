@@ -1,0 +1,226 @@
+"""What a comparison of strategies found, in words: every claim with its figures, its p-value and its number of runs.
+
+Layers are counted from 1 here, as people count; findings count from 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lightning_gw.records.description import listed, number_word, plural
+from lightning_gw.statistics.permutation_test import FEWEST_SEEDS
+from lightning_gw.statistics.results import (
+    DIFFERENCES,
+    Contrast,
+    Estimate,
+    Overall,
+    StrategySummary,
+    TaskComparison,
+)
+
+#: From this p-value on a difference is not told from noise.
+LEVEL = 0.05
+#: So many pairs, and boundaries of a strategy, are named; the rest is counted.
+MOST_NAMED = 5
+
+_CHANGES = {
+    "groups": "where the groups sit",
+    "matrices": "how similar the layers are to each other",
+}
+_UNITS = {
+    "groups": "one minus the adjusted Rand index of their groups",
+    "matrices": "root mean square between their similarity matrices",
+}
+
+
+def task_sentences(comparison: TaskComparison) -> list[str]:
+    """The answer of a comparison, the most important first.
+
+    Args:
+        comparison: The strategies of one task against each other.
+
+    Returns:
+        Sentences: for groups and for matrices, whether strategies differ by more than seeds do and which pairs of them
+        do after correction; how small a p-value can be where that is what keeps a difference from being told; where
+        the boundaries of each strategy sit most often. What must be known besides is in the comparison's ``notes``.
+    """
+    if all(len(summary.findings) < FEWEST_SEEDS for summary in comparison.strategies):
+        return _boundaries_sentence(comparison.strategies)  # that nothing is tested stands in the notes
+    sentences = []
+    for by in DIFFERENCES:
+        if by in comparison.overall:
+            sentences.append(_overall_sentence(comparison.overall[by], comparison))
+            sentences += _pair_sentences([contrast for contrast in comparison.contrasts if contrast.by == by])
+    sentences += _limit_sentence(comparison)
+    sentences += _boundaries_sentence(comparison.strategies)
+    return sentences
+
+
+def strategy_sentence(summary: StrategySummary) -> str:
+    """One strategy in a sentence: its groups, boundaries, convergence and accuracy, each with its interval.
+
+    Args:
+        summary: The strategy over its seeds.
+    """
+    runs = len(summary.findings)
+    parts = [_groups_phrase(summary)]
+    shares = _most_often(summary)
+    if shares:
+        named = [f"after layer {gap + 1}{_share(share)}" for gap, share in shares[:MOST_NAMED]]
+        rest = len(shares) - MOST_NAMED
+        named += [f"at {plural(rest, 'further place')} no more often"] if rest > 0 else []
+        parts.append(f"{'boundaries' if len(shares) > 1 else 'a boundary'} {listed(named)}")
+    if summary.converged.runs:
+        step = f"step {summary.converged.value:.0f}{_interval(summary.converged, '.0f')}"
+        parts.append(f"groups unchanged from {step} on{_in(summary.converged.runs, runs)}")
+    moving = sum(run.strength != "none" and run.converged is None for run in summary.findings)
+    if moving:
+        parts.append(f"groups not seen to settle by the last look{_in(moving, runs)}")
+    if summary.accuracy.runs:
+        known = "" if summary.accuracy.runs == runs else f", known of {plural(summary.accuracy.runs, 'run')}"
+        parts.append(f"accuracy {summary.accuracy.value:.3f}{_interval(summary.accuracy, '.3f')}{known}")
+    if np.isfinite(summary.agreement.value):
+        agreement = f"{summary.agreement.value:.2f}{_interval(summary.agreement, '.2f')}"
+        parts.append(f"adjusted Rand index between the groups of two runs {agreement}")
+    return f"{summary.strategy} ({plural(runs, 'run')}): {'; '.join(parts)}."
+
+
+def _overall_sentence(overall: Overall, comparison: TaskComparison) -> str:
+    changes = _CHANGES[overall.by]
+    who = f"{plural(overall.runs, 'run')} of {_strategies(overall.strategies)}"
+    if np.isnan(overall.p):
+        return (
+            f"Whether the strategy changes {changes} was not tested: that takes two strategies or more with two seeds "
+            f"or more, some of them shared ({_runs_there_are(comparison)})."
+        )
+    figures = (
+        f"runs of different strategies differ by {overall.between:.3f}, runs of one strategy by {overall.within:.3f} "
+        f"({_UNITS[overall.by]}, pairs of different seeds), and the strategy explains {overall.share:.0%} of the "
+        f"variance of runs"
+    )
+    test = f"p = {overall.p:.2g} from {overall.permutations} relabellings within seeds; {who}"
+    if overall.p < LEVEL:
+        return f"The strategy changes {changes}, beyond seed noise: {figures} ({test})."
+    if overall.between == overall.within == 0:
+        return f"All runs are alike in {changes} ({test})."
+    return f"That the strategy changes {changes} is not told from seed noise: {figures} ({test})."
+
+
+def _pair_sentences(contrasts: Sequence[Contrast]) -> list[str]:
+    """Which pairs of strategies differ after correction; nothing where there is but one, or all runs are alike."""
+    tested = sorted(
+        (contrast for contrast in contrasts if np.isfinite(contrast.p_corrected)),
+        key=lambda contrast: (contrast.p_corrected, contrast.within - contrast.between),
+    )
+    if len(tested) < 2 or not any(contrast.between or contrast.within for contrast in tested):
+        return []
+    changes = _CHANGES[tested[0].by]
+    differ = [contrast for contrast in tested if contrast.p_corrected < LEVEL]
+    corrected = f"Corrected for all {number_word(len(tested))} pairs of strategies"
+    if not differ:
+        return [f"{corrected}, no two can be told apart in {changes}; nearest to it are {_pair(tested[0])}."]
+    named = "; ".join(_pair(contrast) for contrast in differ[:MOST_NAMED])
+    rest = len(differ) - MOST_NAMED
+    more = f"; and {plural(rest, 'more pair')}" if rest > 0 else ""
+    pairs = "pair differs" if len(differ) == 1 else "pairs differ"
+    return [f"{corrected}, {number_word(len(differ))} {pairs} in {changes}: {named}{more}."]
+
+
+def _pair(contrast: Contrast) -> str:
+    effect = f", effect {contrast.effect:.1f}" if np.isfinite(contrast.effect) else ""
+    return (
+        f"{contrast.one} and {contrast.other} ({contrast.between:.3f} apart against {contrast.within:.3f} within"
+        f"{effect}, corrected p = {contrast.p_corrected:.2g})"
+    )
+
+
+def _limit_sentence(comparison: TaskComparison) -> list[str]:
+    """How small p can get, where so few seeds keep it from telling anything."""
+    sentences = []
+    smallest = [pair.smallest for pair in comparison.contrasts if np.isfinite(pair.smallest)]
+    apart = any(pair.between > pair.within for pair in comparison.contrasts)
+    if apart and smallest and min(smallest) >= LEVEL:
+        most = max(len(summary.findings) for summary in comparison.strategies)
+        others = "; corrected p-values learn the noise from all strategies, and can be smaller"
+        sentences.append(
+            f"With {plural(most, 'seed')} no pair of strategies by itself can reach p below {min(smallest):.2g}"
+            f"{others if len(comparison.strategies) > 2 else ''}."
+        )
+    ways = [overall.permutations for overall in comparison.overall.values() if overall.permutations]
+    if apart and len(comparison.strategies) > 2 and ways and 1 / max(ways) >= LEVEL:
+        sentences.append(
+            f"There are only {max(ways)} ways to relabel so few runs within seeds, so that no p can be below "
+            f"{1 / max(ways):.2g}."
+        )
+    return sentences
+
+
+def _boundaries_sentence(strategies: Sequence[StrategySummary]) -> list[str]:
+    """Where the boundaries of each strategy sit most often."""
+    phrases, without = [], []
+    for summary in strategies:
+        shares = _most_often(summary)
+        runs = max((share.runs for share in summary.boundary_share), default=0)
+        if not shares:
+            if runs:
+                without.append(f"{summary.strategy} ({plural(runs, 'run')})" if runs > 1 else summary.strategy)
+            continue
+        top = [gap for gap, share in shares if share.value == shares[0][1].value]
+        where = listed([str(gap + 1) for gap in sorted(top)])
+        count = round(shares[0][1].value * runs)
+        phrases.append(
+            f"after layer{'s' if len(top) > 1 else ''} {where} in {summary.strategy}"
+            + (f" ({'each in ' if len(top) > 1 else ''}{_of(count, runs)})" if runs > 1 else "")
+        )
+    often = "sit most often" if any(len(summary.findings) > 1 for summary in strategies) else "stand"
+    sentences = [f"Boundaries {often} {'; '.join(phrases)}."] if phrases else []
+    return sentences + ([f"No run has a boundary in {listed(without)}."] if without else [])
+
+
+def _most_often(summary: StrategySummary) -> list[tuple[int, Estimate]]:
+    """Gaps with a boundary in some run, the most frequent first."""
+    found = [(gap, share) for gap, share in enumerate(summary.boundary_share) if share.value > 0]
+    return sorted(found, key=lambda item: (-item[1].value, item[0]))
+
+
+def _groups_phrase(summary: StrategySummary) -> str:
+    counts = sorted({run.count for run in summary.findings})
+    if len(counts) == 1:
+        what = "no groups" if counts[0] == 1 else plural(counts[0], "group")
+        every = "any" if counts[0] == 1 else "every"
+        return what if len(summary.findings) == 1 else f"{what} in {every} run"
+    return f"{summary.groups.value:.1f} groups{_interval(summary.groups, '.1f')}"
+
+
+def _share(share: Estimate) -> str:
+    count = round(share.value * share.runs)
+    return f"{_in(count, share.runs)}{_interval(share, '.0%')}"
+
+
+def _in(count: int, runs: int) -> str:
+    """In how many of the runs; nothing to say of a single one."""
+    return f" in {_of(count, runs)}" if runs > 1 else ""
+
+
+def _of(count: int, runs: int) -> str:
+    return f"{count} of {runs} {'run' if runs == 1 else 'runs'}"
+
+
+def _interval(estimate: Estimate, form: str) -> str:
+    """The interval in brackets; empty where there is none, and of no width where all values are the same."""
+    if not np.isfinite(estimate.low):
+        return ""
+    if estimate.low == estimate.high:
+        return f" (the same in {plural(estimate.runs, 'run')})"
+    return f" (95 % interval {estimate.low:{form}} to {estimate.high:{form}})"
+
+
+def _runs_there_are(comparison: TaskComparison) -> str:
+    runs = sum(len(summary.findings) for summary in comparison.strategies)
+    return f"there {'is' if runs == 1 else 'are'} {plural(runs, 'run')} of {_strategies(len(comparison.strategies))}"
+
+
+def _strategies(count: int) -> str:
+    return "one strategy" if count == 1 else f"{number_word(count)} strategies"
