@@ -15,11 +15,11 @@ from scipy.stats import fisher_exact
 
 from lightning_gw import load_representations
 from lightning_gw.measures.agreement import adjusted_rand_index
-from lightning_gw.records.description import listed, plural
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.report.tasks import TaskAnswer
 from lightning_gw.statistics.results import Finding
 from lightning_gw.statistics.strategies import compare_strategies
+from lightning_gw.utilities.text import listed, plural
 
 #: Strategies under which no layer learns the task: what groups they show, learning did not make.
 CONTROLS = ("untrained", "shuffled_labels", "head_only", "conv_untrained", "conv_shuffled_labels")

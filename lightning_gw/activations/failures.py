@@ -10,19 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gw.activations.batches import leaves
+from lightning_gw.utilities.errors import LookError
 
 #: How allocators and libraries say that memory ran out, where they do not raise an error of its own class.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "not enough memory")
 #: Shapes that a message lists.
 _LISTED = 6
-
-
-class LookError(RuntimeError):
-    """The probe could not go through the network; the message says where and why."""
-
-
-class RestoreError(LookError):
-    """Something that a look changed could not be put back as it was; the message names it."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

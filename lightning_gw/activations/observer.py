@@ -13,7 +13,7 @@ from torch import nn
 
 from lightning_gw.activations.batches import count_rows, in_pieces
 from lightning_gw.activations.capture import Activations, capture
-from lightning_gw.activations.failures import LookError, is_out_of_memory
+from lightning_gw.activations.failures import is_out_of_memory
 from lightning_gw.activations.forward import ProbeStep, call_forward
 from lightning_gw.activations.isolation.snapshot import is_sharded, kept_generators
 from lightning_gw.activations.isolation.undisturbed import undisturbed
@@ -21,6 +21,7 @@ from lightning_gw.activations.layers import choose_layers, match_layers
 from lightning_gw.activations.pooling import Pooling
 from lightning_gw.activations.probe import Balance, Probe, ProbeError, draw_probe
 from lightning_gw.utilities.distributed import together
+from lightning_gw.utilities.errors import LookError
 
 
 class Observer:

@@ -18,13 +18,13 @@ from lightning_gw.geometry.spaces import Geometry, get_geometry
 from lightning_gw.groups.groups import MINIMUM_FOR_ROUGHNESS, Groups, find_groups, why_no_roughness
 from lightning_gw.groups.tracking import GroupTracker
 from lightning_gw.gw.matrix import gw_matrix
-from lightning_gw.gw.moves.shared import Ranks
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search.effort import PLANS, Effort
 from lightning_gw.measures import MEASURES, agreements, layer_similarities, unpaired_gw_matrix, why_undefined
 from lightning_gw.records.record import Record
 from lightning_gw.significance import Null
 from lightning_gw.significance.evidence import judged, null_from_state, null_state, resampled, tested
+from lightning_gw.utilities.distributed import Ranks
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

@@ -13,8 +13,6 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
-from lightning_gw.activations.failures import RestoreError
-from lightning_gw.activations.isolation.undisturbed import isolated_randomness, plain_tensors
 from lightning_gw.activations.observer import Observer
 from lightning_gw.analysis.solver import Job, Solver
 from lightning_gw.callback.budget import Pace
@@ -23,8 +21,11 @@ from lightning_gw.callback.error_policy import Tolerance
 from lightning_gw.callback.messages import note_put_off, say, say_put_off, say_stopped
 from lightning_gw.callback.progress_bar import shown
 from lightning_gw.callback.run_null import null_of_run
-from lightning_gw.callback.trainer import fail_together, finish_queued_work, scalar_metrics, total_steps
+from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, total_steps
 from lightning_gw.significance.evidence import null_state
+from lightning_gw.utilities.distributed import fail_together
+from lightning_gw.utilities.errors import RestoreError
+from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
 
 #: Seconds to wait for each look that is being solved in the background: when training ends well, and when it does not.
 PATIENCE = 600.0

@@ -66,17 +66,3 @@ def refuse_namesakes(trainer: Any, callback: Any) -> None:
             f"Two GWSimilarity callbacks {have} and would write to the same folder and checkpoint entry. Tell them "
             "apart: GWSimilarity(name='words'), GWSimilarity(name='images')."
         )
-
-
-def fail_together(trainer: Any, problem: Exception | None) -> None:
-    """Raise on every process what went wrong on the first.
-
-    Raises:
-        Exception: `problem` itself on the first process.
-        RuntimeError: With its message, on all others.
-    """
-    told = trainer.strategy.broadcast(None if problem is None else str(problem))
-    if problem is not None:
-        raise problem
-    if told is not None:
-        raise RuntimeError(told)

@@ -15,12 +15,12 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from lightning_gw.compare import folder
-from lightning_gw.compare.budget import configured_steps
-from lightning_gw.compare.comparison_json import write_comparison
 from lightning_gw.compare.executors.base import Ended, Executor, Order
 from lightning_gw.compare.executors.local import LocalExecutor
 from lightning_gw.compare.executors.locks import Claims, is_held, lock_file
 from lightning_gw.compare.executors.process import file_hash
+from lightning_gw.compare.folder import write_comparison
+from lightning_gw.compare.optimizer_steps import configured_steps
 from lightning_gw.compare.plan import Plan, PlannedRun
 from lightning_gw.compare.progress import RunState, View, clock, make_view
 from lightning_gw.compare.run_command import fit_arguments, prepare, thread_variables
@@ -99,7 +99,7 @@ class Comparison:
         Raises:
             UsageError: If a run's config, the folder or the executor cannot be used; nothing has been started then.
         """
-        from lightning_gw.compare.concluding import conclude
+        from lightning_gw.compare.summary import conclude
 
         folder.check_owner(self.plan)  # before anything is written there, and again once nobody else can
         open_runs = [run.path for run in self.runs if not folder.is_finished(self.plan.out / run.path)]

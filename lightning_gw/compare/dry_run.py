@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lightning_gw.compare import folder
-from lightning_gw.compare.budget import budget_lines, configured_steps
+from lightning_gw.compare.optimizer_steps import budget_lines, configured_steps
 from lightning_gw.compare.plan import PlannedRun
 from lightning_gw.compare.progress import clock
 from lightning_gw.compare.run_command import fit_arguments

@@ -9,10 +9,9 @@ from lightning_gw.figures.boundaries import draw_boundaries
 from lightning_gw.figures.comparison import draw_comparison
 from lightning_gw.figures.contrasts import draw_contrasts
 from lightning_gw.figures.correspondence import draw_correspondence
-from lightning_gw.figures.matrix import draw_matrix
+from lightning_gw.figures.matrix import draw_matrix, draw_rectangle
 from lightning_gw.figures.mean_matrices import draw_mean_matrices
 from lightning_gw.figures.profile import draw_profile
-from lightning_gw.figures.rectangle import draw_rectangle
 from lightning_gw.figures.timeline import draw_timeline
 
 __all__ = [

@@ -8,10 +8,17 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_gw.figures.labels import convergence_text, estimate_text, runs_text, wrapped
-from lightning_gw.figures.matrix import new_figure, plain
-from lightning_gw.figures.panels import headline_and_reading
-from lightning_gw.figures.style import INK, OKABE_ITO, QUIET, thinned
+from lightning_gw.figures.matrix import headline_and_reading, new_figure, plain
+from lightning_gw.figures.style import (
+    INK,
+    OKABE_ITO,
+    QUIET,
+    convergence_text,
+    estimate_text,
+    runs_text,
+    thinned,
+    wrapped,
+)
 from lightning_gw.statistics.results import StrategySummary, TaskComparison
 
 _PLANTED = OKABE_ITO[5]

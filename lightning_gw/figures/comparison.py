@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_gw.figures.labels import wrapped
-from lightning_gw.figures.matrix import new_figure, plain
-from lightning_gw.figures.panels import headline_and_reading
+from lightning_gw.figures.matrix import headline_and_reading, new_figure, plain
 from lightning_gw.figures.series import accuracy_names, logged_names, metric_series
-from lightning_gw.figures.style import INK, QUIET, StepAxis, thinned
+from lightning_gw.figures.style import INK, QUIET, StepAxis, thinned, wrapped
 from lightning_gw.figures.timeline import draw_strips
 from lightning_gw.records.record import Record
 

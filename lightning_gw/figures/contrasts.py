@@ -12,9 +12,8 @@ from matplotlib.colors import Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lightning_gw.figures.labels import effect_text, estimate_text, p_text, runs_text
 from lightning_gw.figures.matrix import name_columns, name_rows, new_figure, plain, reading_below
-from lightning_gw.figures.style import INK, NO_EVIDENCE, QUIET
+from lightning_gw.figures.style import INK, NO_EVIDENCE, QUIET, effect_text, estimate_text, p_text, runs_text
 from lightning_gw.statistics.results import Contrast, TaskComparison
 
 #: A corrected p-value below this counts as more than chance.

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_gw.figures.labels import wrapped
-from lightning_gw.figures.matrix import SIMILARITY, new_figure, plain
-from lightning_gw.figures.panels import headline_and_reading, shared_bar
-from lightning_gw.figures.style import COLORMAP, INK, NO_EVIDENCE, OKABE_ITO, QUIET, thinned
+from lightning_gw.figures.matrix import SIMILARITY, headline_and_reading, new_figure, plain, shared_bar
+from lightning_gw.figures.style import COLORMAP, INK, NO_EVIDENCE, OKABE_ITO, QUIET, thinned, wrapped
 from lightning_gw.statistics.correspondence import Correspondence
 
 

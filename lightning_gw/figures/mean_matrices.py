@@ -9,10 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from lightning_gw.figures.labels import estimate_text, runs_text, wrapped
-from lightning_gw.figures.matrix import new_figure, plain
-from lightning_gw.figures.panels import headline_and_reading, shared_bar
-from lightning_gw.figures.style import COLORMAP, INK, NO_EVIDENCE, QUIET, thinned
+from lightning_gw.figures.matrix import headline_and_reading, new_figure, plain, shared_bar
+from lightning_gw.figures.style import COLORMAP, INK, NO_EVIDENCE, QUIET, estimate_text, runs_text, thinned, wrapped
 from lightning_gw.statistics.results import FloatArray, StrategySummary, TaskComparison
 
 #: Spread is another quantity than similarity and takes another scale, of one hue.

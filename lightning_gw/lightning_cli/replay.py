@@ -13,7 +13,6 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_gw.activations.isolation.undisturbed import isolated_randomness, plain_tensors
 from lightning_gw.analysis.solver import Job, Solver
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.callback.messages import say_look
@@ -26,6 +25,7 @@ from lightning_gw.lightning_cli.checkpoints import (
 )
 from lightning_gw.records.history import History
 from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
 
 
 def replay(checkpoints: Sequence[str | Path], configs: Sequence[str | Path], out: str | Path) -> None:

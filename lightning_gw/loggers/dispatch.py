@@ -3,8 +3,8 @@
 Weights & Biases gets scalars, pictures and tables in one row per record, TensorBoard scalars, pictures and text, every
 other logger (CSV, MLflow, one's own) the scalars.
 
-The keys are listed in `lightning_gw.loggers.scalars`. Nothing here stops training: a logger that fails is named in the sentences
-that every function returns, and the others go on. Call these functions on rank zero only.
+The keys are listed in `scalars`. Nothing here stops training: a logger that fails is named in the sentences that every
+function returns, and the others go on. Call these functions on rank zero only.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from contextlib import suppress
 from typing import Any
 
 from lightning_gw.figures.png import Picture
-from lightning_gw.loggers import backends as sinks
-from lightning_gw.loggers.backends import Look, Sink, TensorBoardSink, WandbSink, name_of, remember, sink_of
+from lightning_gw.loggers import content
+from lightning_gw.loggers.backends import Sink, sink_of
+from lightning_gw.loggers.content import Look, name_of, remember
+from lightning_gw.loggers.tensorboard import TensorBoardSink
+from lightning_gw.loggers.wandb import WandbSink
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
 from lightning_gw.utilities.json_values import plain
@@ -99,7 +102,7 @@ def wants_pictures(loggers: Iterable[Any]) -> bool:
 def _with_each(loggers: Iterable[Any], prefix: str, what: str, act: Callable[[Sink], list[str]]) -> list[str]:
     """Let every logger act; whatever one raises becomes a sentence, so that the others and the training go on.
 
-    A logger that fails only after `sinks.PATIENCE` seconds, as one does whose server is away, is not asked again.
+    A logger that fails only after `content.PATIENCE` seconds, as one does whose server is away, is not asked again.
     """
     problems: list[str] = []
     for logger in loggers:
@@ -113,7 +116,7 @@ def _with_each(loggers: Iterable[Any], prefix: str, what: str, act: Callable[[Si
         except Exception as error:
             problem = f"{name_of(logger)} did not take {what} ({type(error).__name__}: {error})."
             waited = time.monotonic() - started
-            if waited > sinks.PATIENCE:
+            if waited > content.PATIENCE:
                 remember(logger, _GIVEN_UP)
                 problem += f" It held training up for {waited:.0f} s and is not asked again."
             problems.append(problem)

@@ -15,10 +15,10 @@ from torchmetrics.utilities.prints import rank_zero_warn
 
 from lightning_gw.geometry.geometries import Geometry, get_geometry
 from lightning_gw.gw.matrix import gw_matrix
-from lightning_gw.gw.moves.shared import Ranks
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search.effort import PLANS, Effort
 from lightning_gw.metric.inputs import check_batch, check_names
+from lightning_gw.utilities.distributed import Ranks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,7 +18,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from lightning_gw.activations.capture import Activations
-from lightning_gw.activations.isolation.undisturbed import isolated_randomness, plain_tensors
 from lightning_gw.activations.pooling import check_pooling
 from lightning_gw.activations.probe import SMALLEST_PROBE, Balance, Probe
 from lightning_gw.callback.gw_similarity import GWSimilarity
@@ -30,6 +29,7 @@ from lightning_gw.probe_report.settings import ProbeSetting, settings_around
 from lightning_gw.probe_report.words import say
 from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.files import write_whole
+from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
 
 SIZES = (32, 64, 128, 256)
 POOLINGS = ("auto", "mean", "first", "last")

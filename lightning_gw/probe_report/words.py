@@ -13,7 +13,7 @@ from rich.text import Text
 from lightning_gw.measures.agreement import adjusted_rand_index
 from lightning_gw.probe_report.findings import ProbeReport, SettingFindings
 from lightning_gw.probe_report.settings import FACTORS
-from lightning_gw.records.description import listed, number_word, plural
+from lightning_gw.utilities.text import listed, number_word, plural
 
 #: A setting whose adjusted Rand index with the run's own is below this sees other groups; above it, small differences.
 #: A convention of this report and no test.

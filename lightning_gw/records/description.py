@@ -13,8 +13,8 @@ import numpy as np
 from lightning_gw.groups.groups import Groups
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.record import Record
+from lightning_gw.utilities.text import listed, plural
 
-_NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _PAIRED_NAMES = {
     "standardized": "RSA",
     "euclidean": "RSA",
@@ -35,21 +35,6 @@ _MEASURE_NAMES = {
 }
 #: From this factor on, growth of an adjacent distance is worth a sentence; below it, looks differ by as much anyway.
 NOTABLE_GROWTH = 1.1
-
-
-def number_word(count: int) -> str:
-    """A count in words up to twelve, in digits beyond."""
-    return _NUMBERS[count] if 0 <= count < len(_NUMBERS) else str(count)
-
-
-def plural(count: int, noun: str) -> str:
-    """``one layer``, ``nine layers``."""
-    return f"{number_word(count)} {noun}" if count == 1 else f"{number_word(count)} {noun}s"
-
-
-def listed(items: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
 
 
 def never_logged(metric: str, logged: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from lightning_gw.figures.contrasts import effect_colour, ink_on, is_significant
-from lightning_gw.figures.labels import effect_text, estimate_text, p_text
+from lightning_gw.figures.style import effect_text, estimate_text, p_text
 from lightning_gw.statistics.results import Contrast, TaskComparison
 
 

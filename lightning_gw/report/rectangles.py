@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from lightning_gw.records.description import plural
 from lightning_gw.records.representations import KEPT_FILE, load_representations
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.statistics.correspondence import Correspondence, average_correspondence, correspondence
 from lightning_gw.statistics.results import FloatArray
 from lightning_gw.utilities.errors import UsageError, near_names, sentence
 from lightning_gw.utilities.files import write_whole
+from lightning_gw.utilities.text import plural
 
 #: What was computed before, beside the page, so that the page is quick to write again.
 CACHE_FILE = "correspondences.json"

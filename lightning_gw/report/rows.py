@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lightning_gw.figures.labels import convergence_text, estimate_text
 from lightning_gw.figures.series import accuracy_names, metric_series
+from lightning_gw.figures.style import convergence_text, estimate_text
 from lightning_gw.records.description import inherited_sentences
 from lightning_gw.report.answers import describe_comparison, growth_across, planted_sentence
 from lightning_gw.report.loading import ReportRun

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lightning_gw.records.description import listed, plural
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.statistics.description import task_sentences
 from lightning_gw.statistics.findings import finding_of
 from lightning_gw.statistics.results import Finding, StrategySummary, TaskComparison
 from lightning_gw.statistics.strategies import compare_strategies
+from lightning_gw.utilities.text import listed, plural
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ Four questions, four answers:
 
 from lightning_gw.significance.nulls.adjacent import Adjacent, AdjacentSolver
 from lightning_gw.significance.nulls.null import Null, null_of, reinitialisation_null
+from lightning_gw.significance.nulls.p_values import PValue, p_value
 from lightning_gw.significance.nulls.pretrained import looks_pretrained
 from lightning_gw.significance.nulls.reinitialise import Reinitialiser, reinitialised
-from lightning_gw.significance.p_values import PValue, p_value
 from lightning_gw.significance.resampling import Stability, noise_of_adjacent, resample_distances, stability
 from lightning_gw.significance.split_halves import SplitHalfNoise, split_half_noise
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from lightning_gw.geometry.geometries import Geometry, get_geometry
 from lightning_gw.geometry.spaces import check_representations, make_spaces
 from lightning_gw.geometry.validation import MINIMUM_INPUTS
-from lightning_gw.gw.moves.shared import Ranks
 from lightning_gw.gw.precision import full_precision, single_threaded
 from lightning_gw.gw.search.effort import PLANS, Effort
 from lightning_gw.gw.search.pairs import Pairs, solve_pairs
+from lightning_gw.utilities.distributed import Ranks
 
 FloatArray = NDArray[np.float64]
 

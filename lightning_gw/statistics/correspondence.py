@@ -12,9 +12,9 @@ from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search.effort import Effort
-from lightning_gw.records.description import listed, plural
 from lightning_gw.records.representations import KeptRepresentations
 from lightning_gw.statistics.results import FloatArray
+from lightning_gw.utilities.text import listed, plural
 
 #: Fewer layers have an order by chance.
 FEWEST_LAYERS = 3

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightning_gw.records.description import listed, number_word, plural
 from lightning_gw.statistics.permutation_test import FEWEST_SEEDS
 from lightning_gw.statistics.results import (
     DIFFERENCES,
@@ -19,6 +18,7 @@ from lightning_gw.statistics.results import (
     StrategySummary,
     TaskComparison,
 )
+from lightning_gw.utilities.text import listed, number_word, plural
 
 #: From this p-value on a difference is not told from noise.
 LEVEL = 0.05

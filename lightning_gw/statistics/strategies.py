@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightning_gw.records.description import listed, plural
 from lightning_gw.statistics.differences import comparable, group_differences, matrix_differences
 from lightning_gw.statistics.estimates import agreement_estimate, mean_estimate, share_estimate
 from lightning_gw.statistics.permutation_test import FEWEST_SEEDS, TIE, Design, compare_runs
@@ -19,6 +18,7 @@ from lightning_gw.statistics.results import (
     StrategySummary,
     TaskComparison,
 )
+from lightning_gw.utilities.text import listed, plural
 
 #: From this ratio on between what runs of different strategies differ by among themselves, a note says so.
 UNEQUAL_SPREAD = 3.0

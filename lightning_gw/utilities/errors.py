@@ -37,3 +37,11 @@ def near_names(word: str, known: Iterable[str], count: int = 4, dotted: bool = T
 def sentence(*parts: str) -> str:
     """Join the parts that are not empty with one space."""
     return " ".join(part for part in parts if part)
+
+
+class LookError(RuntimeError):
+    """The probe could not go through the network; the message says where and why."""
+
+
+class RestoreError(LookError):
+    """Something that a look changed could not be put back as it was; the message names it."""

@@ -25,7 +25,7 @@ from lightning_gw.analysis import worker as solving_process
 from lightning_gw.analysis.background import BackgroundSolver
 from lightning_gw.analysis.solver import Job, Solver
 from lightning_gw.callback import look_loop as looks
-from lightning_gw.loggers import backends as sinks
+from lightning_gw.loggers import content as sinks
 from lightning_gw.records.history import History
 
 ARGUMENTS: dict[str, Any] = {"geometry": "standardized", "effort": "fast", "warm_start": True, "seed": 0}

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, SubsetRandomSampler
 
 from lightning_gw.activations.batches import count_rows, fingerprint, take_rows
-from lightning_gw.activations.isolation.undisturbed import isolated_randomness
 from lightning_gw.activations.probe import Probe, ProbeError, draw_probe
+from lightning_gw.utilities.random_state import isolated_randomness
 
 
 class Text(Dataset):

@@ -216,7 +216,7 @@ def test_lightnings_own_exceptions_pass_through(tmp_path: Path, package: str) ->
 
 def test_a_logger_that_fails_slowly_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a server that does not answer: the wait is bounded by one attempt, however many looks there are."""
-    monkeypatch.setattr("lightning_gw.loggers.backends.PATIENCE", 0.05)
+    monkeypatch.setattr("lightning_gw.loggers.content.PATIENCE", 0.05)
     asked: list[int | None] = []
 
     class Unreachable(CSVLogger):

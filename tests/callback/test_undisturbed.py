@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 import lightning_gw.activations.observer
 import lightning_gw.callback.look_loop
-from lightning_gw.activations.isolation.undisturbed import isolated_randomness, undisturbed
+from lightning_gw.activations.isolation.undisturbed import undisturbed
+from lightning_gw.utilities.random_state import isolated_randomness
 
 
 class Touchy(nn.Module):

@@ -10,8 +10,8 @@ import pytest
 from toy_comparison import write_toy
 
 from lightning_gw.cli import main
-from lightning_gw.compare.budget import budget_lines, configured_steps, unequal_budgets
 from lightning_gw.compare.dry_run import makespan
+from lightning_gw.compare.optimizer_steps import budget_lines, configured_steps, unequal_budgets
 from lightning_gw.compare.plan import Plan, read_plan
 from lightning_gw.compare.trial import Trial
 

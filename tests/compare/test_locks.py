@@ -11,8 +11,8 @@ import pytest
 from toy_comparison import write_toy
 
 from lightning_gw.compare import folder
-from lightning_gw.compare.comparison_json import write_comparison
 from lightning_gw.compare.executors.locks import Claims, LockedError, hold, is_held, lock_file
+from lightning_gw.compare.folder import write_comparison
 from lightning_gw.compare.plan import read_plan
 from lightning_gw.utilities.errors import UsageError
 

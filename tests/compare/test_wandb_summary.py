@@ -17,8 +17,11 @@ from synthetic_runs import make_run  # noqa: E402
 from wandb_file import OfflineRun  # noqa: E402
 
 from lightning_gw.compare.plan import Plan, PlannedRun  # noqa: E402
-from lightning_gw.compare.wandb import log_summary_run  # noqa: E402
-from lightning_gw.compare.wandb_workspace import comparison_workspace, save_workspace  # noqa: E402
+from lightning_gw.compare.wandb import (  # noqa: E402
+    comparison_workspace,
+    log_summary_run,
+    save_workspace,
+)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from lightning_gw.gw.moves.choice import BatchedMoves
-from lightning_gw.gw.moves.shared import Ranks
 from lightning_gw.gw.search.effort import PLANS
 from lightning_gw.gw.search.pairs import Pairs, solve_pairs
+from lightning_gw.utilities.distributed import Ranks
 
 SIZES = (4, 5, 6, 7, 8)
 EXPONENTS = (1.0, 2.0, 0.5)

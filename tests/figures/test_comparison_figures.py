@@ -17,9 +17,8 @@ from lightning_gw.figures import draw_comparison
 from lightning_gw.figures.boundaries import draw_boundaries
 from lightning_gw.figures.contrasts import EFFECT_COLORMAP, LEVEL, draw_contrasts, effect_limit, ink_on
 from lightning_gw.figures.correspondence import draw_correspondence
-from lightning_gw.figures.labels import effect_text, estimate_text, p_text, wrapped
 from lightning_gw.figures.mean_matrices import draw_mean_matrices, spread_limit
-from lightning_gw.figures.style import NO_EVIDENCE
+from lightning_gw.figures.style import NO_EVIDENCE, effect_text, estimate_text, p_text, wrapped
 from lightning_gw.statistics.correspondence import Correspondence
 from lightning_gw.statistics.results import Estimate
 

@@ -22,7 +22,7 @@ from torch import Tensor
 import lightning_gw.gw.search.pairs as pairs_module
 from lightning_gw.gw import GWMatrix, gw_matrix
 from lightning_gw.gw.moves.choice import BatchedMoves, choose_moves
-from lightning_gw.gw.moves.shared import Ranks
+from lightning_gw.utilities.distributed import Ranks
 
 #: A group that waits longer than this has lost a member.
 PATIENCE = 60.0

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from ranks_at_work import APART, SAME, everything, layers, run_ranks
 
 from lightning_gw.gw import GWMatrix, gw_matrix
-from lightning_gw.gw.moves.shared import RankError, Ranks
+from lightning_gw.utilities.distributed import RankError, Ranks
 
 SIZES = (1, 2, 4)
 #: The plain calls, one after the other as they are asked for.

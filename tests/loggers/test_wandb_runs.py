@@ -63,7 +63,7 @@ def test_a_server_that_is_not_there_holds_nothing_up(tmp_path: Path, monkeypatch
     """Where the connection cannot be made, the logger fails, is named, and is not waited for a second time."""
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # the discard port, where nobody listens
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    monkeypatch.setattr("lightning_gw.loggers.backends.PATIENCE", 0.5)
+    monkeypatch.setattr("lightning_gw.loggers.content.PATIENCE", 0.5)
     attached = [WandbLogger(mode="online", save_dir=tmp_path, settings=wandb.Settings(init_timeout=2))]
     records = example_history_records()
     first = gw_loggers.log_record(attached, records[0], records)
@@ -103,7 +103,7 @@ def test_tables_that_hold_training_up_are_left_out_from_then_on(
     attached = [WandbLogger(mode="offline", save_dir=tmp_path)]
     records = example_history_records()
     assert not any("W&B" in problem for problem in gw_loggers.log_record(attached, records[0], records))
-    monkeypatch.setattr("lightning_gw.loggers.backends.PATIENCE", 0.9)
+    monkeypatch.setattr("lightning_gw.loggers.content.PATIENCE", 0.9)
     *_, problem = gw_loggers.log_record(attached, records[1], records)
     assert f"did not answer about the tables of step {records[1].step} in time" in problem
     for record in records[2:]:

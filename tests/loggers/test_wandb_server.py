@@ -63,7 +63,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
     with WandbServer() as started:
         monkeypatch.setenv("WANDB_BASE_URL", started.url)
         monkeypatch.setenv("WANDB_API_KEY", API_KEY)
-        monkeypatch.setattr("lightning_gw.loggers.backends.PATIENCE", 600.0)  # a busy machine is no broken server
+        monkeypatch.setattr("lightning_gw.loggers.content.PATIENCE", 600.0)  # a busy machine is no broken server
         yield started
         wandb.finish()
 
@@ -206,7 +206,7 @@ def test_a_server_that_breaks_holds_up_one_look_at_most(
 ) -> None:
     """W&B asks about every table: one look may wait for the answers, later ones leave tables out and do not."""
     monkeypatch.setattr(wandb.Api, "_HTTP_TIMEOUT", 2)
-    monkeypatch.setattr("lightning_gw.loggers.backends.PATIENCE", 3.5)
+    monkeypatch.setattr("lightning_gw.loggers.content.PATIENCE", 3.5)
     impatient = {f"x_{what}_retry_max": 1 for what in ("graphql", "file_stream", "file_transfer")}
     impatient |= {f"x_{what}_timeout_seconds": 2 for what in ("graphql", "file_stream", "file_transfer")}
     logger = wandb_logger(server.url, tmp_path, "four", finish_timeout=3, **impatient)

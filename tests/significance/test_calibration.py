@@ -11,7 +11,7 @@ from significance_nets import CustomStart, Drift, probe, represent_on
 from torch import nn
 
 from lightning_gw.significance import p_value, reinitialisation_null
-from lightning_gw.significance.p_values import STATISTICS
+from lightning_gw.significance.nulls.p_values import STATISTICS
 
 
 def null_p_values(make: type[nn.Module], cases: int, samples: int, statistic: str) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from lightning_gw.groups.groups import find_groups, roughness
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.significance import AdjacentSolver, Null, null_of, p_value, reinitialisation_null
-from lightning_gw.significance.p_values import Statistic
+from lightning_gw.significance.nulls.p_values import Statistic
 
 
 def drift_null(samples: int = 8, **options: object) -> Null:

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gw import GWSimilarity
 from lightning_gw.activations.batches import in_pieces, take_rows
-from lightning_gw.activations.failures import LookError, is_out_of_memory, shapes
+from lightning_gw.activations.failures import is_out_of_memory, shapes
 from lightning_gw.activations.isolation.undisturbed import changes_of
+from lightning_gw.utilities.errors import LookError
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

@@ -19,7 +19,7 @@ from trust_runs import differences
 
 from lightning_gw import History, load_history
 from lightning_gw.analysis import analysis
-from lightning_gw.gw.moves.shared import Ranks
+from lightning_gw.utilities.distributed import Ranks
 
 HERE = Path(__file__).parent
 

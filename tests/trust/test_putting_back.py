@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gw import GWSimilarity
-from lightning_gw.activations.failures import RestoreError
-from lightning_gw.activations.isolation.undisturbed import changes_of, isolated_randomness, undisturbed
+from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed
+from lightning_gw.utilities.errors import RestoreError
+from lightning_gw.utilities.random_state import isolated_randomness
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

@@ -7,47 +7,17 @@ objects of ``__slots__``, and effects outside the process; see ``docs/undisturbe
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from lightning_gw.activations.failures import RestoreError
 from lightning_gw.activations.isolation.snapshot import Memory
 from lightning_gw.activations.isolation.state import same_state
-
-
-@contextmanager
-def isolated_randomness(seed: int) -> Iterator[None]:
-    """Seed every global random state inside, and put all of them back afterwards, also after an error.
-
-    Seeding makes a random data augmentation or a sampling layer give the same result at every look. Devices that were
-    not in use yet are left alone: asking for their state would start them.
-
-    Args:
-        seed: Seed for Python, NumPy, torch and the devices in use.
-    """
-    devices = [device for device in (torch.cuda, getattr(torch, "xpu", None)) if device and _in_use(device)]
-    with ExitStack() as stack:  # which puts back each of them, also where another cannot be
-        stack.callback(random.setstate, random.getstate())
-        stack.callback(np.random.set_state, np.random.get_state())
-        stack.callback(torch.set_rng_state, torch.get_rng_state())
-        for device in devices:
-            stack.callback(device.set_rng_state_all, device.get_rng_state_all())
-        if mps := torch.backends.mps.is_available():
-            stack.callback(torch.mps.set_rng_state, torch.mps.get_rng_state())
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also reach for devices not in use
-        for device in devices:
-            device.manual_seed_all(seed)
-        if mps:
-            torch.mps.manual_seed(seed)
-        yield
+from lightning_gw.utilities.errors import RestoreError
+from lightning_gw.utilities.random_state import plain_tensors, random_states
 
 
 @contextmanager
@@ -116,7 +86,7 @@ def changes_of(module: nn.Module) -> Iterator[list[str]]:
     changes: list[str] = []
     memory = Memory(module, exact=True)
     settings = {name: ask() for name, ask in _SETTINGS.items()}
-    states = {name: ask() for name, ask in _random_states().items()}
+    states = {name: ask() for name, ask in random_states().items()}
     try:
         yield changes
     finally:
@@ -124,22 +94,12 @@ def changes_of(module: nn.Module) -> Iterator[list[str]]:
         for name, before in settings.items():
             if (now := _SETTINGS[name]()) != before:
                 changes.append(f"{name} is {now} now, and was {before}")
-        asking = _random_states()
+        asking = random_states()
         changes += [
             f"the random state of {name} moved on"
             for name, before in states.items()
             if not same_state(asking[name](), before)
         ]
-
-
-@contextmanager
-def plain_tensors() -> Iterator[None]:
-    """No gradients, yet no inference mode either, even where the caller is in it.
-
-    A tensor that a module caches under inference mode would break a later backward pass.
-    """
-    with torch.inference_mode(False), torch.no_grad():
-        yield
 
 
 #: Settings of the process that a forward pass could leave changed.
@@ -157,25 +117,6 @@ _SETTINGS: dict[str, Callable[[], Any]] = {
     "torch.backends.cudnn.benchmark": lambda: torch.backends.cudnn.benchmark,
     "torch.backends.cudnn.deterministic": lambda: torch.backends.cudnn.deterministic,
 }
-
-
-def _random_states() -> dict[str, Callable[[], Any]]:
-    """How to ask for every global random state there is, by name."""
-    states: dict[str, Callable[[], Any]] = {
-        "Python": random.getstate,
-        "NumPy": np.random.get_state,
-        "torch": torch.get_rng_state,
-    }
-    for device in (torch.cuda, getattr(torch, "xpu", None)):
-        if device and _in_use(device):
-            states[device.__name__] = device.get_rng_state_all
-    if torch.backends.mps.is_available():
-        states["torch.mps"] = torch.mps.get_rng_state
-    return states
-
-
-def _in_use(device: Any) -> bool:
-    return bool(device.is_available() and device.is_initialized())
 
 
 def _silent(*args: Any, **kwargs: Any) -> None:

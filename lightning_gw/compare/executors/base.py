@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -155,30 +154,6 @@ def read_executor(given: Any, where: str) -> ExecutorSettings:
     if type(retries) is not int or retries < 0:
         raise UsageError(f"{where}: retries should be a whole number from 0, but is {retries!r}.")
     return ExecutorSettings(name, address, None if cpus is None else float(cpus), float(gpus), retries)
-
-
-def make_executor(settings: ExecutorSettings, threads: int) -> Executor:
-    """The executor that the settings ask for.
-
-    Args:
-        settings: Which, and what its runs ask for.
-        threads: Compute threads of each run.
-
-    Raises:
-        UsageError: If it is not installed.
-    """
-    if settings.name == "local":
-        from lightning_gw.compare.executors.local import LocalExecutor
-
-        return LocalExecutor(threads)
-    if importlib.util.find_spec("ray") is None:
-        raise UsageError(
-            "The executor ray needs Ray, which is not installed: pip install 'lightning-gw[ray]'. "
-            "--executor local works without it, on this machine alone."
-        )
-    from lightning_gw.compare.executors.ray_tasks import RayExecutor
-
-    return RayExecutor(settings, threads)
 
 
 def _require_executor(name: str, where: str) -> None:

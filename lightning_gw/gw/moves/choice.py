@@ -10,7 +10,7 @@ import functools
 import importlib.util
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,8 +18,7 @@ from torch import Tensor
 
 from lightning_gw.gw.moves.batched_assignments import reassign
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices, anneal, descend, objective
-
-Found = TypeVar("Found", Tensor, tuple[Tensor, Tensor])
+from lightning_gw.utilities.distributed import Found
 
 #: Working tensors of n² float32 that one pair needs at a time.
 TENSORS_PER_PAIR = 8

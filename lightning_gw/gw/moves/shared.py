@@ -8,210 +8,21 @@ takes part in the next one with its failure, and all of them raise instead of wa
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from lightning_gw.geometry.spaces import Spaces
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import Found, Moves
 from lightning_gw.gw.result import GWMatrix
+from lightning_gw.utilities.distributed import NOTHING, Ranks, digest
 
 if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
-
-T = TypeVar("T")
-
-#: Matrices of unit root mean square that differ by less between ranks come from the same representations, computed in
-#: float32 by another machine; those of other inputs differ by about 1.
-ROUNDING = 1e-3
-#: Differences between ranks that an error lists.
-LISTED = 4
-#: Marks an error that all ranks know of.
-_TOLD = "_lightning_gw_told"
-#: How an error says that a rank does not have something at all.
-NOTHING = "nothing"
-
-
-class RankError(RuntimeError):
-    """Another rank failed at the same call; the message names it and what it said."""
-
-
-@dataclass(frozen=True)
-class _Failure:
-    """What a rank hands over in place of a result."""
-
-    message: str
-
-
-class Ranks:
-    """The processes that work on one matrix.
-
-    Args:
-        group: The processes, all of which make the same calls; ``"world"`` for all there are (just this one where
-            `torch.distributed` is not initialised); None for this one alone, whatever else runs.
-
-    Attributes:
-        rank: Place of this process in the group, from 0.
-        size: How many processes there are.
-
-    Raises:
-        ValueError: If this process is not in the group.
-        TypeError: For anything that is not a process group.
-    """
-
-    def __init__(self, group: ProcessGroup | Literal["world"] | None = None) -> None:
-        self.rank, self.size = 0, 1
-        self._group: Any = None
-        self._lost = False
-        if group is None or (group == "world" and not (dist.is_available() and dist.is_initialized())):
-            return
-        if group == "world":
-            group = dist.group.WORLD
-        elif group is dist.GroupMember.NON_GROUP_MEMBER:
-            raise ValueError("process_group does not hold this process; only its members can make this call.")
-        elif not isinstance(group, dist.ProcessGroup):
-            raise TypeError(f"process_group is {group!r}; expected a torch ProcessGroup, 'world' or None.")
-        self._group = group
-        self.rank, self.size = dist.get_rank(self._group), dist.get_world_size(self._group)
-
-    def exchange(self, mine: T) -> list[T]:
-        """Hand `mine` to every rank.
-
-        Args:
-            mine: Anything that can be pickled; tensors on the CPU.
-
-        Returns:
-            What the ranks handed over, in their order.
-
-        Raises:
-            RankError: On every rank, if another handed over a failure.
-        """
-        if self.size == 1:
-            return [mine]
-        everyone: list[Any] = [None] * self.size
-        try:
-            dist.all_gather_object(everyone, mine, group=self._group)
-        except Exception:
-            self._lost = True  # there is no way left to tell the others
-            raise
-        failures = {rank: theirs.message for rank, theirs in enumerate(everyone) if isinstance(theirs, _Failure)}
-        if failures:
-            listing = "; ".join(f"rank {rank}: {message}" for rank, message in failures.items())
-            raise RankError(f"The Gromov-Wasserstein matrix failed on {listing}")
-        return everyone
-
-    @contextmanager
-    def failing_together(self) -> Iterator[None]:
-        """An exception inside is raised on every rank, on this one as it is, on others as `RankError`."""
-        try:
-            yield
-        except RankError:
-            raise
-        except Exception as error:
-            # What was told further in, by a matrix that failed, is known everywhere: nobody waits to hear it again.
-            if not self._lost and not getattr(error, _TOLD, False):
-                with suppress(Exception):  # the error at hand says more than whatever comes of telling it
-                    self.exchange(_Failure(f"{type(error).__name__}: {error}"))
-                    setattr(error, _TOLD, True)
-            raise
-
-    def first(self, value: T) -> T:
-        """What the first rank has, on every rank."""
-        return self.exchange(value if self.rank == 0 else None)[0] if self.size > 1 else value  # type: ignore[return-value]
-
-    def pairs(self, work: Callable[..., Found], first: Tensor, second: Tensor, *more: Tensor) -> Found:
-        """Let every rank do its share of a list of pairs, and gather all.
-
-        Shares are interleaved, since near and far pairs, which cost differently, lie together in the list.
-
-        Args:
-            work: Called as ``work(first, second, *more)`` with the pairs of this rank; gives one tensor or two,
-                with a leading dimension of one entry per pair.
-            first: ``(P,)`` first layers of all pairs, at least one.
-            second: ``(P,)`` second layers.
-            more: Further tensors with one entry per pair.
-
-        Returns:
-            What `work` gives for all pairs, on the device of `first`.
-        """
-        if self.size == 1:
-            return work(first, second, *more)
-        mine = slice(self.rank, None, self.size)
-        share: list[Tensor] | Tensor | None = None
-        if self.rank < len(first):
-            found = work(first[mine], second[mine], *(values[mine] for values in more))
-            share = [column.cpu() for column in found] if isinstance(found, tuple) else found.cpu()
-        shares = self.exchange(share)[: len(first)]
-
-        def whole(columns: list[Tensor]) -> Tensor:
-            gathered = torch.empty(len(first), *columns[0].shape[1:], dtype=columns[0].dtype)
-            for rank, column in enumerate(columns):
-                gathered[rank :: self.size] = column
-            return gathered.to(first.device)
-
-        if isinstance(shares[0], list):  # the first rank always has a pair
-            return tuple(whole(list(columns)) for columns in zip(*shares, strict=True))  # type: ignore[return-value]
-        return whole(shares)  # type: ignore[arg-type, return-value]
-
-    def agree(self, **facts: object) -> None:
-        """Make sure that all ranks were called alike.
-
-        Args:
-            facts: What must be the same everywhere, as plain values or mappings of them.
-
-        Raises:
-            ValueError: On every rank, naming the ranks that differ from the first and what differs.
-        """
-        everyone = self.exchange(facts)
-        differences = []
-        for rank, theirs in enumerate(everyone[1:], start=1):
-            for what in {**everyone[0], **theirs}:  # ranks may be at different places
-                differences += _differences(what, rank, theirs.get(what, NOTHING), everyone[0].get(what, NOTHING))
-        if differences:
-            raise ValueError(
-                "Every rank of the process group must ask for the same matrix, but "
-                + "; ".join(differences[:LISTED])
-                + (f"; and {len(differences) - LISTED} more." if len(differences) > LISTED else ".")
-            )
-
-    def same_matrices(self, names: Sequence[str], matrices: Sequence[Tensor] | Tensor) -> list[Tensor]:
-        """The first rank's matrices, bit for bit, on every rank.
-
-        Args:
-            names: What each is called in an error.
-            matrices: Float64 tensors of the same shapes on every rank. Nothing is sent where they are equal already.
-
-        Raises:
-            ValueError: On every rank, if they differ by more than rounding.
-        """
-        digests = self.exchange([digest(matrix) for matrix in matrices])
-        differs = [any(theirs[k] != digests[0][k] for theirs in digests) for k in range(len(names))]
-        same, far = [], {}
-        for name, matrix, sent in zip(names, matrices, differs, strict=True):
-            expected = self.first(matrix.cpu()).to(matrix.device) if sent else matrix
-            scale = expected.square().mean().sqrt()
-            if bool((matrix - expected).abs().max() > ROUNDING * scale):
-                far[name] = float((matrix - expected).abs().max() / scale)
-            same.append(expected)
-        differences = [
-            f"rank {rank} has other values in {name!r} than rank 0 (by up to {by:.2g} of their root mean square)"
-            for rank, theirs in enumerate(self.exchange(far))
-            for name, by in theirs.items()
-        ]
-        if differences:
-            raise ValueError(
-                "Every rank of the process group must pass the same representations, but "
-                + "; ".join(differences[:LISTED])
-                + ". Gather them over the ranks first, in the same order of inputs."
-            )
-        return same
+    pass
 
 
 class SharedMoves:
@@ -299,18 +110,3 @@ def same_spaces(ranks: Ranks, spaces: Spaces) -> Spaces:
         matrices=torch.stack(same) if same else spaces.matrices,
         variation=ranks.first(spaces.variation.cpu()).to(spaces.variation.device),
     )
-
-
-def digest(values: Tensor) -> str:
-    """SHA-256 of the bytes of a tensor."""
-    return hashlib.sha256(values.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
-
-
-def _differences(what: str, rank: int, theirs: Any, expected: Any) -> list[str]:
-    """One phrase for every part of a fact in which a rank differs from the first."""
-    if isinstance(theirs, Mapping) and isinstance(expected, Mapping):
-        found = []
-        for key in {**expected, **theirs}:
-            found += _differences(f"{what} of {key!r}", rank, theirs.get(key, NOTHING), expected.get(key, NOTHING))
-        return found
-    return [] if theirs == expected else [f"rank {rank} has {what} {theirs}, rank 0 has {expected}"]

@@ -14,11 +14,12 @@ from lightning_gw.gw.bounds.permutations import Spectrum, round_down, spectral_b
 from lightning_gw.gw.bounds.tight import tight_bounds
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices, permute_both
 from lightning_gw.gw.moves.choice import CompiledMoves, choose_moves, chunk_size
-from lightning_gw.gw.moves.shared import Ranks, SharedMoves
+from lightning_gw.gw.moves.shared import SharedMoves
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search.effort import PLANS, WARM_PLANS, Plan
 from lightning_gw.gw.search.search import PairSolver
 from lightning_gw.gw.search.starts import sorted_rows_assignments
+from lightning_gw.utilities.distributed import Ranks
 
 Progress = Callable[[int, int], None]
 

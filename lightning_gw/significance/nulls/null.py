@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from lightning_gw.activations.isolation.undisturbed import isolated_randomness
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.groups.groups import Groups
 from lightning_gw.gw.search.effort import Effort
 from lightning_gw.significance.nulls.adjacent import AdjacentSolver
 from lightning_gw.significance.nulls.cache import key_of, read_rows, write_rows
+from lightning_gw.significance.nulls.p_values import PValue, Statistic, p_value
 from lightning_gw.significance.nulls.reinitialise import Reinitialiser
-from lightning_gw.significance.p_values import PValue, Statistic, p_value
+from lightning_gw.utilities.random_state import isolated_randomness
 
 FloatArray = NDArray[np.float64]
 Represent = Callable[[nn.Module], Mapping[str, Tensor]]

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_gw.activations.isolation.undisturbed import isolated_randomness
 from lightning_gw.significance.nulls.architecture import check_same, listing, loads, not_drawn
 from lightning_gw.significance.nulls.parametrizations import renormalise, reset_parametrised
+from lightning_gw.utilities.random_state import isolated_randomness
 
 #: Stands in every parameter before the resets, so that what no reset reached can be told; no initialisation gives it.
 UNTOUCHED = 0.73519

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_gw.compare.plan import Plan, PlannedRun
 from lightning_gw.lightning_cli.options import read_yaml
-from lightning_gw.records.description import listed
+from lightning_gw.utilities.text import listed
 
 _UNSET = object()
 

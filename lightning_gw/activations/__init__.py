@@ -1,0 +1,1 @@
+"""A live network, read without disturbing it: layers, probe, forward pass, pooling."""

@@ -1,0 +1,1 @@
+"""A look leaves no trace: what a network remembers is put back."""

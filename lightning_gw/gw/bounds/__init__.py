@@ -1,0 +1,1 @@
+"""Certified lower bounds: no coupling is better than these."""

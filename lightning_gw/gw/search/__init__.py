@@ -1,0 +1,1 @@
+"""From where a search starts to the best permutation it finds."""

@@ -1,0 +1,1 @@
+"""Networks that learnt nothing, which groups are held against."""

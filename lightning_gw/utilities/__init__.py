@@ -1,0 +1,1 @@
+"""What every room uses and none owns: errors, files, JSON values, processes, random states, words."""
