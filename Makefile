@@ -11,7 +11,7 @@ help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
 	@echo "make reproduce  train every strategy over several seeds, and write docs/results.md (about an hour)"
 	@echo "make test    run the test suite (about 9 minutes)"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff, mypy, and who may import whom"
 	@echo "make record  write anew what a small training gives, which tests compare with"
 	@echo "make pictures  draw the README's pictures from the demo's records"
 	@echo "make benchmark-gw  time the matrix beside every other solver (hours; goes on where it was)"
@@ -35,6 +35,7 @@ lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 # What tests hold every later version to; the difference belongs into the commit that means it.
 record: $(VENV)/installed-dev

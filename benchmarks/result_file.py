@@ -21,7 +21,7 @@ def circumstances(options: argparse.Namespace) -> dict[str, Any]:
     """What results depend on; results from other circumstances are not gone on with."""
     sources = hashlib.sha256()
     package = Path(lightning_gw.__file__).parent
-    for path in sorted([*package.glob("gw/*.py"), package / "spaces.py"]):
+    for path in sorted([*package.glob("gw/**/*.py"), package / "geometry/spaces.py"]):
         sources.update(path.read_bytes())
     versions: dict[str, str | None] = {}
     for name in ("torch", "numpy", "scipy", "POT", "numba", "ott-jax"):

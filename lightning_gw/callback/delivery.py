@@ -98,21 +98,25 @@ class Outbox:
         Raises:
             Exception: Why a look failed, where errors end the training or it was the first and training waits for it.
         """
+        missing: list[str] = []  # what the next record is to say, which may have been looked for before this is known
         for outcome in solver.collect(patience):
             started = time.perf_counter()
             if outcome.record is not None and self.history is None:
                 continue  # solved together; the first process writes it
             if outcome.record is not None:
-                self.put(loggers, outcome.record, outcome.pictures)
+                notes = (*dict.fromkeys((*outcome.record.notes, *missing)),)
+                missing.clear()
+                self.put(loggers, replace(outcome.record, notes=notes), outcome.pictures)
                 if self._verbose:
                     say(say_look(self._prefix, outcome, time.perf_counter() - started))
             elif outcome.error is not None:
                 # In the background the first look is solved while training goes on, which it is not to end any more.
                 if outcome.job.first and not outcome.aside:
                     raise outcome.error
-                for note in outcome.job.carried:
-                    self._tolerance.note(note)
-                self._tolerance.cost_a_look(outcome.error, outcome.job.step)
+                missing += outcome.job.carried
+                missing.append(self._tolerance.cost_a_look(outcome.error, outcome.job.step))
+        for note in missing:
+            self._tolerance.note(note)
 
     def abandon(self, solver: Solver) -> None:
         """Give up the looks that took too long to solve, and say so."""

@@ -30,16 +30,19 @@ class Tolerance:
         self._said: set[str] = set()
         self._notes: list[str] = []
 
-    def cost_a_look(self, error: Exception, step: int) -> None:
-        """A look failed. It is missing from the history, and the next record will say so.
+    def cost_a_look(self, error: Exception, step: int) -> str:
+        """A look failed, and is missing from the history.
+
+        Returns:
+            What the next record is to say of it.
 
         Raises:
             Exception: The error itself, where errors end the training.
         """
         self.let_through(error)
         reason = f"{type(error).__name__}: {error}"
-        self._notes.append(f"There is no record of step {step}, because the look failed ({reason}).")
         self.warn(f"GWSimilarity could not look at step {step}, and training goes on without: {reason}")
+        return f"There is no record of step {step}, because the look failed ({reason})."
 
     def tolerate(self, error: Exception, what: str) -> None:
         """Something beside the look failed.

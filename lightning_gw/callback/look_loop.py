@@ -239,7 +239,7 @@ class Looks:
             except Exception as error:
                 if first:
                     raise
-                self._tolerance.cost_a_look(error, step)
+                self._tolerance.note(self._tolerance.cost_a_look(error, step))
                 if isinstance(error, RestoreError):
                     self._stopped = True
                     self._tolerance.warn(say_stopped(step))

@@ -109,7 +109,7 @@ def train(root: Path, task: str, solve: str, checkpoint: Path | None = None, log
     saver = ModelCheckpoint(root / "saved", filename="{step}", every_n_train_steps=KEPT, save_top_k=-1)
     loggers: list[Any] = []
     if log:
-        loggers = [CSVLogger(root, name="csv", version=""), WandbLogger(project="p", save_dir=root, offline=True)]
+        loggers = [CSVLogger(root, name="csv", version=""), WandbLogger(project="p", save_dir=root, mode="offline")]
     with redirect_stdout(printed), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         pl.Trainer(

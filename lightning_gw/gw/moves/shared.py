@@ -18,11 +18,10 @@ from torch import Tensor
 from lightning_gw.geometry.spaces import Spaces
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import Found, Moves
-from lightning_gw.gw.result import GWMatrix
 from lightning_gw.utilities.distributed import NOTHING, Ranks, digest
 
 if TYPE_CHECKING:
-    pass
+    from lightning_gw.gw.result import GWMatrix
 
 
 class SharedMoves:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,11 +16,13 @@ from lightning_gw.gw.bounds.tight import tight_bounds
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices, permute_both
 from lightning_gw.gw.moves.choice import CompiledMoves, choose_moves, chunk_size
 from lightning_gw.gw.moves.shared import SharedMoves
-from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search.effort import PLANS, WARM_PLANS, Plan
 from lightning_gw.gw.search.search import PairSolver
 from lightning_gw.gw.search.starts import sorted_rows_assignments
 from lightning_gw.utilities.distributed import Ranks
+
+if TYPE_CHECKING:
+    from lightning_gw.gw.result import GWMatrix
 
 Progress = Callable[[int, int], None]
 
