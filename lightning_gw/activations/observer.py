@@ -13,13 +13,13 @@ from torch import nn
 
 from lightning_gw.activations.batches import count_rows, in_pieces
 from lightning_gw.activations.capture import Activations, capture
+from lightning_gw.activations.config import ProbeConfig
 from lightning_gw.activations.failures import is_out_of_memory
-from lightning_gw.activations.forward import ProbeStep, call_forward
+from lightning_gw.activations.forward import call_forward
 from lightning_gw.activations.isolation.snapshot import is_sharded, kept_generators
 from lightning_gw.activations.isolation.undisturbed import undisturbed
 from lightning_gw.activations.layers import choose_layers, match_layers
-from lightning_gw.activations.pooling import Pooling
-from lightning_gw.activations.probe import Balance, Probe, ProbeError, draw_probe
+from lightning_gw.activations.probe import Probe, ProbeError, draw_probe
 from lightning_gw.utilities.distributed import together
 from lightning_gw.utilities.errors import LookError
 
@@ -27,34 +27,16 @@ from lightning_gw.utilities.errors import LookError
 class Observer:
     """The probe, the layers, and the way the one goes through the other.
 
-    Args are those of `GWSimilarity`.
+    Args:
+        config: What is looked at, and how.
 
     Attributes:
-        probe_size: Number of probe inputs that were asked for.
-        balance: What the probe is balanced over.
-        pooling: How an output becomes one vector per input.
+        config: The same.
         notes: What the user should know of the probe; empty before `prepare`.
     """
 
-    def __init__(
-        self,
-        layers: str | Sequence[str] | None,
-        probe: Any,
-        probe_size: int | None,
-        probe_batch_size: int | None,
-        balance: Balance | None,
-        pooling: Pooling,
-        probe_step: ProbeStep | None,
-        seed: int,
-    ) -> None:
-        self._asked = layers
-        self._data = probe
-        self.probe_size = probe_size
-        self._batch_size = probe_batch_size
-        self.balance = balance
-        self.pooling = pooling
-        self._probe_step = probe_step
-        self._seed = seed
+    def __init__(self, config: ProbeConfig) -> None:
+        self.config = config
         self._modules: tuple[str, ...] = ()
         self._probe: Probe | None = None
         self._fits: int | None = None  # inputs per forward pass that fit in memory, once all of a batch did not
@@ -70,14 +52,10 @@ class Observer:
         """The probe inputs; None before `prepare`."""
         return self._probe
 
-    def with_probe(self, size: int | None, balance: Balance | None, pooling: Pooling, seed: int) -> Observer:
-        """One that looks at the same layers and data through another probe."""
-        return Observer(self._asked, self._data, size, self._batch_size, balance, pooling, self._probe_step, seed)
-
     def description(self, layers: Sequence[str]) -> dict[str, Any]:
         """How the layers are looked at, as plain JSON values."""
         assert self._probe is not None
-        pooling = self.pooling if isinstance(self.pooling, str) else _name(self.pooling)
+        pooling = self.config.pooling if isinstance(self.config.pooling, str) else _name(self.config.pooling)
         return {
             "hash": self._probe.hash,
             "size": self._probe.size,
@@ -109,23 +87,27 @@ class Observer:
                 "Lightning needs too, so that their weights exist when training starts."
             )
         known = known_hash or self.probe_hash if known_layers else None
-        self._modules = choose_layers(module) if self._asked is None else match_layers(module, self._asked)
+        self._modules = (
+            choose_layers(module) if self.config.layers is None else match_layers(module, self.config.layers)
+        )
         before = {name.split("#")[0] for name in known_layers}
-        if not before <= set(self._modules) or (before and self._asked is not None and before != set(self._modules)):
+        if not before <= set(self._modules) or (
+            before and self.config.layers is not None and before != set(self._modules)
+        ):
             raise ValueError(
                 f"The history began with the layers {', '.join(known_layers)}, but now they would be "
                 f"{', '.join(self._modules)}. A history follows one set of layers: use the same layers=..., or start a "
                 "new history without the checkpoint's state."
             )
-        source, data = find_data(trainer, self._data)
+        source, data = find_data(trainer, self.config.data)
         with kept_generators(data):  # an augmentation that draws from a generator of its own is not to notice
             self._probe = draw_probe(
                 data,
                 source=source,
-                size=self.probe_size,
-                batch_size=self._batch_size,
-                balance=self.balance,
-                seed=self._seed,
+                size=self.config.size,
+                batch_size=self.config.batch_size,
+                balance=self.config.balance,
+                seed=self.config.seed,
             )
         self._fits = None
         warnings = list(self._probe.notes)
@@ -191,8 +173,8 @@ class Observer:
                 self._modules,
                 self._probe.batches if self._fits is None else in_pieces(self._probe.batches, self._fits),
                 self._runner(trainer, module),
-                self.pooling,
-                optional=self._asked is None,
+                self.config.pooling,
+                optional=self.config.layers is None,
             )
         return activations, disturbed
 
@@ -220,7 +202,7 @@ class Observer:
             batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
             batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
             with precision.forward_context():
-                return call_forward(module, batch, self._probe_step)
+                return call_forward(module, batch, self.config.step)
 
         return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_gw.analysis.analysis import ANCHOR, DRAWS, MEASURES_KEPT, Analysis
+from lightning_gw.analysis.analysis import Analysis
+from lightning_gw.analysis.config import ANCHOR, DRAWS, MEASURES_KEPT, AnalysisConfig
 
-__all__ = ["ANCHOR", "DRAWS", "MEASURES_KEPT", "Analysis"]
+__all__ = ["ANCHOR", "DRAWS", "MEASURES_KEPT", "Analysis", "AnalysisConfig"]

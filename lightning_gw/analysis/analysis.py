@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -14,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.geometry.spaces import Geometry, get_geometry
+from lightning_gw.analysis.config import AnalysisConfig
+from lightning_gw.geometry.spaces import get_geometry
 from lightning_gw.groups.groups import MINIMUM_FOR_ROUGHNESS, Groups, find_groups, why_no_roughness
 from lightning_gw.groups.tracking import GroupTracker
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.gw.search.effort import PLANS, Effort
-from lightning_gw.measures import MEASURES, agreements, layer_similarities, unpaired_gw_matrix, why_undefined
+from lightning_gw.measures import agreements, layer_similarities, unpaired_gw_matrix, why_undefined
+from lightning_gw.records.context import LookContext
 from lightning_gw.records.record import Record
 from lightning_gw.significance import Null
 from lightning_gw.significance.evidence import judged, null_from_state, null_state, resampled, tested
@@ -31,12 +33,6 @@ if TYPE_CHECKING:
 
     Group: TypeAlias = ProcessGroup | Literal["world"] | None
 
-#: Weight of the share of inputs not matched to themselves in the matrix that groups are found in; see docs/method.md.
-ANCHOR = 0.4
-#: Similarity measures of the same activations that every record holds unless others are asked for.
-MEASURES_KEPT = ("paired_dcor", "paired_cka", "debiased_cka")
-#: Resamples of the probe behind stability and noise.
-DRAWS = 100
 #: Splits of the probe behind unpaired comparison.
 UNPAIRED_SPLITS = 4
 #: Said where a run was held against nothing.
@@ -50,47 +46,17 @@ class Analysis:
     the couplings found last, which the next search starts from.
 
     Args:
-        geometry: See `gw_matrix`.
-        effort: See `gw_matrix`.
-        warm_start: Whether to start each search from the couplings of the look before.
-        seed: Seed of the search.
-        anchor: Groups are found in the matrix of anchored Gromov-Wasserstein with this weight (see `gw_matrix`); 0
-            finds them in the plain one, which the record's matrix always is.
-        paired: False finds groups as if every layer had seen other inputs (see `unpaired_gw_matrix`), and then
-            `anchor` has no part in it.
-        measures: Names of `measures.MEASURES`: similarities that the record holds beside Gromov-Wasserstein.
-        draws: Resamples of the probe, from which stability and noise are told; 0 leaves them out.
+        config: How; by default that of `AnalysisConfig`.
+        changes: What of it is to be otherwise, by name.
+
+    Raises:
+        TypeError: If there is no such option.
+        ValueError: If one of them is out of range.
     """
 
-    def __init__(
-        self,
-        geometry: str | Geometry = "standardized",
-        effort: Effort = "default",
-        warm_start: bool = True,
-        seed: int = 0,
-        anchor: float = ANCHOR,
-        paired: bool = True,
-        measures: Sequence[str] = MEASURES_KEPT,
-        draws: int = DRAWS,
-    ) -> None:
-        if effort not in PLANS:
-            raise ValueError(f"Unknown effort {effort!r}. Known: {', '.join(PLANS)}.")
-        if not 0 <= anchor < float("inf"):
-            raise ValueError(f"anchor={anchor} must be a finite number that is not negative.")
-        if draws < 0:
-            raise ValueError(f"draws={draws} must not be negative.")
-        for name in measures:
-            if name not in MEASURES or MEASURES[name].direction != "similarity":
-                known = [known for known, measure in MEASURES.items() if measure.direction == "similarity"]
-                raise ValueError(f"Unknown similarity measure {name!r}. Known: {', '.join(known)}.")
-        self._geometry = get_geometry(geometry)
-        self._effort = effort
-        self._warm_start = warm_start
-        self._seed = seed
-        self._anchor = anchor if paired else 0.0
-        self._paired = paired
-        self._measures = tuple(measures)
-        self._draws = draws
+    def __init__(self, config: AnalysisConfig | None = None, **changes: Any) -> None:
+        self.config = replace(config or AnalysisConfig(), **changes)
+        self._geometry = get_geometry(self.config.geometry)
         self.reset()
 
     def reset(self) -> None:
@@ -103,51 +69,23 @@ class Analysis:
         self._previous_anchored: GWMatrix | None = None
 
     @property
-    def solver_options(self) -> dict[str, Any]:
-        """How neighbouring layers are compared, for a null that is to be measured alike."""
-        return {"geometry": self._geometry, "anchor": self._anchor, "seed": self._seed}
-
-    @property
     def layers(self) -> tuple[str, ...]:
         """Layers of the first look; empty before it."""
         return self._layers
 
-    def description(self) -> dict[str, Any]:
-        """How the layers are compared, as plain JSON values."""
-        return {
-            "geometry": self._geometry.name,
-            "effort": self._effort,
-            "warm_start": self._warm_start,
-            "seed": self._seed,
-            "anchor": self._anchor,
-            "paired": self._paired,
-            "measures": list(self._measures),
-            "draws": self._draws,
-        }
-
     def look(
         self,
         representations: Mapping[str, Tensor],
-        *,
-        step: int,
-        epoch: int,
-        probe: Mapping[str, Any],
-        metrics: Mapping[str, float],
-        notes: Sequence[str] = (),
-        started: float | None = None,
+        context: LookContext,
         null: Mapping[str, Any] | None = None,
+        *,
         process_group: Group = None,
     ) -> Record:
         """Analyse one look.
 
         Args:
             representations: Layer name → ``(n, d)``, in depth order; the same layers at every look.
-            step: Trainer global step.
-            epoch: Trainer epoch, from 0.
-            probe: How the layers were looked at, as plain JSON values.
-            metrics: The run's own scalars.
-            notes: What is missing or different, so far.
-            started: ``time.perf_counter()`` when the look began, for its cost.
+            context: When and how the look was made, and what is missing or different in it so far.
             null: What this look and all that follow are held against, as `evidence.null_state` gives it; None keeps
                 what there is.
             process_group: Processes that all make this call, share out the pairs of layers, and take the first one's
@@ -157,27 +95,23 @@ class Analysis:
             ValueError: If the layers are not those of the looks before, or cannot be compared.
             RankError: If another process failed.
         """
-        started = time.perf_counter() if started is None else started
+        started = time.perf_counter()
         ranks = Ranks(process_group)
         with ranks.failing_together():
             seen = _as_the_first_sees(ranks, representations)
             if null is not None:
                 self._null = null_from_state(null, self._geometry)
-            found, anchored, start = self._analyse(seen, notes, process_group)
+            found, anchored, start = self._analyse(seen, context.notes, process_group)
             ranks.exchange(None)
         # Nothing is remembered before everything that can fail is done, everywhere: a failed look leaves no trace.
-        events = tuple(self._tracker.update(step, found["groups"]))
+        events = tuple(self._tracker.update(context.step, found["groups"]))
         self._layers, self._start = tuple(seen), start
         self._previous, self._previous_anchored = found["gw"], anchored
         return Record(
-            step=step,
-            epoch=epoch,
-            probe=probe,
-            metrics=metrics,
+            **(vars(context) | found),
             events=events,
             identities=self._tracker.identities,
             seconds=time.perf_counter() - started,
-            **found,
         )
 
     def groups_alone(self, representations: Mapping[str, Tensor]) -> tuple[Groups, Mapping[str, str]]:
@@ -189,7 +123,7 @@ class Analysis:
         Returns:
             The groups, and why layers were left out, by name.
         """
-        anchored = self._solve(representations, self._anchor, None)
+        anchored = self._solve(representations, self.config.anchor, None)
         return self._groups(representations, anchored, None, {})[0], anchored.degenerate
 
     def _analyse(
@@ -213,9 +147,9 @@ class Analysis:
             )
         gw = self._solve(representations, 0.0, self._previous, process_group)
         anchored = gw
-        if self._anchor:
-            anchored = self._solve(representations, self._anchor, self._previous_anchored, process_group)
-        measures = layer_similarities(representations, self._measures)
+        if self.config.anchor:
+            anchored = self._solve(representations, self.config.anchor, self._previous_anchored, process_group)
+        measures = layer_similarities(representations, self.config.measures)
         test = tested(representations, self._null)
         groups, found_in = self._groups(representations, anchored, test.p_value, measures)
         start = groups.adjacent if self._start is None else self._start
@@ -226,7 +160,7 @@ class Analysis:
             *(f"Layer {name} is left out: {reason}" for name, reason in gw.degenerate.items()),
             *test.notes,
         ]
-        notes += [f"{name}: {reason}" for name, reason in why_undefined(representations, self._measures).items()]
+        notes += [f"{name}: {reason}" for name, reason in why_undefined(representations, self.config.measures).items()]
         # A network of too few layers has no roughness at any look; the first record says so for all.
         if (lacking := why_no_roughness(groups)) and (not self._layers or len(layers) > MINIMUM_FOR_ROUGHNESS):
             notes.append(lacking)
@@ -236,14 +170,14 @@ class Analysis:
             "gw": gw,
             "groups": groups,
             "groups_paired": resampled(
-                paired, representations, gw, self._draws, self._seed, self._geometry, paired=True
+                paired, representations, gw, self.config.draws, self.config.seed, self._geometry, paired=True
             ),
             "growth": growth,
             "measures": measures,
             "notes": tuple(notes),
             "found_in": found_in,
             "null": test.null,
-            "agreement": agreements(gw, measures, groups.labels, seed=self._seed) if gw.unit_scale else {},
+            "agreement": agreements(gw, measures, groups.labels, seed=self.config.seed) if gw.unit_scale else {},
         }
         return found, anchored, start
 
@@ -255,15 +189,15 @@ class Analysis:
         process_group: Group = None,
     ) -> GWMatrix:
         inputs = {len(x) for x in representations.values()}
-        fits = self._warm_start and previous is not None and inputs == {previous.couplings.shape[-1]}
+        fits = self.config.warm_start and previous is not None and inputs == {previous.couplings.shape[-1]}
         return gw_matrix(
             representations,
             geometry=self._geometry,
             # Groups need no last percent: what is left to gain is far below the contrast of a boundary.
-            effort="fast" if anchor and self._effort == "default" else self._effort,
+            effort="fast" if anchor and self.config.effort == "default" else self.config.effort,
             warm_start=previous if fits else None,
             bounds=None if anchor else "fast",
-            seed=self._seed,
+            seed=self.config.seed,
             anchor=anchor,
             process_group=process_group,
         )
@@ -279,12 +213,12 @@ class Analysis:
 
         The matrix is kept among the record's measures where the record does not hold it already.
         """
-        if not self._paired:
-            unpaired = unpaired_gw_matrix(representations, splits=UNPAIRED_SPLITS, seed=self._seed)
+        if not self.config.paired:
+            unpaired = unpaired_gw_matrix(representations, splits=UNPAIRED_SPLITS, seed=self.config.seed)
             measures["gw_unpaired"] = unpaired.similarity
             return judged(find_groups(unpaired.resolved_distance), p_value), "gw_unpaired"
         groups = find_groups(anchored)
-        groups = resampled(groups, representations, anchored, self._draws, self._seed, self._geometry)
+        groups = resampled(groups, representations, anchored, self.config.draws, self.config.seed, self._geometry)
         if anchored.anchor == 0:
             return judged(groups, p_value), "gw"
         if anchored.unit_scale:

@@ -1,4 +1,4 @@
-"""Solves looks in a process of its own while training goes on; see `solving_process` for why it is one.
+"""Solves looks in a process of its own while training goes on; see `worker` for why it is one.
 
 It remembers nothing between looks that is not sent along again, so that one that dies takes only its look with it.
 """
@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from lightning_gw.analysis.solver import Job, Outcome, Solver
+from lightning_gw.analysis.config import AnalysisConfig
+from lightning_gw.analysis.job import LookJob, LookResult, failed
 from lightning_gw.analysis.worker import (
     end_process,
     packed_record,
@@ -34,147 +35,100 @@ class SolvingError(RuntimeError):
     """A look could not be solved in the background; the message says why."""
 
 
-class BackgroundSolver(Solver):
-    """Solves looks one after the other in another process.
+class ProcessWorker:
+    """Solves looks one after the other in another process, fed by a thread that waits on a pipe and holds up nobody.
 
-    At most `capacity` looks wait or are being solved, each with its pooled representations in the memory of the host;
-    `backlog` says when there will be room. With more than that, `submit` waits.
+    At most `capacity` looks wait or are being solved, each with its pooled representations in the memory of the host.
+    The process starts with its first look, which its imports would have slowed down otherwise.
 
     Args:
-        arguments: Those of `Analysis`, by name. The geometry must be one of the known names: a function of one's own
-            cannot be handed to another process without code being unpickled there.
+        config: How looks are analysed. The geometry must be one of the known names: a function of one's own cannot be
+            handed to another process without code being unpickled there.
 
     Raises:
-        ValueError: If an argument is unknown, or the geometry is no name.
+        ValueError: If the geometry is no name.
     """
 
-    #: Looks that may wait or be in work.
-    capacity = 4
+    capacity: int | None = 4
+    aside = True
 
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
-        if not isinstance(arguments.get("geometry", ""), str):
+    def __init__(self, config: AnalysisConfig) -> None:
+        if not isinstance(config.geometry, str):
             raise ValueError(
                 "solve='background' takes a geometry by its name, because a function of one's own stays in this "
                 "process. Use solve='inline' with it."
             )
-        self._worker: _Worker | None = None
+        self._config = config.to_json()
+        self._memory: dict[str, Any] = {}
+        self._thread: _Feeder | None = None
         self._threads = 1
-        super().__init__(arguments)
-
-    def reset(self) -> None:
-        self.close()
-        super().reset()
-        self._latest = self._state  # as of the last look solved, collected or not
         self._history: History | None = None  # what a timeline shows; None where no pictures are wanted
-        self._solving = self._alone = 0.0
 
     @property
-    def ready(self) -> bool:
-        return self._ready() > 0
+    def ready(self) -> int:
+        return self._thread.results.qsize() if self._thread is not None else 0
 
-    def warm_up(self, device: torch.device) -> None:
-        """Nothing: the process starts with its first look, which its imports would have slowed down."""
-
-    def hurry(self, threads: int) -> None:
-        self._threads = threads
-        if self._worker is not None:
-            self._worker.threads = threads
-
-    def draw_beside(self, history: History) -> None:
-        self._history = history
-        if self._worker is not None:
-            self._worker.draw(history)
-
-    @property
-    def backlog(self) -> float:
-        return max(self._solving, 0.1) if len(self._pending) - self._ready() >= self.capacity else 0.0
-
-    @property
-    def closing(self) -> float:
-        return self._alone
-
-    def submit(self, job: Job) -> None:
-        job = replace(job, representations={name: x.detach().cpu() for name, x in job.representations.items()})
-        while self.backlog:
-            self._take(wait=None)
-        super().submit(job)
-
-    def collect(self, patience: float = 0.0) -> list[Outcome]:
-        self._take(wait=0.0)
-        while patience and self._ready() < len(self._pending):
-            if not self._take(wait=patience):
-                break
-        return super().collect()
-
-    def abandon(self) -> tuple[int, ...]:
-        self._take(wait=0.0)
-        solved = {outcome.job.step for outcome in self._done}
-        left = tuple(job.step for job in self._pending if job.step not in solved)
-        self._pending = [job for job in self._pending if job.step in solved]
+    def begin(self, memory: dict[str, Any]) -> None:
         self.close()
-        return left
+        self._memory = memory
+        self._history = None
 
     def close(self) -> None:
-        if self._worker is not None:
-            self._worker.stop()
-            self._worker = None
+        if self._thread is not None:
+            self._thread.stop()
+            self._thread = None
         self._threads = 1
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict(state)
-        self._latest = self._state
-
-    def share(self, processes: int) -> None:
-        """The process that solves is one for all; the processes of the training only make looks."""
-
-    def _work(self, job: Job) -> None:
-        self._hire().jobs.put(job)
-
-    def _hire(self) -> _Worker:
-        if self._worker is None:
-            self._worker = _Worker(self.arguments, self._latest, self._threads)
+    def submit(self, job: LookJob, shared: bool) -> None:
+        if self._thread is None:
+            self._thread = _Feeder(self._config, self._memory, self._threads)
             if self._history is not None:
-                self._worker.draw(self._history)
-        return self._worker
+                self._thread.render(self._history)
+        self._thread.jobs.put(job)
 
-    def _ready(self) -> int:
-        return len(self._done) + (self._worker.outcomes.qsize() if self._worker is not None else 0)
-
-    def _take(self, wait: float | None) -> bool:
-        """Fetch what the worker finished; waits for the first of it, for ever where `wait` is None."""
-        if self._worker is None:
-            return False
+    def take(self, wait: float | None) -> list[LookResult]:
+        results: list[LookResult] = []
         block = wait is None or wait > 0
-        found = False
-        while True:
+        while self._thread is not None:
             try:
-                outcome = self._worker.outcomes.get(block=block and not found, timeout=wait or None)
+                results.append(self._thread.results.get(block=block and not results, timeout=wait or None))
             except queue.Empty:
-                return found
-            found = True
-            self._done.append(outcome)
-            self._latest, self._solving = outcome.after, outcome.solving
-            self._alone = outcome.alone or self._alone
+                break
+            self._memory = results[-1].after
+        return results
+
+    def warm_up(self, device: torch.device) -> None:
+        """Nothing: see above."""
+
+    def set_threads(self, threads: int) -> None:
+        self._threads = threads
+        if self._thread is not None:
+            self._thread.threads = threads
+
+    def render(self, history: History) -> None:
+        self._history = history
+        if self._thread is not None:
+            self._thread.render(history)
 
 
-class _Worker:
-    """A thread that feeds one process, job by job; it waits on a pipe and holds up nobody.
+class _Feeder:
+    """A thread that feeds one process, job by job.
 
     Args:
-        arguments: Those of `Analysis`, by name.
-        state: What the analysis remembers.
+        config: How looks are analysed, as plain JSON values.
+        memory: What the analysis remembers.
         threads: How many the process solves with, from the next job on.
     """
 
-    def __init__(self, arguments: Mapping[str, Any], state: dict[str, Any], threads: int) -> None:
+    def __init__(self, config: Mapping[str, Any], memory: dict[str, Any], threads: int) -> None:
         self.threads = threads
         self._history: History | None = None
         self._looks: list[Record] = []
         self._told = 0  # of these looks, how many the process knows
-        self.jobs: queue.Queue[Job | None] = queue.Queue()
-        self.outcomes: queue.Queue[Outcome] = queue.Queue()
-        self._arguments = dict(arguments)
-        self._state = state
+        self.jobs: queue.Queue[LookJob | None] = queue.Queue()
+        self.results: queue.Queue[LookResult] = queue.Queue()
+        self._config = config
+        self._memory = memory
         self._stopped = False
         self._lock = threading.Lock()  # between stopping and starting again
         self._process: subprocess.Popen[bytes] | None = None
@@ -183,7 +137,7 @@ class _Worker:
         self._thread = threading.Thread(target=self._run, name="lightning-gw-solver", daemon=True)
         self._thread.start()
 
-    def draw(self, history: History) -> None:
+    def render(self, history: History) -> None:
         """Have the looks drawn that are handed in from now on."""
         self._looks = list(history)
         self._history = history
@@ -204,12 +158,12 @@ class _Worker:
             started = time.perf_counter()
             try:
                 record, reply, pictures = self._solve(job)
-                outcome = Outcome(
+                result = LookResult(
                     job,
                     record,
                     None,
-                    before=self._state,
-                    after=reply["state"],
+                    before=self._memory,
+                    after=reply["memory"],
                     solving=time.perf_counter() - started,
                     alone=reply["seconds"],
                     aside=True,
@@ -218,15 +172,11 @@ class _Worker:
             except Exception as error:
                 if self._stopped:
                     return
-                # Looks after a first one that failed are held against the null that came with it.
-                after = self._state if job.null is None else {**self._state, "null": job.null}
-                outcome = Outcome(
-                    job, None, error, self._state, after, solving=time.perf_counter() - started, aside=True
-                )
-            self._state = outcome.after
-            self.outcomes.put(outcome)
+                result = failed(job, error, self._memory, time.perf_counter() - started, aside=True)
+            self._memory = result.after
+            self.results.put(result)
 
-    def _solve(self, job: Job) -> tuple[Record, dict[str, Any], dict[str, Any] | None]:
+    def _solve(self, job: LookJob) -> tuple[Record, dict[str, Any], dict[str, Any] | None]:
         with self._lock:
             if (self._process is None or self._process.poll() is not None) and not self._stopped:
                 if self._process is not None:
@@ -235,7 +185,7 @@ class _Worker:
                 self._process = start_process()
                 self._told = 0
             process = self._process
-        message: dict[str, Any] = {"arguments": self._arguments, "state": self._state, "job": job.state_dict()}
+        message: dict[str, Any] = {"config": self._config, "memory": self._memory, "job": job.state_dict()}
         message["threads"] = self.threads
         if self._history is not None:
             message["looks"] = [packed_record(look) for look in self._looks[self._told :]]

@@ -22,7 +22,10 @@ from typing import IO, Any
 
 import torch
 
-from lightning_gw.analysis.solver import Job, Solver
+from lightning_gw.analysis.analysis import Analysis
+from lightning_gw.analysis.config import AnalysisConfig
+from lightning_gw.analysis.job import LookJob
+from lightning_gw.analysis.solver import InlineWorker
 from lightning_gw.figures.png import Picture
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
@@ -98,7 +101,9 @@ def main() -> None:
     torch.set_num_threads(1)  # until a look says otherwise
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed here must not get between the messages
-    Solver({}).warm_up(torch.device("cpu"))  # before there is a look, which is to be charged with itself alone
+    InlineWorker(AnalysisConfig()).warm_up(
+        torch.device("cpu")
+    )  # before there is a look, which is to be charged with itself alone
     looks: list[Record] = []
     while True:
         try:
@@ -118,14 +123,12 @@ def main() -> None:
 
 def _answer(message: Mapping[str, Any], looks: list[Record]) -> dict[str, Any]:
     """Solve a look, and draw it where pictures are wanted; `looks` are those known so far, which this one joins."""
-    from lightning_gw.analysis.analysis import Analysis
-
     torch.set_num_threads(message["threads"])
-    analysis = Analysis(**message["arguments"])
-    analysis.load_state_dict(message["state"])
+    analysis = Analysis(AnalysisConfig(**message["config"]))
+    analysis.load_state_dict(message["memory"])
     with torch.no_grad():
-        record = Job.from_state(message["job"]).solve(analysis)
-    reply: dict[str, Any] = {"record": packed_record(record), "state": analysis.state_dict()}
+        record = LookJob.from_state(message["job"]).solve(analysis)
+    reply: dict[str, Any] = {"record": packed_record(record), "memory": analysis.state_dict()}
     if "looks" in message:
         from lightning_gw.figures.png import draw_pictures
 

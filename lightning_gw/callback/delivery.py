@@ -10,7 +10,8 @@ from typing import Any
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
-from lightning_gw.analysis.solver import Job, Solver
+from lightning_gw.analysis.job import LookJob
+from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.budget import Budget
 from lightning_gw.callback.error_policy import Tolerance
 from lightning_gw.callback.messages import say_abandoned, say_end, say_look, say_overdrawn
@@ -82,7 +83,7 @@ class Outbox:
         from lightning_gw.loggers.dispatch import wants_pictures  # pictures and wandb are slow to import
 
         if self.history is not None and wants_pictures(loggers):
-            solver.draw_beside(self.history)
+            solver.worker.render(self.history)
 
     def deliver(
         self, solver: Solver, loggers: Sequence[Any], say: Callable[[str], None], patience: float = 0.0
@@ -152,7 +153,7 @@ class Outbox:
         except Exception as error:
             self._tolerance.tolerate(error, "write metrics")
 
-    def keep(self, job: Job) -> None:
+    def keep(self, job: LookJob) -> None:
         """Write what the layers put out in a look, in place of what they did in the one before.
 
         Raises:
@@ -161,7 +162,7 @@ class Outbox:
         if self.history is None or self.history.path is None:
             return
         try:
-            kept = KeptRepresentations(job.representations, job.step, str(job.probe["hash"]))
+            kept = KeptRepresentations(job.representations, job.step, str(job.context.probe["hash"]))
             keep_representations(self.history.path, kept)
         except Exception as error:
             self._tolerance.tolerate(error, "keep representations")

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lightning_gw.activations.config import ProbeConfig
 from lightning_gw.activations.forward import ProbeStep
 from lightning_gw.activations.observer import Observer
-from lightning_gw.activations.pooling import Pooling, check_pooling
+from lightning_gw.activations.pooling import Pooling
 from lightning_gw.activations.probe import Balance
-from lightning_gw.analysis.analysis import ANCHOR, DRAWS, MEASURES_KEPT
-from lightning_gw.analysis.background import BackgroundSolver
+from lightning_gw.analysis.background import ProcessWorker
+from lightning_gw.analysis.config import ANCHOR, DRAWS, MEASURES_KEPT, AnalysisConfig
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.budget import SHARES, Pace
 from lightning_gw.callback.delivery import Outbox
@@ -138,7 +139,6 @@ class GWSimilarity(Callback):
         keep_representations: bool = False,
     ) -> None:
         super().__init__()
-        check_pooling(pooling)
         if solve not in ("inline", "background"):
             raise ValueError(f"solve={solve!r} must be 'inline' or 'background'.")
         self.name = name
@@ -149,19 +149,11 @@ class GWSimilarity(Callback):
         self.on_error = on_error
         self.max_overhead = share = SHARES[solve] if max_overhead == "auto" else max_overhead
         self._schedule = Schedule(when, looks, every_n_steps)
-        self._observer = Observer(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
-        self._solver = (Solver if solve == "inline" else BackgroundSolver)(
-            {
-                "geometry": geometry,
-                "effort": effort,
-                "warm_start": warm_start,
-                "seed": seed,
-                "anchor": anchor,
-                "paired": paired,
-                "measures": tuple(measures),
-                "draws": draws,
-            }
+        self._observer = Observer(
+            ProbeConfig(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
         )
+        config = AnalysisConfig(geometry, effort, warm_start, seed, anchor, paired, tuple(measures), draws)
+        self._solver = Solver(config, ProcessWorker(config) if solve == "background" else None)
         self._pace = Pace(share)
         self._tolerance = Tolerance(on_error)
         self._outbox = Outbox(self.prefix, self._tolerance, verbose)
@@ -210,9 +202,9 @@ class GWSimilarity(Callback):
         return self._observer
 
     @property
-    def analysis_arguments(self) -> dict[str, Any]:
-        """How looks are analysed: the arguments of `Analysis`, by name."""
-        return dict(self._solver.arguments)
+    def analysis_config(self) -> AnalysisConfig:
+        """How looks are analysed."""
+        return self._solver.config
 
     @property
     def keep_representations(self) -> bool:

@@ -14,7 +14,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lightning_gw.activations.observer import Observer
-from lightning_gw.analysis.solver import Job, Solver
+from lightning_gw.analysis.job import LookJob
+from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.budget import Pace
 from lightning_gw.callback.delivery import Outbox
 from lightning_gw.callback.error_policy import Tolerance
@@ -22,6 +23,7 @@ from lightning_gw.callback.messages import note_put_off, say, say_put_off, say_s
 from lightning_gw.callback.progress_bar import shown
 from lightning_gw.callback.run_null import null_of_run
 from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, total_steps
+from lightning_gw.records.context import LookContext
 from lightning_gw.significance.evidence import null_state
 from lightning_gw.utilities.distributed import fail_together
 from lightning_gw.utilities.errors import RestoreError
@@ -91,7 +93,7 @@ class Looks:
         """Begin with what can be made ready while training is."""
         self._solver.share(trainer.world_size)
         if trainer.is_global_zero or self._solver.shared:
-            self._solver.warm_up(module.device)
+            self._solver.worker.warm_up(module.device)
 
     def prepare(
         self,
@@ -134,12 +136,12 @@ class Looks:
             self.look(trainer, module, null)
         if trainer.is_global_zero:
             with self._pace.holding_up(), self._aside():
-                config = self._solver.description() | self._observer.description(self._solver.layers)
+                config = self._solver.config.to_json() | self._observer.description(self._solver.layers)
                 self._outbox.configure(trainer.loggers, config)
 
     def look_at_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Look for the last time; what is not solved yet may have all the threads that training had."""
-        self._solver.hurry(torch.get_num_threads())
+        self._solver.worker.set_threads(torch.get_num_threads())
         self.look(trainer, module)
 
     def conclude(self, trainer: Trainer, module: LightningModule) -> None:
@@ -274,19 +276,22 @@ class Looks:
             origin=loaded["folder"] if loaded else None,
         )
 
-    def _observe(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None) -> Job:
+    def _observe(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None) -> LookJob:
         started = time.perf_counter()
         activations = self._observer.observe(trainer, module)
         self.metrics |= scalar_metrics(trainer)
         if put_off := self._pace.made(trainer.global_step):
             self._tolerance.note(note_put_off(put_off, self._pace.budget))
-        return Job(
+        context = LookContext(
             step=trainer.global_step,
             epoch=trainer.current_epoch,
-            representations=activations.representations,
             probe=self._observer.description(tuple(activations.representations)),
             metrics=dict(self.metrics),
             notes=(*self._observer.notes, *activations.notes),
+        )
+        return LookJob(
+            context,
+            activations.representations,
             carried=self._tolerance.take_notes(),
             seconds=time.perf_counter() - started,
             first=null is not None,
@@ -295,19 +300,19 @@ class Looks:
 
     def _null(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         """What all looks are held against, looked through before training begins."""
-        null = null_of_run(trainer, module, self._observer, self._null_samples, self._solver.null_options)
+        null = null_of_run(trainer, module, self._observer, self._null_samples, self._solver.config.comparing)
         if isinstance(null, str) and self._null_samples:
             self._tolerance.warn(f"Groups are tested against no null: {null.removeprefix('none: ')}.")
         return null_state(null)
 
-    def _submit(self, trainer: Trainer, job: Job) -> None:
+    def _submit(self, trainer: Trainer, job: LookJob) -> None:
         self.last = job.step
         if trainer.is_global_zero and self.keep_representations:
             self._outbox.keep(job)
         if trainer.is_global_zero or self._solver.shared:
             self._solver.submit(job)
         else:
-            self._solver.know(job)
+            self._solver.set_layers(job)
 
     @contextmanager
     def _aside(self) -> Iterator[None]:

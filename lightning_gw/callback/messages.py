@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from lightning_gw.analysis.solver import Outcome
+from lightning_gw.analysis.job import LookResult
 from lightning_gw.callback.budget import Budget
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
@@ -33,7 +33,7 @@ def say(module: Any, text: str) -> None:
                 print(lines, end="", flush=True)
 
 
-def say_look(prefix: str, outcome: Outcome, handing_on: float) -> str:
+def say_look(prefix: str, outcome: LookResult, handing_on: float) -> str:
     """One line on a look: what was found, and what it cost the training.
 
     Args:

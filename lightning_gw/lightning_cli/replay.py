@@ -13,7 +13,8 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from lightning_gw.analysis.solver import Job, Solver
+from lightning_gw.analysis.job import LookJob
+from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.callback.messages import say_look
 from lightning_gw.lightning_cli.checkpoints import (
@@ -23,6 +24,7 @@ from lightning_gw.lightning_cli.checkpoints import (
     load_checkpoint,
     put_weights,
 )
+from lightning_gw.records.context import LookContext
 from lightning_gw.records.history import History
 from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
@@ -72,7 +74,7 @@ class _Replayed:
             raise UsageError(f"{folder} holds a history already. Name another folder with --out.")
         self._watcher = watcher
         self._key = watcher.checkpoint_key
-        self._solver = Solver(watcher.analysis_arguments)
+        self._solver = Solver(watcher.analysis_config)
 
     def look_at(self, checkpoints: Sequence[Checkpoint], trainer: Trainer, module: LightningModule) -> None:
         prepared = False
@@ -111,16 +113,14 @@ class _Replayed:
             notes.append(
                 "Replayed from a checkpoint that knows of no look at its step: growth and groups begin at this record."
             )
-        job = Job(
+        context = LookContext(
             step=step,
             epoch=int(live.get("epoch", checkpoint.get("epoch", 0))),
-            representations=activations.representations,
             probe=observer.description(tuple(activations.representations)),
             metrics=dict(live.get("metrics", {})),
             notes=tuple(notes),
-            null=live.get("null"),
         )
-        self._solver.submit(job)
+        self._solver.submit(LookJob(context, activations.representations, null=live.get("null")))
         for outcome in self._solver.collect():
             if outcome.record is None:
                 assert outcome.error is not None

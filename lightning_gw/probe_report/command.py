@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from lightning_gw.activations.capture import Activations
+from lightning_gw.activations.observer import Observer
 from lightning_gw.activations.pooling import check_pooling
 from lightning_gw.activations.probe import SMALLEST_PROBE, Balance, Probe
 from lightning_gw.callback.gw_similarity import GWSimilarity
@@ -159,7 +160,7 @@ class _Report(Callback):
         own, representations = looked.own, looked.represent(looked.own).representations
         probe = looked.first_probe
         settings = self._asked.settings(own, probe.size, probe.batches[0], tuple(representations))
-        arguments = watcher.analysis_arguments
+        config = watcher.analysis_config
         with Progress(
             TextColumn("[progress.description]{task.description}", markup=False),
             BarColumn(),
@@ -177,11 +178,11 @@ class _Report(Callback):
                 looked.represent,
                 settings,
                 draws=self._asked.draws,
-                geometry=arguments["geometry"],
-                effort=arguments["effort"],
-                anchor=arguments["anchor"],
-                paired=arguments["paired"],
-                resamples=arguments["draws"],
+                geometry=config.geometry,
+                effort=config.effort,
+                anchor=config.anchor,
+                paired=config.paired,
+                resamples=config.draws,
                 seed=watcher.seed,
                 source=f"{self._path}, {probe.size} inputs of the {probe.source}",
                 progress=show,
@@ -209,7 +210,7 @@ class _Looked:
     def __init__(self, watcher: GWSimilarity, trainer: Trainer, module: LightningModule) -> None:
         self._watcher, self._trainer, self._module = watcher, trainer, module
         observer = watcher.observer
-        self.own = ProbeSetting(observer.probe_size, observer.pooling, observer.balance)
+        self.own = ProbeSetting(observer.config.size, observer.config.pooling, observer.config.balance)
         self._first: Activations | None = None
         self._first_probe: Probe | None = None
 
@@ -224,9 +225,14 @@ class _Looked:
         if setting == self.own and self._first is not None:
             return self._first
         watcher = self._watcher
-        observer = watcher.observer.with_probe(
-            setting.size, setting.balance, setting.pooling, seed=watcher.seed + setting.draw
+        config = replace(
+            watcher.observer.config,
+            size=setting.size,
+            balance=setting.balance,
+            pooling=setting.pooling,
+            seed=watcher.seed + setting.draw,
         )
+        observer = Observer(config)
         with isolated_randomness(watcher.seed), plain_tensors():
             notes = observer.prepare(self._trainer, self._module, None, ())
         with isolated_randomness(watcher.seed), plain_tensors():

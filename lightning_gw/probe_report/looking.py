@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.activations.capture import Activations
-from lightning_gw.analysis.analysis import ANCHOR, DRAWS, Analysis
+from lightning_gw.analysis import ANCHOR, DRAWS, Analysis
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.geometry.validation import find_defect
 from lightning_gw.groups.groups import Groups
@@ -88,7 +88,7 @@ def probe_report(
         raise ValueError("No settings were given; the first is the run's own, which the others are held against.")
     if draws < 1:
         raise ValueError(f"draws={draws} must be at least 1.")
-    analysis = Analysis(geometry, effort, seed=seed, anchor=anchor, paired=paired, draws=resamples)
+    analysis = Analysis(geometry=geometry, effort=effort, seed=seed, anchor=anchor, paired=paired, draws=resamples)
     looker = _Looker(represent, settings[0], analysis)
     rows: list[SettingFindings] = []
     for place, setting in enumerate(settings):
@@ -127,7 +127,7 @@ def probe_report(
     if progress is not None:
         progress(len(settings) * draws, len(settings) * draws, "")
     return ProbeReport(
-        layers=looker.layers, settings=tuple(rows), draws=draws, analysis=analysis.description(), source=source
+        layers=looker.layers, settings=tuple(rows), draws=draws, analysis=analysis.config.to_json(), source=source
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lightning_gw.groups.events import Event
 from lightning_gw.groups.groups import Groups, Strength
 from lightning_gw.gw.result import GWMatrix
+from lightning_gw.records.context import LookContext
 from lightning_gw.utilities.json_values import (
     integers,
     metrics_from_json,
@@ -32,13 +33,11 @@ MEASURE_PREFIX = "measures/"
 STRENGTHS = get_args(Strength)
 
 
-@dataclass(frozen=True)
-class Record:
-    """What one look at the network found.
+@dataclass(frozen=True, kw_only=True)
+class Record(LookContext):
+    """What one look at the network found: its `LookContext`, and this.
 
     Attributes:
-        step: Trainer global step of the look.
-        epoch: Trainer epoch of the look, from 0.
         layers: Names of the layers, ``L`` of them, in depth order.
         gw: Gromov-Wasserstein matrix with bounds, couplings and its identity column.
         groups: Groups of the Gromov-Wasserstein distances.
@@ -48,10 +47,7 @@ class Record:
         growth: ``(L − 1,)`` adjacent distances over their value at the first look of the run.
         measures: Further ``(L, L)`` similarity matrices from the same activations, by name: ``paired_dcor`` (squared
             distance correlation) and ``paired_cka`` (linear CKA).
-        probe: How the layers were looked at: ``hash``, ``size``, ``source``, ``pooling`` (plain JSON values).
-        metrics: The run's own scalars as last known at this step; a validation may lie some steps back.
         seconds: Wall-clock seconds this look cost the training.
-        notes: What is missing from this record or was done differently, and why, in plain words.
         found_in: Which matrix `groups` were found in: ``"gw"``, that of `gw` itself, or ``"gw_anchored"`` or
             ``"gw_unpaired"``, which are among `measures`. `growth` and ``groups.adjacent`` are of that matrix too.
         null: What ``groups.p_value`` was held against, or why there is none, in words beginning with "none".
@@ -59,8 +55,6 @@ class Record:
             plain numbers (see `measures.agreements`).
     """
 
-    step: int
-    epoch: int
     layers: tuple[str, ...]
     gw: GWMatrix
     groups: Groups
@@ -69,10 +63,7 @@ class Record:
     events: tuple[Event, ...]
     growth: FloatArray
     measures: Mapping[str, FloatArray]
-    probe: Mapping[str, Any]
-    metrics: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    notes: tuple[str, ...] = ()
     found_in: str = "gw"
     null: str = ""
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -22,13 +22,20 @@ from test_resuming import StopAt
 import lightning_gw as lgw
 from lightning_gw.analysis import background
 from lightning_gw.analysis import worker as solving_process
-from lightning_gw.analysis.background import BackgroundSolver
-from lightning_gw.analysis.solver import Job, Solver
+from lightning_gw.analysis.background import ProcessWorker
+from lightning_gw.analysis.config import AnalysisConfig
+from lightning_gw.analysis.job import LookJob
+from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback import look_loop as looks
 from lightning_gw.loggers import content as sinks
+from lightning_gw.records.context import LookContext
 from lightning_gw.records.history import History
 
-ARGUMENTS: dict[str, Any] = {"geometry": "standardized", "effort": "fast", "warm_start": True, "seed": 0}
+CONFIG = AnalysisConfig(effort="fast")
+
+
+def background_solver() -> Solver:
+    return Solver(CONFIG, ProcessWorker(CONFIG))
 
 
 @pytest.fixture(autouse=True)
@@ -38,13 +45,15 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solving_process, "NICENESS", 0)
 
 
-def job(step: int, layers: int = 3, inputs: int = 12, spoilt: bool = False) -> Job:
+def job(step: int, layers: int = 3, inputs: int = 12, spoilt: bool = False) -> LookJob:
     generator = torch.Generator().manual_seed(step)
     x = torch.randn(inputs, 6, generator=generator)
     representations = {f"layer{k}": x + k * torch.randn(inputs, 6, generator=generator) / 2 for k in range(layers)}
     if spoilt:
         representations = {name: x[:2] for name, x in representations.items()}
-    return Job(step, 0, representations, {"hash": "0f"}, {"loss": 0.1}, ("a note",))
+    return LookJob(
+        LookContext(step=step, epoch=0, probe={"hash": "0f"}, metrics={"loss": 0.1}, notes=("a note",)), representations
+    )
 
 
 def drain(solver: Solver) -> list[Any]:
@@ -62,7 +71,7 @@ def comparable(outcome: Any) -> Any:
 def test_both_solvers_give_the_same_records_and_remember_the_same(real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if real:
         monkeypatch.undo()
-    here, there = Solver(ARGUMENTS), BackgroundSolver(ARGUMENTS)
+    here, there = Solver(CONFIG), background_solver()
     for step in (0, 5, 9):
         here.submit(job(step))
         there.submit(job(step))
@@ -74,12 +83,12 @@ def test_both_solvers_give_the_same_records_and_remember_the_same(real: bool, mo
 
 
 def test_a_state_holds_what_is_not_collected_yet_and_another_solver_takes_it_up(tmp_path: Path) -> None:
-    whole = Solver(ARGUMENTS)
+    whole = Solver(CONFIG)
     for step in (0, 5, 9):
         whole.submit(job(step))
     expected = [comparable(outcome) for outcome in drain(whole)]
 
-    broken = BackgroundSolver(ARGUMENTS)
+    broken = background_solver()
     broken.submit(job(0))
     assert comparable(broken.collect(patience=60)[0]) == expected[0]
     broken.submit(job(5))
@@ -87,14 +96,14 @@ def test_a_state_holds_what_is_not_collected_yet_and_another_solver_takes_it_up(
     torch.save(broken.state_dict(), tmp_path / "state")
     broken.close()
     assert broken.pending == (5, 9)
-    for other in (Solver(ARGUMENTS), BackgroundSolver(ARGUMENTS)):
+    for other in (Solver(CONFIG), background_solver()):
         other.load_state_dict(torch.load(tmp_path / "state", weights_only=True))
         other.resume()
         assert [comparable(outcome) for outcome in drain(other)] == expected[1:]
 
 
 def test_a_failed_look_leaves_no_trace() -> None:
-    solvers = Solver(ARGUMENTS), BackgroundSolver(ARGUMENTS)
+    solvers = Solver(CONFIG), background_solver()
     for solver in solvers:
         for step in (0, 5, 9):
             solver.submit(job(step, spoilt=step == 5))
@@ -106,14 +115,14 @@ def test_a_failed_look_leaves_no_trace() -> None:
 
 
 def test_a_solving_process_that_is_killed_takes_only_its_look_with_it() -> None:
-    solver = BackgroundSolver(ARGUMENTS)
+    solver = background_solver()
     solver.submit(job(0))
     solver.collect(patience=60)
-    assert solver._worker is not None
-    os.kill(solver._worker._process.pid, signal.SIGSTOP)  # so that it cannot be done before it is killed
+    assert solver.worker._thread is not None
+    os.kill(solver.worker._thread._process.pid, signal.SIGSTOP)  # so that it cannot be done before it is killed
     solver.submit(job(5))
     time.sleep(0.2)
-    os.kill(solver._worker._process.pid, signal.SIGKILL)
+    os.kill(solver.worker._thread._process.pid, signal.SIGKILL)
     solver.submit(job(9))
     lost, found = drain(solver)
     assert "ended with signal 9; the system ends processes so when memory runs out" in str(lost.error)
@@ -121,20 +130,20 @@ def test_a_solving_process_that_is_killed_takes_only_its_look_with_it() -> None:
 
 
 def test_no_more_looks_wait_than_there_is_room_for() -> None:
-    solver = BackgroundSolver(ARGUMENTS)
+    solver = background_solver()
     solver.submit(job(0))
-    assert solver._worker is not None
-    os.kill(solver._worker._process.pid, signal.SIGSTOP)
-    for step in range(1, solver.capacity):
+    assert solver.worker._thread is not None
+    os.kill(solver.worker._thread._process.pid, signal.SIGSTOP)
+    for step in range(1, solver.worker.capacity):
         assert solver.backlog == 0
         solver.submit(job(step))
     assert solver.backlog > 0
-    os.kill(solver._worker._process.pid, signal.SIGCONT)
-    solver.submit(job(solver.capacity))  # waits for room
-    assert len(solver.pending) == solver.capacity + 1
+    os.kill(solver.worker._thread._process.pid, signal.SIGCONT)
+    solver.submit(job(solver.worker.capacity))  # waits for room
+    assert len(solver.pending) == solver.worker.capacity + 1
     assert solver.ready
-    assert [outcome.job.step for outcome in drain(solver)] == list(range(solver.capacity + 1))
-    assert solver._worker is None
+    assert [outcome.job.step for outcome in drain(solver)] == list(range(solver.worker.capacity + 1))
+    assert solver.worker._thread is None
 
 
 def test_the_solving_process_gives_way_to_training_from_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,8 +172,8 @@ def test_the_last_look_is_solved_with_the_threads_that_training_had(
         solving_process.send(stream, message)
 
     monkeypatch.setattr(background, "send", sent)
-    hurry = BackgroundSolver.hurry
-    monkeypatch.setattr(BackgroundSolver, "hurry", lambda self, threads: hurry(self, threads + 6))
+    hurry = ProcessWorker.set_threads
+    monkeypatch.setattr(ProcessWorker, "set_threads", lambda self, threads: hurry(self, threads + 6))
     fit(tmp_path, "background")
     assert [step for step, _ in asked] == [0, 2, 4, 6, 8]
     # Looks that still wait when training ends may have them too.
@@ -173,26 +182,26 @@ def test_the_last_look_is_solved_with_the_threads_that_training_had(
 
 def test_a_look_is_solved_alike_with_one_thread_and_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    one, two = BackgroundSolver(ARGUMENTS), BackgroundSolver(ARGUMENTS)
-    two.hurry(2)
+    one, two = background_solver(), background_solver()
+    two.worker.set_threads(2)
     for solver in (one, two):
         solver.submit(job(0))
     assert [comparable(outcome) for outcome in drain(one)] == [comparable(outcome) for outcome in drain(two)]
 
 
 def test_nothing_is_started_before_there_is_a_look_to_solve() -> None:
-    solver = BackgroundSolver(ARGUMENTS)
-    solver.warm_up(torch.device("cpu"))
-    solver.draw_beside(History([], []))
-    assert solver._worker is None
+    solver = background_solver()
+    solver.worker.warm_up(torch.device("cpu"))
+    solver.worker.render(History([], []))
+    assert solver.worker._thread is None
     solver.submit(job(0))
     (outcome,) = drain(solver)
     assert outcome.pictures.keys() == {"similarity", "timeline"}
 
 
 def test_what_the_end_will_wait_for_is_told_from_the_processor_time_of_the_look_before() -> None:
-    solver = BackgroundSolver(ARGUMENTS)
-    assert solver.closing == Solver(ARGUMENTS).closing == 0
+    solver = background_solver()
+    assert solver.closing == Solver(CONFIG).closing == 0
     solver.submit(job(0))
     (outcome,) = solver.collect(patience=60)
     assert solver.closing == outcome.alone > 0

@@ -25,7 +25,7 @@ from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 
 import lightning_gw as lgw
-from lightning_gw.analysis.solver import Job
+from lightning_gw.analysis.job import LookJob
 from lightning_gw.callback import delivery as outbox
 from lightning_gw.records.history import History
 
@@ -116,9 +116,9 @@ def test_the_next_record_names_the_looks_that_are_missing_and_why(tmp_path: Path
 
 def test_what_a_failed_look_was_to_say_is_said_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Step 3 fails in the network, step 4 in the solver: its record was to say that 3 is missing."""
-    solve = Job.solve
+    solve = LookJob.solve
 
-    def failing(job: Job, analysis: Any, shared: bool) -> Any:
+    def failing(job: LookJob, analysis: Any, shared: bool) -> Any:
         if job.step == 4:
             raise ArithmeticError("no solution")
         return solve(job, analysis, shared)
@@ -128,7 +128,7 @@ def test_what_a_failed_look_was_to_say_is_said_by_the_next(tmp_path: Path, monke
             raise RuntimeError("not now")
         module(batch[0])
 
-    monkeypatch.setattr(Job, "solve", failing)
+    monkeypatch.setattr(LookJob, "solve", failing)
     callback = watcher(tmp_path, when=[1, 3, 4, 6], on_error="warn", probe_step=probe_step)
     with pytest.warns(UserWarning, match="could not look at step 3"):
         trainer(tmp_path, callback).fit(Net(), loader())

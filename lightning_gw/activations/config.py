@@ -1,0 +1,43 @@
+"""What is looked at, and through which inputs, checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_gw.activations.forward import ProbeStep
+from lightning_gw.activations.pooling import Pooling, check_pooling
+from lightning_gw.activations.probe import Balance
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """The layers that are looked at, the inputs they are looked at through, and how.
+
+    Attributes:
+        layers: Names or globs of modules (see `layers.match_layers`); None takes what `layers.choose_layers` does.
+        data: A batch, data set, loader, function that returns one, ``"train"`` or ``"validation"``; None takes the
+            validation data, else the training data.
+        size: Number of probe inputs; None takes 128, or all there are.
+        batch_size: Inputs per forward pass; None takes the data loader's.
+        balance: What the probe is balanced over; see `probe.draw_probe`.
+        pooling: How an output becomes one vector per input; see `pooling.pool`.
+        step: ``function(module, batch)`` that runs the network, in place of its ``forward``.
+        seed: Seed of the draw.
+
+    Raises:
+        ValueError: If the pooling is unknown.
+    """
+
+    layers: str | Sequence[str] | None = None
+    data: Any = None
+    size: int | None = None
+    batch_size: int | None = None
+    balance: Balance | None = None
+    pooling: Pooling = "auto"
+    step: ProbeStep | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_pooling(self.pooling)

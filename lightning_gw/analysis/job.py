@@ -1,0 +1,101 @@
+"""A look that waits to be solved, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from lightning_gw.analysis.analysis import Analysis
+from lightning_gw.records.context import LookContext
+from lightning_gw.records.record import Record
+
+
+@dataclass(frozen=True)
+class LookJob:
+    """One look that was made and waits to be solved.
+
+    Attributes:
+        context: When and how it was made.
+        representations: Layer name → ``(n, d)``.
+        carried: What this record is to say of looks before it, which are missing.
+        seconds: What the look cost the training so far.
+        first: Whether it is the first of its history, whose errors always end a training that has not begun yet.
+        null: What it and all that follow are held against, as `evidence.null_state` gives it; None keeps what there is.
+    """
+
+    context: LookContext
+    representations: Mapping[str, Tensor]
+    carried: tuple[str, ...] = ()
+    seconds: float = 0.0
+    first: bool = False
+    null: Mapping[str, Any] | None = None
+
+    @property
+    def step(self) -> int:
+        """Trainer global step."""
+        return self.context.step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything in plain types and tensors, for a checkpoint or another process."""
+        return {name: _plainly(value) for name, value in (vars(self.context) | vars(self)).items() if name != "context"}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> LookJob:
+        """Put together again what `state_dict` gave."""
+        values = {**state, "notes": tuple(state["notes"]), "carried": tuple(state["carried"])}
+        context = LookContext(**{name: values.pop(name) for name in LookContext.__dataclass_fields__})
+        return cls(context, **values)
+
+    def solve(self, analysis: Analysis, shared: bool = False) -> Record:
+        """The record, whose ``seconds`` are those of the analysis alone.
+
+        Args:
+            analysis: What solves it.
+            shared: Whether all processes of the training come by here and share the work.
+        """
+        context = replace(self.context, notes=(*self.context.notes, *self.carried))
+        return analysis.look(self.representations, context, self.null, process_group="world" if shared else None)
+
+
+@dataclass(frozen=True)
+class LookResult:
+    """What became of a look.
+
+    Attributes:
+        job: The look.
+        record: What was found; None where solving failed.
+        error: Why it failed.
+        before: State of the analysis before the look.
+        after: And after it; the same where it failed, but for a null that came with it.
+        solving: Seconds that solving took, wherever it was done.
+        alone: Seconds it would have taken with nothing beside it; 0 where that is not known.
+        aside: Whether training went on meanwhile.
+        pictures: What `figures.png.draw_pictures` gives, where they were drawn already.
+    """
+
+    job: LookJob
+    record: Record | None
+    error: Exception | None
+    before: dict[str, Any]
+    after: dict[str, Any]
+    solving: float
+    alone: float = 0.0
+    aside: bool = False
+    pictures: Mapping[str, Any] | None = None
+
+
+def failed(
+    job: LookJob, error: Exception, memory: dict[str, Any], solving: float = 0.0, aside: bool = False
+) -> LookResult:
+    """What becomes of a look that fails: nothing is remembered of it but the null that later looks are held against."""
+    after = memory if job.null is None else {**memory, "null": job.null}
+    return LookResult(job, None, error, memory, after, solving, aside=aside)
+
+
+def _plainly(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: tensor.cpu() if isinstance(tensor, Tensor) else tensor for name, tensor in value.items()}
+    return list(value) if isinstance(value, tuple) else value
