@@ -22,7 +22,7 @@ from safetensors.numpy import save as save_arrays
 
 from lightning_gw.records.record import Record, SchemaError, check_schema
 from lightning_gw.utilities.files import append_line, append_raw, sync_folder, write_whole
-from lightning_gw.utilities.json_values import metrics_from_json, metrics_to_json
+from lightning_gw.utilities.json_values import from_json, metrics_to_json
 
 RECORDS_FILE = "history.jsonl"
 METRICS_FILE = "metrics.jsonl"
@@ -289,7 +289,7 @@ def _read_arrays(folder: Path, line: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parse_metrics(line: Mapping[str, Any]) -> dict[str, Any]:
-    values = metrics_from_json({name: value for name, value in line.items() if name not in ("step", "epoch")})
+    values = from_json({name: value for name, value in line.items() if name not in ("step", "epoch")}, dict[str, float])
     return {"step": int(line["step"]), "epoch": int(line["epoch"]), **values}
 
 

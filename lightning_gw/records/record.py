@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, get_args
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,7 @@ from lightning_gw.groups.events import Event
 from lightning_gw.groups.groups import Groups, Strength
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.context import LookContext
-from lightning_gw.utilities.json_values import (
-    integers,
-    metrics_from_json,
-    metrics_to_json,
-    number,
-    numbers,
-    parse_number,
-    parse_numbers,
-    plain,
-)
+from lightning_gw.utilities.json_values import from_json, metrics_to_json, number, parse_number, plain, to_json
 
 FloatArray = NDArray[np.float64]
 
@@ -31,6 +22,15 @@ SCHEMA_VERSION = 1
 #: What precedes the name of a further measure's matrix in the array file.
 MEASURE_PREFIX = "measures/"
 STRENGTHS = get_args(Strength)
+#: The matrix's arrays, and those that were not kept at first.
+_ARRAYS: dict[str, Any] = {
+    "distortion": np.float64,
+    "lower": np.float64,
+    "identity": np.float64,
+    "couplings": np.int64,
+    "converged": np.bool_,
+}
+_LATER_ARRAYS: dict[str, Any] = {"variation": np.float64, "restricted": np.bool_}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,48 +92,22 @@ class Record(LookContext):
             raise ValueError(
                 f"The matrix of step {self.step} is one between two sets of layers; a record holds that of one set."
             )
+        named = {"probe": plain(self.probe, "probe"), "metrics": metrics_to_json(self.metrics)}
+        own = {name: to_json(getattr(self, name), kind) for name, kind in _LINE.items() if name not in named}
         return {
             "schema": SCHEMA_VERSION,
-            "step": int(self.step),
-            "epoch": int(self.epoch),
-            "layers": list(self.layers),
-            "geometry": self.gw.geometry,
-            "unit_scale": bool(self.gw.unit_scale),
-            "anchor": number(self.gw.anchor),
-            "warm_looks": int(self.gw.warm_looks),
-            "groups": _groups_to_json(self.groups),
-            "groups_paired": _groups_to_json(self.groups_paired),
-            "identities": integers(self.identities),
-            "events": [_event_to_json(event) for event in self.events],
-            "growth": numbers(self.growth),
-            "probe": plain(self.probe, "probe"),
-            "metrics": metrics_to_json(self.metrics),
-            "seconds": number(self.seconds),
+            **own,
+            **{name: to_json(getattr(self.gw, name), kind) for name, kind in _LINE_OF_GW.items()},
             "gw_seconds": number(self.gw.seconds),
             "gw_solver": self.gw.solver,
-            "degenerate": dict(self.gw.degenerate),
-            "notes": list(self.notes),
-            "found_in": self.found_in,
-            "null": self.null,
-            "agreement": {
-                measure: {name: number(value) for name, value in values.items()}
-                for measure, values in self.agreement.items()
-            },
+            **named,
         }
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The matrices, by the names they have in the array file: float64, couplings as int32, flags as bool."""
-        arrays: dict[str, NDArray[Any]] = {
-            "distortion": np.asarray(self.gw.distortion, dtype=np.float64),
-            "lower": np.asarray(self.gw.lower, dtype=np.float64),
-            "identity": np.asarray(self.gw.identity, dtype=np.float64),
-            "couplings": np.asarray(self.gw.couplings, dtype=np.int32),
-            "converged": np.asarray(self.gw.converged, dtype=np.bool_),
-        }
-        if self.gw.variation is not None:
-            arrays["variation"] = np.asarray(self.gw.variation, dtype=np.float64)
-        if self.gw.restricted is not None:
-            arrays["restricted"] = np.asarray(self.gw.restricted, dtype=np.bool_)
+        kept = {name: getattr(self.gw, name) for name in (*_ARRAYS, *_LATER_ARRAYS)}
+        kinds = {**_ARRAYS, **_LATER_ARRAYS, "couplings": np.int32}
+        arrays = {name: np.asarray(values, kinds[name]) for name, values in kept.items() if values is not None}
         for name, values in self.measures.items():
             arrays[MEASURE_PREFIX + name] = np.asarray(values, dtype=np.float64)
         return arrays
@@ -162,53 +136,23 @@ class Record(LookContext):
 
     @classmethod
     def _from_parts(cls, line: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Record:
-        layers = tuple(str(name) for name in line["layers"])
-        variation, restricted = arrays.get("variation"), arrays.get("restricted")
-        gw = GWMatrix(
-            layers=layers,
-            geometry=str(line["geometry"]),
-            distortion=np.asarray(arrays["distortion"], dtype=np.float64),
-            lower=np.asarray(arrays["lower"], dtype=np.float64),
-            identity=np.asarray(arrays["identity"], dtype=np.float64),
-            couplings=np.asarray(arrays["couplings"], dtype=np.int64),
-            converged=np.asarray(arrays["converged"], dtype=np.bool_),
-            degenerate={str(name): str(reason) for name, reason in line.get("degenerate", {}).items()},
-            variation=None if variation is None else np.asarray(variation, dtype=np.float64),
-            seconds=parse_number(line.get("gw_seconds", 0.0)),
-            solver=str(line.get("gw_solver", "")),
-            # What follows was not kept at first: None is what the geometry's name says, or that it is not known.
-            anchor=parse_number(line.get("anchor", 0.0)),
-            warm_looks=int(line.get("warm_looks", 0)),
-            unit_scale=None if line.get("unit_scale") is None else bool(line["unit_scale"]),
-            restricted=None if restricted is None else np.asarray(restricted, dtype=np.bool_),
-        )
-        return cls(
-            step=int(line["step"]),
-            epoch=int(line["epoch"]),
-            layers=layers,
-            gw=gw,
-            groups=_groups_from_json(line["groups"]),
-            groups_paired=_groups_from_json(line["groups_paired"]),
-            identities=tuple(int(identity) for identity in line["identities"]),
-            events=tuple(_event_from_json(event) for event in line["events"]),
-            growth=parse_numbers(line["growth"]),
-            measures={
-                name.removeprefix(MEASURE_PREFIX): np.asarray(values, dtype=np.float64)
-                for name, values in sorted(arrays.items())
-                if name.startswith(MEASURE_PREFIX)
-            },
-            probe=dict(line["probe"]),
-            metrics=metrics_from_json(line.get("metrics", {})),
-            seconds=parse_number(line.get("seconds", 0.0)),
-            notes=tuple(str(note) for note in line.get("notes", ())),
-            # Older records lack these: their groups are of the matrix itself, and there were no nulls.
-            found_in=str(line.get("found_in", "gw")),
-            null=str(line.get("null", "")),
-            agreement={
-                str(measure): {str(name): parse_number(value) for name, value in values.items()}
-                for measure, values in line.get("agreement", {}).items()
-            },
-        )
+        for groups in (line["groups"], line["groups_paired"]):
+            if (strength := groups["strength"]) not in STRENGTHS:
+                raise ValueError(f"strength is {strength!r}, where one of {list(STRENGTHS)} was expected")
+        # Older records lack some of these, and their defaults are what was the case then.
+        own = {name: from_json(line[name], kind) for name, kind in _LINE.items() if name in line or name in _NEEDED}
+        of_gw = {name: from_json(line[name], kind) for name, kind in _LINE_OF_GW.items() if line.get(name) is not None}
+        matrix: dict[str, Any] = {name: np.asarray(arrays[name], kind) for name, kind in _ARRAYS.items()}
+        matrix |= {name: np.asarray(arrays[name], kind) for name, kind in _LATER_ARRAYS.items() if name in arrays}
+        matrix |= {"geometry": line["geometry"], **of_gw}
+        seconds, solver = parse_number(line.get("gw_seconds", 0.0)), str(line.get("gw_solver", ""))
+        gw = GWMatrix(layers=own["layers"], seconds=seconds, solver=solver, **matrix)
+        measures = {
+            name.removeprefix(MEASURE_PREFIX): np.asarray(values, dtype=np.float64)
+            for name, values in sorted(arrays.items())
+            if name.startswith(MEASURE_PREFIX)
+        }
+        return cls(gw=gw, measures=measures, **own)
 
     def _check_shapes(self) -> None:
         size = len(self.layers)
@@ -253,66 +197,8 @@ def check_schema(line: Mapping[str, Any]) -> None:
         )
 
 
-def _groups_to_json(groups: Groups) -> dict[str, Any]:
-    return {
-        "labels": integers(groups.labels),
-        "boundaries": integers(groups.boundaries),
-        "adjacent": numbers(groups.adjacent),
-        "strength": groups.strength,
-        "contrast": number(groups.contrast),
-        "roughness": number(groups.roughness),
-        "proposed": integers(groups.proposed),
-        "p_value": None if groups.p_value is None else number(groups.p_value),
-        "stability": None if groups.stability is None else numbers(groups.stability),
-        "support": None if groups.support is None else numbers(groups.support),
-        "noise": None if groups.noise is None else numbers(groups.noise),
-    }
-
-
-def _groups_from_json(groups: Mapping[str, Any]) -> Groups:
-    strength = groups["strength"]
-    if strength not in STRENGTHS:
-        raise ValueError(f"strength is {strength!r}, where one of {list(STRENGTHS)} was expected")
-    p_value, stability = groups.get("p_value"), groups.get("stability")
-    support, noise = groups.get("support"), groups.get("noise")  # not kept at first
-    return Groups(
-        labels=tuple(int(label) for label in groups["labels"]),
-        boundaries=tuple(int(boundary) for boundary in groups["boundaries"]),
-        adjacent=parse_numbers(groups["adjacent"]),
-        strength=strength,
-        contrast=parse_number(groups["contrast"]),
-        roughness=parse_number(groups["roughness"]),
-        proposed=tuple(int(boundary) for boundary in groups.get("proposed", ())),
-        p_value=None if p_value is None else parse_number(p_value),
-        stability=None if stability is None else tuple(parse_numbers(stability).tolist()),
-        support=None if support is None else parse_numbers(support),
-        noise=None if noise is None else parse_numbers(noise),
-    )
-
-
-def _event_to_json(event: Event) -> dict[str, Any]:
-    return {
-        **asdict(event),
-        "step": int(event.step),
-        "group": int(event.group),
-        "layers": integers(event.layers),
-        "others": integers(event.others),
-        "boundary_from": None if event.boundary_from is None else int(event.boundary_from),
-        "boundary_to": None if event.boundary_to is None else int(event.boundary_to),
-        "confirmed": None if event.confirmed is None else int(event.confirmed),
-        "factors": numbers(event.factors),
-    }
-
-
-def _event_from_json(event: Mapping[str, Any]) -> Event:
-    return Event(
-        kind=event["kind"],
-        step=int(event["step"]),
-        group=int(event["group"]),
-        layers=tuple(int(layer) for layer in event["layers"]),
-        others=tuple(int(other) for other in event.get("others", ())),
-        boundary_from=event.get("boundary_from"),
-        boundary_to=event.get("boundary_to"),
-        confirmed=event.get("confirmed"),
-        factors=tuple(parse_numbers(event.get("factors", ())).tolist()),
-    )
+_HINTS = get_type_hints(Record)
+#: Fields whose values a line holds, and those of the matrix that stand beside them, by type.
+_LINE = {name: _HINTS[name] for name in Record.__dataclass_fields__ if name not in ("gw", "measures")}
+_NEEDED = frozenset(_LINE) - {"metrics", "seconds", "notes", "found_in", "null", "agreement"}
+_LINE_OF_GW = {"geometry": str, "unit_scale": bool, "anchor": float, "warm_looks": int, "degenerate": dict[str, str]}

@@ -11,14 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lightning_gw.records.representations import KEPT_FILE, load_representations
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.statistics.correspondence import Correspondence, average_correspondence, correspondence
-from lightning_gw.statistics.results import FloatArray
 from lightning_gw.utilities.errors import UsageError, near_names, sentence
 from lightning_gw.utilities.files import write_whole
+from lightning_gw.utilities.json_values import from_json, to_json
 from lightning_gw.utilities.text import plural
 
 #: What was computed before, beside the page, so that the page is quick to write again.
@@ -98,13 +96,13 @@ def rectangles_of(
             entry = _known(known, key)
             if entry is None:
                 try:
-                    entry = {"pairs": key, "found": _to_json(_compare(pairs, count))}
+                    entry = {"pairs": key, "found": to_json(replace(_compare(pairs, count), gw=None))}
                 except (OSError, ValueError) as error:
                     problems.append(f"{plan.reference} and {other}: {error}")
                     continue
                 entries.append(entry)
                 _write_cache(cache, entries)  # at once: whoever stops here goes on here
-            found[other] = _from_json(entry["found"])
+            found[other] = from_json(entry["found"], Correspondence)
         made[task] = TaskRectangles(plan.reference, found, plan.across_seeds, " ".join(problems))
     return made
 
@@ -201,7 +199,7 @@ def _read_cache(file: Path) -> list[dict[str, Any]]:
         content = json.loads(file.read_text(encoding="utf-8"))
         entries = content["correspondences"] if content["schema"] == _CACHE_SCHEMA else []
         for entry in entries:
-            _from_json(entry["found"])
+            from_json(entry["found"], Correspondence)
         return list(entries)
     except (OSError, ValueError, KeyError, TypeError):
         return []
@@ -214,40 +212,3 @@ def _write_cache(file: Path, entries: Sequence[dict[str, Any]]) -> None:
 
 def _known(entries: Sequence[dict[str, Any]], pairs: list[list[str]]) -> dict[str, Any] | None:
     return next((entry for entry in entries if entry.get("pairs") == pairs), None)
-
-
-def _to_json(found: Correspondence) -> dict[str, Any]:
-    return {
-        "layers": list(found.layers),
-        "other_layers": list(found.other_layers),
-        "similarity": _plain(found.similarity),
-        "paired": None if found.paired is None else _plain(found.paired),
-        "best": list(found.best),
-        "margin": _plain(found.margin),
-        "paired_best": list(found.paired_best),
-        "order": found.order if np.isfinite(found.order) else None,
-        "returned": list(found.returned),
-        "runs": found.runs,
-    }
-
-
-def _plain(values: FloatArray) -> Any:
-    """An array as JSON has it, NaN as null."""
-    filled = values.astype(object)
-    filled[~np.isfinite(values)] = None
-    return filled.tolist()
-
-
-def _from_json(content: Mapping[str, Any]) -> Correspondence:
-    return Correspondence(
-        layers=tuple(content["layers"]),
-        other_layers=tuple(content["other_layers"]),
-        similarity=np.array(content["similarity"], dtype=np.float64),
-        paired=None if content["paired"] is None else np.array(content["paired"], dtype=np.float64),
-        best=tuple(content["best"]),
-        margin=np.array(content["margin"], dtype=np.float64),
-        paired_best=tuple(content["paired_best"]),
-        order=float("nan") if content["order"] is None else float(content["order"]),
-        returned=tuple(content["returned"]),
-        runs=int(content["runs"]),
-    )

@@ -1,13 +1,18 @@
-"""Numbers and containers as strict JSON can hold them, and back: NaN is None, an infinity ``"inf"`` or ``"-inf"``."""
+"""Dataclasses, arrays and numbers as strict JSON can hold them, and back.
+
+NaN is None, and an infinity ``"inf"`` or ``"-inf"``, because JSON has neither.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_origin
 
 import numpy as np
-from numpy.typing import NDArray
+from cattrs import Converter
+
+T = TypeVar("T")
 
 
 def number(value: Any) -> float | str | None:
@@ -20,24 +25,33 @@ def number(value: Any) -> float | str | None:
     return as_float
 
 
-def numbers(values: Iterable[Any]) -> list[float | str | None]:
-    """A list of `number`."""
-    return [number(value) for value in values]
-
-
 def parse_number(value: Any) -> float:
     """Undo `number`."""
     return math.nan if value is None else float(value)
 
 
-def parse_numbers(values: Iterable[Any]) -> NDArray[np.float64]:
-    """Undo `numbers`, as a float64 array."""
-    return np.array([parse_number(value) for value in values], dtype=np.float64)
+def to_json(value: Any, kind: Any = None) -> Any:
+    """A dataclass, array, number, text or container of them as plain JSON values.
+
+    Args:
+        value: What is written.
+        kind: The type it is declared as; its own where None.
+    """
+    return _CONVERTER.unstructure(value, kind)
 
 
-def integers(values: Iterable[Any]) -> list[int]:
-    """A list of plain integers, from NumPy's too."""
-    return [int(value) for value in values]
+def from_json(value: Any, kind: type[T]) -> T:
+    """Undo `to_json`; what a dataclass does not know is left alone, what has a default may be missing.
+
+    Args:
+        value: Plain JSON values.
+        kind: The type that is wanted.
+
+    Raises:
+        KeyError: With the name of what is missing.
+        TypeError, ValueError, AttributeError: If something has the wrong form.
+    """
+    return _CONVERTER.structure(value, kind)
 
 
 def plain(value: Any, where: str) -> Any:
@@ -70,6 +84,26 @@ def metrics_to_json(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return scalars
 
 
-def metrics_from_json(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Undo `metrics_to_json`."""
-    return {str(name): parse_number(value) for name, value in metrics.items()}
+def _is_array(kind: Any) -> bool:
+    return kind is np.ndarray or get_origin(kind) is np.ndarray
+
+
+def _array_to_json(values: Any) -> Any:
+    return number(values) if np.ndim(values) == 0 else [_array_to_json(row) for row in values]
+
+
+def _array_from_json(value: Any, kind: Any) -> Any:
+    def parsed(entry: Any) -> Any:
+        return [parsed(each) for each in entry] if isinstance(entry, list | tuple) else parse_number(entry)
+
+    return np.array(parsed(list(value)), dtype=np.float64)
+
+
+#: Numbers go through ``int`` and ``float``, so that NumPy's become plain ones.
+_CONVERTER = Converter(detailed_validation=False)
+_CONVERTER.register_unstructure_hook(int, int)
+_CONVERTER.register_unstructure_hook(bool, bool)
+_CONVERTER.register_unstructure_hook(float, number)
+_CONVERTER.register_structure_hook(float, lambda value, _: parse_number(value))
+_CONVERTER.register_unstructure_hook_func(_is_array, _array_to_json)
+_CONVERTER.register_structure_hook_func(_is_array, _array_from_json)
