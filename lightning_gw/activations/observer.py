@@ -20,7 +20,7 @@ from lightning_gw.activations.isolation.snapshot import is_sharded, kept_generat
 from lightning_gw.activations.isolation.undisturbed import undisturbed
 from lightning_gw.activations.layers import choose_layers, match_layers
 from lightning_gw.activations.probe import Probe, ProbeError, draw_probe
-from lightning_gw.utilities.distributed import together
+from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import LookError
 
 
@@ -135,7 +135,7 @@ class Observer:
             ValueError: If a layer is silent or its output has no row per input.
             LookError: If a module fails on the probe, or a single input does not fit in memory.
         """
-        with together(f"The look at step {trainer.global_step}"):
+        with Ranks("world", f"The look at step {trainer.global_step}").failing_together(agree=True):
             activations, disturbed = self._capture_what_fits(trainer, module)
         for said in disturbed:
             rank_zero_warn(f"A look of GWSimilarity disturbed training: {said}. See docs/undisturbed.md.")

@@ -97,12 +97,11 @@ class Analysis:
         """
         started = time.perf_counter()
         ranks = Ranks(process_group)
-        with ranks.failing_together():
+        with ranks.failing_together(agree=True):
             seen = _as_the_first_sees(ranks, representations)
             if null is not None:
                 self._null = null_from_state(null, self._geometry)
             found, anchored, start = self._analyse(seen, context.notes, process_group)
-            ranks.exchange(None)
         # Nothing is remembered before everything that can fail is done, everywhere: a failed look leaves no trace.
         events = tuple(self._tracker.update(context.step, found["groups"]))
         self._layers, self._start = tuple(seen), start

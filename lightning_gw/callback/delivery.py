@@ -47,9 +47,7 @@ class Outbox:
         self._verbose = verbose
         self._unwritten: list[Record] = []
 
-    def try_to_open(
-        self, folder: Path | None, *, looked: int | None, resumed: int, origin: str | None
-    ) -> Exception | None:
+    def open(self, folder: Path | None, *, looked: int | None, resumed: int, origin: str | None) -> None:
         """Open the history where training stands.
 
         Args:
@@ -58,8 +56,8 @@ class Outbox:
             resumed: Global step at which training stands.
             origin: Folder in which the checkpoint's run kept its history.
 
-        Returns:
-            What went wrong.
+        Raises:
+            OSError: If it cannot be.
         """
         self._unwritten = []
         # A look that was not solved when the checkpoint was saved will be: its record, if there is one, gives way.
@@ -69,14 +67,13 @@ class Outbox:
                 self.history, folder, looked=written, resumed=resumed, origin=origin
             )
         except Exception as error:
-            return OSError(str(error))
+            raise OSError(str(error)) from error
         self.last = self.history[-1].step if self.history else None
         for warning in warnings:
             self._tolerance.warn(warning)
         for row in self.history.metrics:
             if looked is not None and row["step"] >= looked:
                 self.known |= metric_values(row)
-        return None
 
     def prepare(self, solver: Solver, loggers: Sequence[Any]) -> None:
         """Have pictures drawn beside training where that can be; before the first look, once the history is open."""

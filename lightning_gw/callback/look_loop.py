@@ -25,7 +25,7 @@ from lightning_gw.callback.run_null import null_of_run
 from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, total_steps
 from lightning_gw.records.context import LookContext
 from lightning_gw.significance.evidence import null_state
-from lightning_gw.utilities.distributed import fail_together
+from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import RestoreError
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
 
@@ -119,8 +119,8 @@ class Looks:
             known = loaded["probe_hash"] if loaded else None
             for warning in self._observer.prepare(trainer, module, known, self._solver.layers):
                 self._tolerance.warn(warning)
-            problem = self._open_history(trainer, folder, loaded)
-            fail_together(trainer, problem)
+            with Ranks("world", "Opening the history").failing_together(agree=True):
+                self._open_history(trainer, folder, loaded)
             self.metrics |= self._outbox.known
             if trainer.is_global_zero:
                 self._outbox.prepare(self._solver, trainer.loggers)
@@ -164,8 +164,7 @@ class Looks:
         loaded: Mapping[str, Any],
     ) -> None:
         """Solve and hand on the looks that a run left unsolved which was over when it was resumed; see `prepare`."""
-        if problem := self._open_history(trainer, folder, loaded):
-            raise problem
+        self._open_history(trainer, folder, loaded)
         self._solver.resume()
         self.conclude(trainer, module)
 
@@ -245,15 +244,10 @@ class Looks:
                 if isinstance(error, RestoreError):
                     self._stopped = True
                     self._tolerance.warn(say_stopped(step))
-            problem: Exception | None = None
-            try:
+            # Before the first step nobody goes on from what the first process could not deliver.
+            ranks = Ranks("world" if first else None, "The first look")
+            with ranks.failing_together(agree=True):
                 self._outbox.deliver(self._solver, trainer.loggers, partial(say, module))
-            except Exception as error:
-                if not first:
-                    raise
-                problem = error
-            if first:
-                fail_together(trainer, problem)
 
     def collect(self, trainer: Trainer, module: LightningModule, patience: float = 0.0) -> None:
         """Hand on what was solved in the background."""
@@ -266,15 +260,10 @@ class Looks:
 
     def _open_history(
         self, trainer: Trainer, folder: Callable[[], Path | None], loaded: Mapping[str, Any] | None
-    ) -> Exception | None:
-        if not trainer.is_global_zero:
-            return None
-        return self._outbox.try_to_open(
-            folder(),
-            looked=self.last,
-            resumed=trainer.global_step,
-            origin=loaded["folder"] if loaded else None,
-        )
+    ) -> None:
+        if trainer.is_global_zero:
+            origin = loaded["folder"] if loaded else None
+            self._outbox.open(folder(), looked=self.last, resumed=trainer.global_step, origin=origin)
 
     def _observe(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None) -> LookJob:
         started = time.perf_counter()

@@ -141,7 +141,9 @@ class Record(LookContext):
                 raise ValueError(f"strength is {strength!r}, where one of {list(STRENGTHS)} was expected")
         # Older records lack some of these, and their defaults are what was the case then.
         own = {name: from_json(line[name], kind) for name, kind in _LINE.items() if name in line or name in _NEEDED}
-        of_gw = {name: from_json(line[name], kind) for name, kind in _LINE_OF_GW.items() if line.get(name) is not None}
+        of_gw: dict[str, Any] = {
+            name: from_json(line[name], kind) for name, kind in _LINE_OF_GW.items() if line.get(name) is not None
+        }
         matrix: dict[str, Any] = {name: np.asarray(arrays[name], kind) for name, kind in _ARRAYS.items()}
         matrix |= {name: np.asarray(arrays[name], kind) for name, kind in _LATER_ARRAYS.items() if name in arrays}
         matrix |= {"geometry": line["geometry"], **of_gw}

@@ -16,72 +16,17 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
-from lightning_gw.utilities.errors import LookError, RestoreError
-
-
-@contextmanager
-def together(what: str) -> Iterator[None]:
-    """Run the same on every process, and fail on every process if it fails on one.
-
-    At its end all processes tell each other how it went. So all of them must come by here equally often, and inside
-    there must be no other exchange that a failing process would miss. Alone, or where `torch.distributed` is not
-    initialised, it does nothing.
-
-    Args:
-        what: What is done, for the error, such as ``"The look at step 8"``.
-
-    Raises:
-        Exception: The error itself, on the process where it happened.
-        LookError: On the others; it names the process and the error. A `RestoreError` on all, if on any of them.
-    """
-    problem: Exception | None = None
-    try:
-        yield
-    except Exception as error:
-        problem = error
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        everyone: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(everyone, None if problem is None else f"{type(problem).__name__}: {problem}")
-        failed = [f"process {rank} ({reason})" for rank, reason in enumerate(everyone) if reason is not None]
-        # What all do next depends on whether the network of any of them is no longer what it was.
-        kind = RestoreError if any(str(reason).startswith(RestoreError.__name__) for reason in everyone) else LookError
-        if failed and not isinstance(problem, kind if kind is RestoreError else Exception):
-            raise kind(f"{what} failed on {'; '.join(failed)}.") from problem
-    if problem is not None:
-        raise problem
-
-
-def fail_together(trainer: Any, problem: Exception | None) -> None:
-    """Raise on every process what went wrong on the first.
-
-    Raises:
-        Exception: `problem` itself on the first process.
-        RuntimeError: With its message, on all others.
-    """
-    told = trainer.strategy.broadcast(None if problem is None else str(problem))
-    if problem is not None:
-        raise problem
-    if told is not None:
-        raise RuntimeError(told)
-
+from lightning_gw.utilities.errors import RestoreError
 
 T = TypeVar("T")
 Found = TypeVar("Found", Tensor, tuple[Tensor, Tensor])
-
-
 #: Matrices of unit root mean square that differ by less between ranks come from the same representations, computed in
 #: float32 by another machine; those of other inputs differ by about 1.
 ROUNDING = 1e-3
-
-
 #: Differences between ranks that an error lists.
 LISTED = 4
-
-
 #: Marks an error that all ranks know of.
 _TOLD = "_lightning_gw_told"
-
-
 #: How an error says that a rank does not have something at all.
 NOTHING = "nothing"
 
@@ -95,14 +40,16 @@ class _Failure:
     """What a rank hands over in place of a result."""
 
     message: str
+    not_restored: bool
 
 
 class Ranks:
-    """The processes that work on one matrix.
+    """The processes that do one thing together, and fail together: what one cannot do, none goes on from.
 
     Args:
         group: The processes, all of which make the same calls; ``"world"`` for all there are (just this one where
             `torch.distributed` is not initialised); None for this one alone, whatever else runs.
+        what: What they do, for the error, such as ``"The look at step 8"``.
 
     Attributes:
         rank: Place of this process in the group, from 0.
@@ -113,8 +60,11 @@ class Ranks:
         TypeError: For anything that is not a process group.
     """
 
-    def __init__(self, group: ProcessGroup | Literal["world"] | None = None) -> None:
+    def __init__(
+        self, group: ProcessGroup | Literal["world"] | None = None, what: str = "The Gromov-Wasserstein matrix"
+    ) -> None:
         self.rank, self.size = 0, 1
+        self._what = what
         self._group: Any = None
         self._lost = False
         if group is None or (group == "world" and not (dist.is_available() and dist.is_initialized())):
@@ -139,6 +89,7 @@ class Ranks:
 
         Raises:
             RankError: On every rank, if another handed over a failure.
+            RestoreError: In its place, if a network is no longer what it was: what all do next depends on that.
         """
         if self.size == 1:
             return [mine]
@@ -148,25 +99,40 @@ class Ranks:
         except Exception:
             self._lost = True  # there is no way left to tell the others
             raise
-        failures = {rank: theirs.message for rank, theirs in enumerate(everyone) if isinstance(theirs, _Failure)}
+        failures = {rank: theirs for rank, theirs in enumerate(everyone) if isinstance(theirs, _Failure)}
         if failures:
-            listing = "; ".join(f"rank {rank}: {message}" for rank, message in failures.items())
-            raise RankError(f"The Gromov-Wasserstein matrix failed on {listing}")
+            listing = "; ".join(f"rank {rank}: {theirs.message}" for rank, theirs in failures.items())
+            kind = RestoreError if any(theirs.not_restored for theirs in failures.values()) else RankError
+            error = kind(f"{self._what} failed on {listing}")
+            setattr(error, _TOLD, True)
+            raise error
         return everyone
 
     @contextmanager
-    def failing_together(self) -> Iterator[None]:
-        """An exception inside is raised on every rank, on this one as it is, on others as `RankError`."""
+    def failing_together(self, agree: bool = False) -> Iterator[None]:
+        """An exception inside is raised on every rank, on this one as it is, on others as `exchange` does.
+
+        All ranks must come by here equally often, and what runs inside must exchange alike on all of them.
+
+        Args:
+            agree: Whether ranks tell each other at the end that all went well, where what is inside does not.
+        """
         try:
             yield
-        except RankError:
-            raise
+            if agree:
+                self.exchange(None)
         except Exception as error:
             # What was told further in, by a matrix that failed, is known everywhere: nobody waits to hear it again.
             if not self._lost and not getattr(error, _TOLD, False):
-                with suppress(Exception):  # the error at hand says more than whatever comes of telling it
-                    self.exchange(_Failure(f"{type(error).__name__}: {error}"))
+                with suppress(AttributeError):  # of an exception that takes none
                     setattr(error, _TOLD, True)
+                try:
+                    self.exchange(_Failure(f"{type(error).__name__}: {error}", isinstance(error, RestoreError)))
+                except RestoreError as theirs:
+                    if not isinstance(error, RestoreError):
+                        raise theirs from error
+                except Exception:
+                    pass  # the error at hand says more than whatever comes of telling it
             raise
 
     def first(self, value: T) -> T:

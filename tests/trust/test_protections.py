@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import lightning_gw.activations.isolation.undisturbed as undisturbed_module
 import lightning_gw.activations.observer
 from lightning_gw import load_history
 from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed
+from lightning_gw.utilities.distributed import Ranks
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -164,11 +165,11 @@ def test_without_its_check_a_careless_look_is_named_by_the_comparison() -> None:
 def test_without_failing_together_processes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One process waits for its share of a look that another one could not make, until the group's own timeout."""
 
-    @contextmanager
-    def each_for_itself(what: str) -> Iterator[None]:
-        yield
+    class EachForItself(Ranks):
+        def __init__(self, group: Any, what: str) -> None:
+            super().__init__(None, what)
 
-    monkeypatch.setattr(lightning_gw.activations.observer, "together", each_for_itself)
+    monkeypatch.setattr(lightning_gw.activations.observer, "Ranks", EachForItself)
     impatient = DDPStrategy(start_method="fork", timeout=timedelta(seconds=5))
     with pytest.raises(ProcessRaisedException):
         trust_ranks.train(tmp_path, impatient, 2, fails={1: (2, "this layer gave up")}, on_error="warn")
