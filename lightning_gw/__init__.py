@@ -15,82 +15,55 @@ from typing import TYPE_CHECKING, Any
 from lightning_gw.__about__ import __version__
 
 if TYPE_CHECKING:
-    from lightning_gw.callback.gw_similarity import GWSimilarity
-    from lightning_gw.geometry.geometries import Geometry
-    from lightning_gw.groups.groups import Groups, find_groups
-    from lightning_gw.groups.tracking import Event, GroupTracker, converged_at
-    from lightning_gw.gw.coupling import GWCoupling, gw_coupling, gw_distance
-    from lightning_gw.gw.matrix import gw_matrix
-    from lightning_gw.gw.result import GWMatrix
-    from lightning_gw.measures.agreement import Agreement, agreements, mantel, neighbour_agreement
-    from lightning_gw.measures.catalogue import Measure, layer_similarities
-    from lightning_gw.measures.unpaired import UnpairedMatrix, unpaired_gw_matrix
-    from lightning_gw.metric.metric import GromovWassersteinMatrix
-    from lightning_gw.records.description import describe
-    from lightning_gw.records.history import History, load_history
-    from lightning_gw.records.record import Record
-    from lightning_gw.records.representations import KeptRepresentations, load_representations
+    from lightning_gw.callback.gw_similarity import GWSimilarity as GWSimilarity
+    from lightning_gw.geometry.geometries import Geometry as Geometry
+    from lightning_gw.groups.groups import Groups as Groups
+    from lightning_gw.groups.groups import find_groups as find_groups
+    from lightning_gw.groups.tracking import Event as Event
+    from lightning_gw.groups.tracking import GroupTracker as GroupTracker
+    from lightning_gw.groups.tracking import converged_at as converged_at
+    from lightning_gw.gw.coupling import GWCoupling as GWCoupling
+    from lightning_gw.gw.coupling import gw_coupling as gw_coupling
+    from lightning_gw.gw.coupling import gw_distance as gw_distance
+    from lightning_gw.gw.matrix import gw_matrix as gw_matrix
+    from lightning_gw.gw.result import GWMatrix as GWMatrix
+    from lightning_gw.measures.agreement import Agreement as Agreement
+    from lightning_gw.measures.agreement import agreements as agreements
+    from lightning_gw.measures.agreement import mantel as mantel
+    from lightning_gw.measures.agreement import neighbour_agreement as neighbour_agreement
+    from lightning_gw.measures.catalogue import Measure as Measure
+    from lightning_gw.measures.catalogue import layer_similarities as layer_similarities
+    from lightning_gw.measures.unpaired import UnpairedMatrix as UnpairedMatrix
+    from lightning_gw.measures.unpaired import unpaired_gw_matrix as unpaired_gw_matrix
+    from lightning_gw.metric.metric import GromovWassersteinMatrix as GromovWassersteinMatrix
+    from lightning_gw.records.description import describe as describe
+    from lightning_gw.records.history import History as History
+    from lightning_gw.records.history import load_history as load_history
+    from lightning_gw.records.record import Record as Record
+    from lightning_gw.records.representations import KeptRepresentations as KeptRepresentations
+    from lightning_gw.records.representations import load_representations as load_representations
 
-_HOMES = {
-    "Agreement": "lightning_gw.measures.agreement",
-    "Event": "lightning_gw.groups.tracking",
-    "GWCoupling": "lightning_gw.gw.coupling",
-    "GWMatrix": "lightning_gw.gw.result",
-    "GWSimilarity": "lightning_gw.callback.gw_similarity",
-    "Geometry": "lightning_gw.geometry.geometries",
-    "GromovWassersteinMatrix": "lightning_gw.metric.metric",
-    "GroupTracker": "lightning_gw.groups.tracking",
-    "Groups": "lightning_gw.groups.groups",
-    "History": "lightning_gw.records.history",
-    "KeptRepresentations": "lightning_gw.records.representations",
-    "Measure": "lightning_gw.measures.catalogue",
-    "Record": "lightning_gw.records.record",
-    "UnpairedMatrix": "lightning_gw.measures.unpaired",
-    "agreements": "lightning_gw.measures.agreement",
-    "converged_at": "lightning_gw.groups.tracking",
-    "describe": "lightning_gw.records.description",
-    "find_groups": "lightning_gw.groups.groups",
-    "gw_coupling": "lightning_gw.gw.coupling",
-    "gw_distance": "lightning_gw.gw.coupling",
-    "gw_matrix": "lightning_gw.gw.matrix",
-    "layer_similarities": "lightning_gw.measures.catalogue",
-    "load_history": "lightning_gw.records.history",
-    "load_representations": "lightning_gw.records.representations",
-    "mantel": "lightning_gw.measures.agreement",
-    "neighbour_agreement": "lightning_gw.measures.agreement",
-    "unpaired_gw_matrix": "lightning_gw.measures.unpaired",
+#: Module → the names that are taken from it.
+_NAMES = {
+    "callback.gw_similarity": "GWSimilarity",
+    "geometry.geometries": "Geometry",
+    "groups.groups": "Groups find_groups",
+    "groups.tracking": "Event GroupTracker converged_at",
+    "gw.coupling": "GWCoupling gw_coupling gw_distance",
+    "gw.matrix": "gw_matrix",
+    "gw.result": "GWMatrix",
+    "measures.agreement": "Agreement agreements mantel neighbour_agreement",
+    "measures.catalogue": "Measure layer_similarities",
+    "measures.unpaired": "UnpairedMatrix unpaired_gw_matrix",
+    "metric.metric": "GromovWassersteinMatrix",
+    "records.description": "describe",
+    "records.history": "History load_history",
+    "records.record": "Record",
+    "records.representations": "KeptRepresentations load_representations",
 }
+_HOMES = {name: f"lightning_gw.{module}" for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [
-    "Agreement",
-    "Event",
-    "GWCoupling",
-    "GWMatrix",
-    "GWSimilarity",
-    "Geometry",
-    "GromovWassersteinMatrix",
-    "GroupTracker",
-    "Groups",
-    "History",
-    "KeptRepresentations",
-    "Measure",
-    "Record",
-    "UnpairedMatrix",
-    "__version__",
-    "agreements",
-    "converged_at",
-    "describe",
-    "find_groups",
-    "gw_coupling",
-    "gw_distance",
-    "gw_matrix",
-    "layer_similarities",
-    "load_history",
-    "load_representations",
-    "mantel",
-    "neighbour_agreement",
-    "unpaired_gw_matrix",
-]
+__all__ = ["__version__", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

@@ -68,7 +68,9 @@ def solver_digest() -> str:
     """SHA-256 of the sources that values depend on."""
     state = hashlib.sha256()
     package = Path(lightning_gw.__file__).parent
-    for path in sorted([*package.glob("gw/**/*.py"), *package.glob("measures/*.py"), package / "geometry/geometries.py"]):
+    for path in sorted(
+        [*package.glob("gw/**/*.py"), *package.glob("measures/*.py"), package / "geometry/geometries.py"]
+    ):
         state.update(path.read_bytes())
     return state.hexdigest()[:16]
 

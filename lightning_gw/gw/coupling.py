@@ -36,9 +36,8 @@ from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.search.effort import PLANS, Effort
 from lightning_gw.gw.search.search import PairSolver
 from lightning_gw.gw.search.starts import sorted_rows_assignments
+from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.distributed import Ranks
-
-FloatArray = NDArray[np.float64]
 
 #: Weights must add up to 1 within this.
 WEIGHT_TOLERANCE = 1e-6

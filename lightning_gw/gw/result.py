@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from lightning_gw.utilities.arrays import FloatArray
 
 #: Geometries whose matrices have root mean square 1, so that distortion = 2 (1 − similarity).
 UNIT_SCALE_GEOMETRIES = frozenset({"standardized", "dcor", "cka", "cosine", "sqeuclidean", "rbf"})

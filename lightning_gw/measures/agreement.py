@@ -13,8 +13,7 @@ from scipy.stats import rankdata
 
 from lightning_gw.groups.groups import find_groups
 from lightning_gw.gw.result import GWMatrix
-
-FloatArray = NDArray[np.float64]
+from lightning_gw.utilities.arrays import FloatArray
 
 #: Up to so many layers, or steps (7! = 5040 orders), every order is tried instead of a sample.
 ENUMERATED = 7

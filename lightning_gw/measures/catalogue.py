@@ -8,8 +8,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.geometry.spaces import check_representations
@@ -22,8 +20,8 @@ from lightning_gw.measures.subspaces import (
     svcca_similarity,
     why_subspaces_overlap,
 )
+from lightning_gw.utilities.arrays import FloatArray
 
-FloatArray = NDArray[np.float64]
 Invariance = Literal["orthogonal", "isotropic scaling", "translation", "invertible linear", "relabelling of inputs"]
 
 #: The anchor that found planted groups best; see docs/method.md.

@@ -9,13 +9,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry, euclidean_distances, get_geometry, gram_matrix
 from lightning_gw.geometry.spaces import find_defect, make_spaces, to_float64
-
-FloatArray = NDArray[np.float64]
+from lightning_gw.utilities.arrays import FloatArray
 
 #: Below this share of the mean square of the plain entries, what centring leaves is rounding.
 ROUNDING = 1e-14

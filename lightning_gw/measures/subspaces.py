@@ -9,13 +9,11 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.geometry.spaces import find_defect, to_float64
 from lightning_gw.measures.paired import in_place
-
-FloatArray = NDArray[np.float64]
+from lightning_gw.utilities.arrays import FloatArray
 
 #: Share of the variance that SVCCA keeps (Raghu et al. 2017).
 KEPT_VARIANCE = 0.99

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry, get_geometry
 from lightning_gw.geometry.validation import MINIMUM_INPUTS, check_layer, find_defect
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.search.effort import PLANS, Effort
-
-FloatArray = NDArray[np.float64]
+from lightning_gw.utilities.arrays import FloatArray
 
 #: Fewer splits than this have no spread, and so no resolution.
 MINIMUM_SPLITS = 2

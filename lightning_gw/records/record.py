@@ -13,9 +13,8 @@ from lightning_gw.groups.events import Event
 from lightning_gw.groups.groups import Groups, Strength
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.context import LookContext
+from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.json_values import from_json, metrics_to_json, number, parse_number, plain, to_json
-
-FloatArray = NDArray[np.float64]
 
 #: Version of the on-disk form; raised whenever a reader of the old one would misread the new one.
 SCHEMA_VERSION = 1

@@ -39,20 +39,10 @@ def null_state(null: Null | str) -> dict[str, Any]:
     """A null, or why there is none, in plain types and tensors, for a checkpoint or another process."""
     if isinstance(null, str):
         return {"reason": null}
-    return {
-        "kind": null.kind,
-        "layers": list(null.layers),
-        "adjacent": torch.from_numpy(null.adjacent.copy()),
-        "paired": torch.from_numpy(null.paired.copy()),
-        "effort": null.solver.effort,
-        "anchor": float(null.solver.anchor),
-        "seed": int(null.solver.seed),
-        "asked": int(null.asked),
-        "way": null.way,
-        "notes": list(null.notes),
-        "seconds": float(null.seconds),
-        "key": null.key,
-    }
+    arrays = {name: torch.from_numpy(getattr(null, name).copy()) for name in ("adjacent", "paired")}
+    solver = {name: getattr(null.solver, name) for name in ("effort", "anchor", "seed")}
+    plainly = {name: getattr(null, name) for name in ("kind", "asked", "way", "seconds", "key")}
+    return {**plainly, **arrays, **solver, "layers": list(null.layers), "notes": list(null.notes)}
 
 
 def null_from_state(state: Mapping[str, Any], geometry: Geometry) -> Null | str:
@@ -64,18 +54,11 @@ def null_from_state(state: Mapping[str, Any], geometry: Geometry) -> Null | str:
     """
     if "reason" in state:
         return str(state["reason"])
-    return Null(
-        kind=state["kind"],
-        layers=tuple(state["layers"]),
-        adjacent=state["adjacent"].cpu().numpy(),
-        paired=state["paired"].cpu().numpy(),
-        solver=AdjacentSolver(geometry, state["effort"], state["anchor"], state["seed"]),
-        asked=state["asked"],
-        way=state["way"],
-        notes=tuple(state["notes"]),
-        seconds=state["seconds"],
-        key=state["key"],
-    )
+    values = dict(state)
+    solver = AdjacentSolver(geometry, *(values.pop(name) for name in ("effort", "anchor", "seed")))
+    values |= {name: values[name].cpu().numpy() for name in ("adjacent", "paired")}
+    values |= {name: tuple(values[name]) for name in ("layers", "notes")}
+    return Null(solver=solver, **values)
 
 
 def resampled(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry
@@ -16,8 +15,7 @@ from lightning_gw.groups.groups import Groups, find_boundaries
 from lightning_gw.gw.moves.batched_swaps import permute_both
 from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.result import GWMatrix
-
-FloatArray = NDArray[np.float64]
+from lightning_gw.utilities.arrays import FloatArray
 
 #: Draws looked at for groups are so many over the number of layers, and this many at least: each costs a search for
 #: groups, which grows with their number.

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-FloatArray = NDArray[np.float64]
+from lightning_gw.utilities.arrays import FloatArray
 
 #: What the difference between two runs is measured by: one minus the adjusted Rand index of their groups, or the root
 #: mean squared difference of their similarity matrices.

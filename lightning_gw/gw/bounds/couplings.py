@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from lightning_gw.utilities.arrays import FloatArray
 
 #: Bounds are lowered by ROUNDINGS · (n + m + ROUNDINGS) machine roundings of the magnitudes that went into them: sums
 #: lose at most one rounding per term, and a symmetric eigendecomposition is backward stable to a small multiple of n.

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-FloatArray = NDArray[np.float64]
+from lightning_gw.utilities.arrays import FloatArray
 
 
 def identity_start(count: int, n: int, device: torch.device) -> Tensor:

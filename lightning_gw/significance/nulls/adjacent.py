@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry, get_geometry
@@ -16,9 +15,8 @@ from lightning_gw.geometry.spaces import check_representations, make_spaces
 from lightning_gw.gw.precision import full_precision, single_threaded
 from lightning_gw.gw.search.effort import PLANS, Effort
 from lightning_gw.gw.search.pairs import Pairs, solve_pairs
+from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.distributed import Ranks
-
-FloatArray = NDArray[np.float64]
 
 
 class Adjacent(NamedTuple):

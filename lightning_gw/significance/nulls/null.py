@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from lightning_gw.geometry.geometries import Geometry
@@ -19,9 +19,9 @@ from lightning_gw.significance.nulls.adjacent import AdjacentSolver
 from lightning_gw.significance.nulls.cache import key_of, read_rows, write_rows
 from lightning_gw.significance.nulls.p_values import PValue, Statistic, p_value
 from lightning_gw.significance.nulls.reinitialise import Reinitialiser
+from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.random_state import isolated_randomness
 
-FloatArray = NDArray[np.float64]
 Represent = Callable[[nn.Module], Mapping[str, Tensor]]
 
 #: How near the first stored row has to come to the same row made now.

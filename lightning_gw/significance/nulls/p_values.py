@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lightning_gw.groups.groups import MINIMUM_FOR_ROUGHNESS
+from lightning_gw.utilities.arrays import FloatArray
 
-FloatArray = NDArray[np.float64]
 Statistic = Literal["roughness", "departure"]
 
 #: Values this near are ties, and ties count against significance.
