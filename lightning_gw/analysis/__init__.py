@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from lightning_gw.analysis.analysis import Analysis
-from lightning_gw.analysis.config import ANCHOR, DRAWS, MEASURES_KEPT, AnalysisConfig
+from lightning_gw.analysis.config import ANCHOR, BOOTSTRAP_SAMPLES, MEASURES_KEPT, AnalysisConfig
 
-__all__ = ["ANCHOR", "DRAWS", "MEASURES_KEPT", "Analysis", "AnalysisConfig"]
+__all__ = ["ANCHOR", "BOOTSTRAP_SAMPLES", "MEASURES_KEPT", "Analysis", "AnalysisConfig"]

@@ -109,7 +109,7 @@ class Analysis:
         return Record(
             **(vars(context) | found),
             events=events,
-            identities=self._tracker.identities,
+            group_ids=self._tracker.group_ids,
             seconds=time.perf_counter() - started,
         )
 
@@ -164,13 +164,12 @@ class Analysis:
         if (lacking := why_no_roughness(groups)) and (not self._layers or len(layers) > MINIMUM_FOR_ROUGHNESS):
             notes.append(lacking)
         paired = find_groups(gw.identity_distance)
+        samples, seed = self.config.bootstrap_samples, self.config.seed
         found = {
             "layers": layers,
             "gw": gw,
             "groups": groups,
-            "groups_paired": resampled(
-                paired, representations, gw, self.config.draws, self.config.seed, self._geometry, paired=True
-            ),
+            "groups_paired": resampled(paired, representations, gw, samples, seed, self._geometry, paired=True),
             "growth": growth,
             "measures": measures,
             "notes": tuple(notes),
@@ -217,7 +216,9 @@ class Analysis:
             measures["gw_unpaired"] = unpaired.similarity
             return judged(find_groups(unpaired.resolved_distance), p_value), "gw_unpaired"
         groups = find_groups(anchored)
-        groups = resampled(groups, representations, anchored, self.config.draws, self.config.seed, self._geometry)
+        groups = resampled(
+            groups, representations, anchored, self.config.bootstrap_samples, self.config.seed, self._geometry
+        )
         if anchored.anchor == 0:
             return judged(groups, p_value), "gw"
         if anchored.unit_scale:

@@ -83,7 +83,7 @@ class ProcessWorker:
         if self._thread is None:
             self._thread = _Feeder(self._config, self._memory, self._threads)
             if self._history is not None:
-                self._thread.render(self._history)
+                self._thread.render_in_worker(self._history)
         self._thread.jobs.put(job)
 
     def take(self, wait: float | None) -> list[LookResult]:
@@ -105,10 +105,10 @@ class ProcessWorker:
         if self._thread is not None:
             self._thread.threads = threads
 
-    def render(self, history: History) -> None:
+    def render_in_worker(self, history: History) -> None:
         self._history = history
         if self._thread is not None:
-            self._thread.render(history)
+            self._thread.render_in_worker(history)
 
 
 class _Feeder:
@@ -137,7 +137,7 @@ class _Feeder:
         self._thread = threading.Thread(target=self._run, name="lightning-gw-solver", daemon=True)
         self._thread.start()
 
-    def render(self, history: History) -> None:
+    def render_in_worker(self, history: History) -> None:
         """Have the looks drawn that are handed in from now on."""
         self._looks = list(history)
         self._history = history

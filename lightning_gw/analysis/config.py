@@ -14,7 +14,7 @@ ANCHOR = 0.4
 #: Similarity measures of the same activations that every record holds unless others are asked for.
 MEASURES_KEPT = ("paired_dcor", "paired_cka", "debiased_cka")
 #: Resamples of the probe behind stability and noise.
-DRAWS = 100
+BOOTSTRAP_SAMPLES = 100
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class AnalysisConfig:
         paired: False finds groups as if every layer had seen other inputs (see `unpaired_gw_matrix`), and then
             `anchor` has no part in it and is 0.
         measures: Names of `measures.MEASURES`: similarities that the record holds beside Gromov-Wasserstein.
-        draws: Resamples of the probe, from which stability and noise are told; 0 leaves them out.
+        bootstrap_samples: Resamples of the probe, from which stability and noise are told; 0 leaves them out.
 
     Raises:
         ValueError: If one of them is unknown or out of range; the message names it.
@@ -44,15 +44,15 @@ class AnalysisConfig:
     anchor: float = ANCHOR
     paired: bool = True
     measures: tuple[str, ...] = MEASURES_KEPT
-    draws: int = DRAWS
+    bootstrap_samples: int = BOOTSTRAP_SAMPLES
 
     def __post_init__(self) -> None:
         if self.effort not in PLANS:
             raise ValueError(f"Unknown effort {self.effort!r}. Known: {', '.join(PLANS)}.")
         if not 0 <= self.anchor < float("inf"):
             raise ValueError(f"anchor={self.anchor} must be a finite number that is not negative.")
-        if self.draws < 0:
-            raise ValueError(f"draws={self.draws} must not be negative.")
+        if self.bootstrap_samples < 0:
+            raise ValueError(f"bootstrap_samples={self.bootstrap_samples} must not be negative.")
         for name in self.measures:
             if name not in MEASURES or MEASURES[name].direction != "similarity":
                 known = [known for known, measure in MEASURES.items() if measure.direction == "similarity"]

@@ -53,7 +53,7 @@ class Worker(Protocol):
     def set_threads(self, threads: int) -> None:
         """Take so many threads from now on, where there is a choice."""
 
-    def render(self, history: History) -> None:
+    def render_in_worker(self, history: History) -> None:
         """Draw the pictures too, if that is done beside training; `history` grows as records are collected."""
 
 
@@ -106,7 +106,7 @@ class InlineWorker:
     def set_threads(self, threads: int) -> None:
         """Nothing: the threads are training's own."""
 
-    def render(self, history: History) -> None:
+    def render_in_worker(self, history: History) -> None:
         """Nothing: pictures are drawn where they are logged."""
 
 

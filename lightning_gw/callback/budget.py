@@ -178,13 +178,13 @@ class Pace:
             yield
 
     @contextmanager
-    def holding_up(self) -> Iterator[None]:
+    def charged(self) -> Iterator[None]:
         """What runs inside holds training up and is no look."""
         with self._holding_up(self.budget.charge):
             yield
 
     @contextmanager
-    def apart(self) -> Iterator[None]:
+    def uncharged(self) -> Iterator[None]:
         """What runs inside counts neither as training nor as its cost, because it was asked for by itself."""
         with self._holding_up(lambda seconds: None):
             yield

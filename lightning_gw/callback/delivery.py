@@ -13,8 +13,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from lightning_gw.analysis.job import LookJob
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.budget import Budget
-from lightning_gw.callback.error_policy import Tolerance
-from lightning_gw.callback.messages import say_abandoned, say_end, say_look, say_overdrawn
+from lightning_gw.callback.error_policy import ErrorPolicy
+from lightning_gw.callback.messages import abandoned_message, end_message, look_message, overdrawn_message
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
 from lightning_gw.records.representations import KeptRepresentations, keep_representations
@@ -24,12 +24,12 @@ from lightning_gw.records.run_folder import continue_history, metric_values
 MOST_UNWRITTEN = 16
 
 
-class Outbox:
+class RecordDelivery:
     """Hands records on, on the first process. A disk that takes none is asked again with every later record.
 
     Args:
         prefix: What log keys begin with.
-        tolerance: What becomes of errors.
+        error_policy: What becomes of errors.
         verbose: Whether to say what was found.
 
     Attributes:
@@ -38,12 +38,12 @@ class Outbox:
         known: Metrics that the folder knows and the checkpoint does not, because it was saved just before a validation.
     """
 
-    def __init__(self, prefix: str, tolerance: Tolerance, verbose: bool = True) -> None:
+    def __init__(self, prefix: str, error_policy: ErrorPolicy, verbose: bool = True) -> None:
         self.history: History | None = None
         self.last: int | None = None
         self.known: dict[str, float] = {}
         self._prefix = prefix
-        self._tolerance = tolerance
+        self._error_policy = error_policy
         self._verbose = verbose
         self._unwritten: list[Record] = []
 
@@ -70,7 +70,7 @@ class Outbox:
             raise OSError(str(error)) from error
         self.last = self.history[-1].step if self.history else None
         for warning in warnings:
-            self._tolerance.warn(warning)
+            self._error_policy.warn(warning)
         for row in self.history.metrics:
             if looked is not None and row["step"] >= looked:
                 self.known |= metric_values(row)
@@ -80,7 +80,7 @@ class Outbox:
         from lightning_gw.loggers.dispatch import wants_pictures  # pictures and wandb are slow to import
 
         if self.history is not None and wants_pictures(loggers):
-            solver.worker.render(self.history)
+            solver.worker.render_in_worker(self.history)
 
     def deliver(
         self, solver: Solver, loggers: Sequence[Any], say: Callable[[str], None], patience: float = 0.0
@@ -97,29 +97,29 @@ class Outbox:
             Exception: Why a look failed, where errors end the training or it was the first and training waits for it.
         """
         missing: list[str] = []  # what the next record is to say, which may have been looked for before this is known
-        for outcome in solver.collect(patience):
+        for result in solver.collect(patience):
             started = time.perf_counter()
-            if outcome.record is not None and self.history is None:
+            if result.record is not None and self.history is None:
                 continue  # solved together; the first process writes it
-            if outcome.record is not None:
-                notes = (*dict.fromkeys((*outcome.record.notes, *missing)),)
+            if result.record is not None:
+                notes = (*dict.fromkeys((*result.record.notes, *missing)),)
                 missing.clear()
-                self.put(loggers, replace(outcome.record, notes=notes), outcome.pictures)
+                self.put(loggers, replace(result.record, notes=notes), result.pictures)
                 if self._verbose:
-                    say(say_look(self._prefix, outcome, time.perf_counter() - started))
-            elif outcome.error is not None:
+                    say(look_message(self._prefix, result, time.perf_counter() - started))
+            elif result.error is not None:
                 # In the background the first look is solved while training goes on, which it is not to end any more.
-                if outcome.job.first and not outcome.aside:
-                    raise outcome.error
-                missing += outcome.job.carried
-                missing.append(self._tolerance.cost_a_look(outcome.error, outcome.job.step))
+                if result.job.first and not result.aside:
+                    raise result.error
+                missing += result.job.carried
+                missing.append(self._error_policy.cost_a_look(result.error, result.job.step))
         for note in missing:
-            self._tolerance.note(note)
+            self._error_policy.note(note)
 
     def abandon(self, solver: Solver) -> None:
         """Give up the looks that took too long to solve, and say so."""
         if steps := solver.abandon():
-            self._tolerance.warn(say_abandoned(steps))
+            self._error_policy.warn(abandoned_message(steps))
 
     def put(self, loggers: Sequence[Any], record: Record, pictures: Mapping[str, Any] | None = None) -> None:
         """Write and log a record. Nothing that fails here costs the record what another takes of it.
@@ -148,7 +148,7 @@ class Outbox:
         try:
             history.append_metrics(step, epoch, metrics)
         except Exception as error:
-            self._tolerance.tolerate(error, "write metrics")
+            self._error_policy.tolerate(error, "write metrics")
 
     def keep(self, job: LookJob) -> None:
         """Write what the layers put out in a look, in place of what they did in the one before.
@@ -162,7 +162,7 @@ class Outbox:
             kept = KeptRepresentations(job.representations, job.step, str(job.context.probe["hash"]))
             keep_representations(self.history.path, kept)
         except Exception as error:
-            self._tolerance.tolerate(error, "keep representations")
+            self._error_policy.tolerate(error, "keep representations")
 
     def configure(self, loggers: Sequence[Any], config: Mapping[str, Any]) -> None:
         """Log how the layers are looked at."""
@@ -178,7 +178,7 @@ class Outbox:
         self._write()
         if self._unwritten:
             steps = ", ".join(str(record.step) for record in self._unwritten)
-            self._tolerance.warn(
+            self._error_policy.warn(
                 f"GWSimilarity could not write the records of these steps to {self.history.path}: {steps}."
             )
         self._say(log_summary(loggers, self.history, prefix=self._prefix))
@@ -187,9 +187,9 @@ class Outbox:
         """Say how the run ended and what looking cost."""
         assert self.history is not None
         if self._verbose:
-            say(say_end(self.history, budget))
+            say(end_message(self.history, budget))
         if budget.overdrawn:
-            rank_zero_info(say_overdrawn(budget))
+            rank_zero_info(overdrawn_message(budget))
 
     def _write(self) -> None:
         """Write what waits, in order."""
@@ -200,7 +200,7 @@ class Outbox:
             try:
                 history.append(record)
             except OSError as error:
-                self._tolerance.tolerate(error, "write a record, keeps it in memory and goes on")
+                self._error_policy.tolerate(error, "write a record, keeps it in memory and goes on")
                 late = f"Written late, because at first the disk took nothing ({error})."
                 self._unwritten = [
                     record if late in record.notes else replace(record, notes=(*record.notes, late))
@@ -214,7 +214,7 @@ class Outbox:
     def _forget_oldest(self) -> None:
         while len(self._unwritten) > MOST_UNWRITTEN:
             lost = self._unwritten.pop(0)
-            self._tolerance.note(
+            self._error_policy.note(
                 f"There is no record of step {lost.step} on disk: it took nothing, and no more than {MOST_UNWRITTEN} "
                 "records are kept in memory."
             )
@@ -222,4 +222,4 @@ class Outbox:
     def _say(self, problems: Sequence[str]) -> None:
         """Pass on what a logger did not take; the record itself is on disk by then."""
         for problem in problems:
-            self._tolerance.warn(problem)
+            self._error_policy.warn(problem)

@@ -11,7 +11,7 @@ OnError = Literal["warn", "raise"]
 _LIGHTNING = ("pytorch_lightning", "lightning", "lightning_fabric")
 
 
-class Tolerance:
+class ErrorPolicy:
     """Decides of every error whether it ends the training, says the others once each, and keeps them for the record.
 
     ``KeyboardInterrupt`` and whatever else is no `Exception` never comes here.

@@ -14,13 +14,13 @@ from lightning_gw.activations.observer import Observer
 from lightning_gw.activations.pooling import Pooling
 from lightning_gw.activations.probe import Balance
 from lightning_gw.analysis.background import ProcessWorker
-from lightning_gw.analysis.config import ANCHOR, DRAWS, MEASURES_KEPT, AnalysisConfig
+from lightning_gw.analysis.config import ANCHOR, BOOTSTRAP_SAMPLES, MEASURES_KEPT, AnalysisConfig
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.budget import SHARES, Pace
-from lightning_gw.callback.delivery import Outbox
-from lightning_gw.callback.error_policy import OnError, Tolerance
-from lightning_gw.callback.look_loop import Looks
-from lightning_gw.callback.messages import say_blind
+from lightning_gw.callback.delivery import RecordDelivery
+from lightning_gw.callback.error_policy import ErrorPolicy, OnError
+from lightning_gw.callback.look_loop import LookLoop
+from lightning_gw.callback.messages import no_checkpoints_message
 from lightning_gw.callback.schedule import Schedule
 from lightning_gw.callback.trainer import (
     refuse_namesakes,
@@ -50,34 +50,35 @@ class GWSimilarity(Callback):
 
     Works in the Trainers of ``pytorch_lightning`` and of ``lightning.pytorch``.
 
+    The first six arguments are what most people need. The others, by name only, say more of the probe, the search, when
+    to look and at what cost, the evidence, and the output, in this order.
+
     Args:
         layers: Names or globs of modules, such as ``"encoder.layer.*"`` (see `layers.match_layers`). None takes the
             repeated blocks and the embedding before them, or every layer of its own where nothing repeats.
         probe: Inputs to look through: a batch, a ``Dataset``, a ``DataLoader``, a function that returns one, or
             ``"train"``. None takes the validation data, else the training data.
         probe_size: Number of probe inputs; None takes 128, or all there are.
+        when: ``"checkpoint"`` (whenever one is saved), ``"log"`` (log-spaced steps), ``"every_n_steps"``, or a list of
+            steps.
+        every_n_steps: Look every that many optimizer steps, whatever `when` says besides.
+        save_dir: Run folder; ``gw`` is made inside it. None takes the first logger's, else the Trainer's.
         probe_batch_size: Inputs per forward pass; None takes the data loader's batch size.
         balance: Draw the probe evenly over classes: index or key of the label in an item, or a function of the item.
         pooling: How an output becomes one vector per input: ``"auto"``, ``"mean"``, ``"first"``, ``"last"``,
             ``"flatten"``, or a function ``(output, mask) -> (n, d)``.
-        geometry: How representations are measured: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, ….
-        when: ``"checkpoint"`` (whenever one is saved), ``"log"`` (log-spaced steps), ``"every_n_steps"``, or a list of
-            steps.
-        looks: Number of looks after the first with ``when="log"``.
-        every_n_steps: Look every that many optimizer steps, whatever `when` says besides.
-        save_dir: Run folder; ``gw`` is made inside it. None takes the first logger's, else the Trainer's.
-        seed: Seed of the probe's draw and of the search.
-        prefix: What log keys begin with.
-        name: Sets instances in one Trainer apart; it becomes part of the state key, the folder and the log keys.
-        verbose: Whether to print one line per look.
         probe_step: ``function(module, batch)`` that runs the network, in place of its ``forward``. A method
             ``probe_step(batch)`` of the module does the same.
+        geometry: How representations are measured: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, ….
         effort: How hard to search: ``"fast"``, ``"default"`` or ``"high"``.
         warm_start: Whether each search starts from what the look before found, which is cheaper; every eighth look is
             searched in full all the same.
-        on_error: ``"warn"``: an error during training costs the look, never the training, is said once, and the next
-            record names what is missing. ``"raise"``: it ends the training, as errors before the first step always do.
-            ``KeyboardInterrupt`` and Lightning's own exceptions always pass through.
+        anchor: Groups are found in anchored Gromov-Wasserstein with this weight, which keeps inputs matched to
+            themselves unless others fit much better (see `gw_matrix`); 0 finds them in the plain matrix, which records
+            hold in any case.
+        paired: False finds groups as if every layer had seen other inputs (see `unpaired_gw_matrix`).
+        seed: Seed of the probe's draw and of the search.
+        looks: Number of looks after the first with ``when="log"``.
         max_overhead: What looking may cost, as a share of the training time, which counts as at least 300 s;
             ``"auto"`` is 0.02 inline and 0.005 in the background. Looks that do not fit are put off, and the log and
             the next record say so; the first, the last and those listed in `when` are always made. A training seen to
@@ -85,18 +86,21 @@ class GWSimilarity(Callback):
         solve: ``"inline"``: training waits until a look is solved. ``"background"``: training waits only for the
             forward pass; another process solves the look, on the CPU, and its record is logged at its own step as soon
             as it is ready, all of them by the end of ``fit``.
-        anchor: Groups are found in anchored Gromov-Wasserstein with this weight, which keeps inputs matched to
-            themselves unless others fit much better (see `gw_matrix`); 0 finds them in the plain matrix, which records
-            hold in any case.
-        paired: False finds groups as if every layer had seen other inputs (see `unpaired_gw_matrix`).
+        on_error: ``"warn"``: an error during training costs the look, never the training, is said once, and the next
+            record names what is missing. ``"raise"``: it ends the training, as errors before the first step always do.
+            ``KeyboardInterrupt`` and Lightning's own exceptions always pass through.
         measures: Similarity measures that records hold beside Gromov-Wasserstein: names of `measures.MEASURES`.
-        draws: Resamples of the probe behind stability and noise; 0 leaves them out.
+        bootstrap_samples: Resamples of the probe behind stability and noise; 0 leaves them out.
         null_samples: Networks of the same architecture with fresh weights that groups are tested against; 99 is enough
             for p = 0.01. They are looked through once, before the first step, and kept for the next run of the same
             architecture and probe, and not counted towards `max_overhead`. A network that begins pre-trained has no
             such null, and its records say so.
+        prefix: What log keys begin with.
+        name: Sets instances in one Trainer apart; it becomes part of the state key, the folder and the log keys.
+        verbose: Whether to print one line per look.
         keep_representations: Whether to keep the representations of the last look beside the history, replaced at every
             look, for `load_representations`: with them the layers of one run can be compared with those of another.
+        draws: An older name of `bootstrap_samples`.
 
     Raises:
         ValueError: If an argument is unknown, or, at the start of ``fit``, a layer is unknown or silent, or there are
@@ -113,30 +117,38 @@ class GWSimilarity(Callback):
         layers: str | list[str] | None = None,
         probe: Any = None,
         probe_size: int | None = None,
+        when: str | list[int] = "checkpoint",
+        every_n_steps: int | None = None,
+        save_dir: str | Path | None = None,
+        *,
+        # probe
         probe_batch_size: int | None = None,
         balance: Balance | None = None,
         pooling: Pooling = "auto",
+        probe_step: ProbeStep | None = None,
+        # search
         geometry: str = "standardized",
-        when: str | list[int] = "checkpoint",
-        looks: int = 7,
-        every_n_steps: int | None = None,
-        save_dir: str | Path | None = None,
+        effort: Effort = "default",
+        warm_start: bool = True,
+        anchor: float = ANCHOR,
+        paired: bool = True,
         seed: int = 0,
+        # when
+        looks: int = 7,
+        max_overhead: float | Literal["auto"] | None = "auto",
+        solve: Literal["inline", "background"] = "inline",
+        on_error: OnError = "warn",
+        # evidence
+        measures: Sequence[str] = MEASURES_KEPT,
+        bootstrap_samples: int = BOOTSTRAP_SAMPLES,
+        null_samples: int = 0,
+        # output
         prefix: str = "gw/",
         name: str | None = None,
         verbose: bool = True,
-        probe_step: ProbeStep | None = None,
-        effort: Effort = "default",
-        warm_start: bool = True,
-        on_error: OnError = "warn",
-        max_overhead: float | Literal["auto"] | None = "auto",
-        solve: Literal["inline", "background"] = "inline",
-        anchor: float = ANCHOR,
-        paired: bool = True,
-        measures: Sequence[str] = MEASURES_KEPT,
-        draws: int = DRAWS,
-        null_samples: int = 0,
         keep_representations: bool = False,
+        # older names
+        draws: int | None = None,
     ) -> None:
         super().__init__()
         if solve not in ("inline", "background"):
@@ -152,17 +164,18 @@ class GWSimilarity(Callback):
         self._observer = Observer(
             ProbeConfig(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
         )
-        config = AnalysisConfig(geometry, effort, warm_start, seed, anchor, paired, tuple(measures), draws)
+        samples = bootstrap_samples if draws is None else draws
+        config = AnalysisConfig(geometry, effort, warm_start, seed, anchor, paired, tuple(measures), samples)
         self._solver = Solver(config, ProcessWorker(config) if solve == "background" else None)
         self._pace = Pace(share)
-        self._tolerance = Tolerance(on_error)
-        self._outbox = Outbox(self.prefix, self._tolerance, verbose)
-        self._looks = Looks(
+        self._error_policy = ErrorPolicy(on_error)
+        self._delivery = RecordDelivery(self.prefix, self._error_policy, verbose)
+        self._look_loop = LookLoop(
             self._observer,
             self._solver,
             self._pace,
-            self._tolerance,
-            self._outbox,
+            self._error_policy,
+            self._delivery,
             seed=seed,
             null_samples=null_samples,
             keep_representations=keep_representations,
@@ -175,7 +188,7 @@ class GWSimilarity(Callback):
     @property
     def history(self) -> History | None:
         """What was found so far; None before ``fit``, and on all processes but the first."""
-        return self._outbox.history
+        return self._delivery.history
 
     @property
     def seconds_spent(self) -> float:
@@ -209,14 +222,14 @@ class GWSimilarity(Callback):
     @property
     def keep_representations(self) -> bool:
         """Whether the representations of the last look are kept beside the history."""
-        return self._looks.keep_representations
+        return self._look_loop.keep_representations
 
     @keep_representations.setter
     def keep_representations(self, keep: bool) -> None:
-        self._looks.keep_representations = keep
+        self._look_loop.keep_representations = keep
 
     def planned_looks(self, steps: float) -> int | None:
-        """Looks that a training of so many optimizer steps makes after the first, if none is put off.
+        """LookLoop that a training of so many optimizer steps makes after the first, if none is put off.
 
         Asked once ``fit`` has begun; None where it cannot be told: at checkpoints, and without an end in sight.
         """
@@ -231,65 +244,65 @@ class GWSimilarity(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loaded, self._loaded = self._loaded, None
         if loaded is None and trainer.global_step == 0:
-            self._looks.reset()
-        self._looks.warm_up(trainer, pl_module)
+            self._look_loop.reset()
+        self._look_loop.warm_up(trainer, pl_module)
         self._schedule.plan(lambda: total_steps(trainer))
         self._before = trainer.global_step
         if self._schedule.at_checkpoints and self._schedule.every is None and (why := why_no_checkpoints(trainer)):
-            self._tolerance.warn(say_blind(why))
-        self._looks.prepare(trainer, pl_module, lambda: self._folder(trainer), loaded)
+            self._error_policy.warn(no_checkpoints_message(why))
+        self._look_loop.prepare(trainer, pl_module, lambda: self._folder(trainer), loaded)
         self._watching = True
-        self._looks.begin(trainer, pl_module)
+        self._look_loop.begin(trainer, pl_module)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         before, self._before = self._before, trainer.global_step
         step = trainer.global_step
-        self._looks.collect(trainer, pl_module)
+        self._look_loop.collect(trainer, pl_module)
         if self._schedule.due(step, before):
-            self._looks.look_if_it_fits(trainer, pl_module, demanded=self._schedule.listed(step, before))
+            self._look_loop.look_if_it_fits(trainer, pl_module, demanded=self._schedule.listed(step, before))
         elif self._pace.due(step):
-            self._looks.look_if_it_fits(trainer, pl_module)
+            self._look_loop.look_if_it_fits(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._watching and not trainer.sanity_checking:
             metrics = scalar_metrics(trainer)
-            self._looks.metrics |= metrics
-            self._outbox.put_metrics(trainer.global_step, trainer.current_epoch, metrics)
+            self._look_loop.metrics |= metrics
+            self._delivery.put_metrics(trainer.global_step, trainer.current_epoch, metrics)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._schedule.at_checkpoints and self._watching and not was_interrupted(trainer):
-            self._looks.look_if_it_fits(trainer, pl_module, ask_again=False)
+            self._look_loop.look_if_it_fits(trainer, pl_module, ask_again=False)
             # Lightning asked for the state before this hook; the checkpoint is to hold what was just found.
             checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._looks.look_at_end(trainer, pl_module)
+        self._look_loop.look_at_end(trainer, pl_module)
         self._watching = False
-        self._looks.conclude(trainer, pl_module)
+        self._look_loop.conclude(trainer, pl_module)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._loaded is not None and self._solver.pending and trainer.is_global_zero:
             # Training that was over when it was resumed never starts, but it may have left looks unsolved.
             loaded, self._loaded = self._loaded, None
-            self._looks.conclude_earlier_run(trainer, pl_module, lambda: self._folder(trainer), loaded)
+            self._look_loop.conclude_earlier_run(trainer, pl_module, lambda: self._folder(trainer), loaded)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         watching, self._watching = self._watching, False
         if watching:
-            self._looks.give_up(trainer, pl_module)
+            self._look_loop.give_up(trainer, pl_module)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._watching = False
         self._solver.close()
 
     def state_dict(self) -> dict[str, Any]:
-        return self._looks.state_dict()
+        return self._look_loop.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._loaded = state_dict
-        self._looks.load_state_dict(state_dict)
+        self._look_loop.load_state_dict(state_dict)
 
     def _folder(self, trainer: Trainer) -> Path | None:
         return run_folder(trainer, self.save_dir, self.name)

@@ -17,9 +17,9 @@ from lightning_gw.activations.observer import Observer
 from lightning_gw.analysis.job import LookJob
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.budget import Pace
-from lightning_gw.callback.delivery import Outbox
-from lightning_gw.callback.error_policy import Tolerance
-from lightning_gw.callback.messages import note_put_off, say, say_put_off, say_stopped
+from lightning_gw.callback.delivery import RecordDelivery
+from lightning_gw.callback.error_policy import ErrorPolicy
+from lightning_gw.callback.messages import postponed_message, postponed_note, say, stopped_message
 from lightning_gw.callback.progress_bar import shown
 from lightning_gw.callback.run_null import null_of_run
 from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, total_steps
@@ -34,15 +34,15 @@ PATIENCE = 600.0
 SHORT_PATIENCE = 5.0
 
 
-class Looks:
+class LookLoop:
     """Makes the looks of one `GWSimilarity`, on every process alike, and holds what its checkpoints keep.
 
     Args:
         observer: Brings representations.
         solver: Turns them into records.
         pace: What looks cost, and which fit.
-        tolerance: What becomes of errors.
-        outbox: Where records go.
+        error_policy: What becomes of errors.
+        delivery: Where records go.
         seed: Seed of every random state while a look is made.
         null_samples: See `GWSimilarity`.
         keep_representations: See `GWSimilarity`.
@@ -58,8 +58,8 @@ class Looks:
         observer: Observer,
         solver: Solver,
         pace: Pace,
-        tolerance: Tolerance,
-        outbox: Outbox,
+        error_policy: ErrorPolicy,
+        delivery: RecordDelivery,
         *,
         seed: int,
         null_samples: int,
@@ -70,8 +70,8 @@ class Looks:
         self._observer = observer
         self._solver = solver
         self._pace = pace
-        self._tolerance = tolerance
-        self._outbox = outbox
+        self._error_policy = error_policy
+        self._delivery = delivery
         self._seed = seed
         self._null_samples = null_samples
         self.keep_representations = keep_representations
@@ -83,7 +83,7 @@ class Looks:
 
     def reset(self) -> None:
         """Forget everything: the next look is the first of its history."""
-        self.last = self._outbox.last = None
+        self.last = self._delivery.last = None
         self.metrics = {}
         self._stopped = False
         self._solver.reset()
@@ -115,15 +115,15 @@ class Looks:
             OSError: If the folder cannot be written.
         """
         self._pace.start(trainer.global_step, total_steps(trainer))
-        with self._pace.holding_up(), self._aside():
+        with self._pace.charged(), self._aside():
             known = loaded["probe_hash"] if loaded else None
             for warning in self._observer.prepare(trainer, module, known, self._solver.layers):
-                self._tolerance.warn(warning)
+                self._error_policy.warn(warning)
             with Ranks("world", "Opening the history").failing_together(agree=True):
                 self._open_history(trainer, folder, loaded)
-            self.metrics |= self._outbox.known
+            self.metrics |= self._delivery.known
             if trainer.is_global_zero:
-                self._outbox.prepare(self._solver, trainer.loggers)
+                self._delivery.prepare(self._solver, trainer.loggers)
             if trainer.is_global_zero or self._solver.shared:
                 self._solver.resume()
 
@@ -131,13 +131,13 @@ class Looks:
         """Look for the first time, and log how. Whatever is wrong is an error here."""
         # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
         if self.last is None:
-            with self._pace.apart(), self._aside():
+            with self._pace.uncharged(), self._aside():
                 null = self._null(trainer, module)
             self.look(trainer, module, null)
         if trainer.is_global_zero:
-            with self._pace.holding_up(), self._aside():
+            with self._pace.charged(), self._aside():
                 config = self._solver.config.to_json() | self._observer.description(self._solver.layers)
-                self._outbox.configure(trainer.loggers, config)
+                self._delivery.configure(trainer.loggers, config)
 
     def look_at_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Look for the last time; what is not solved yet may have all the threads that training had."""
@@ -146,15 +146,15 @@ class Looks:
 
     def conclude(self, trainer: Trainer, module: LightningModule) -> None:
         """Wait for what is being solved, log how the run ended, and say it."""
-        if not trainer.is_global_zero or self._outbox.history is None:
+        if not trainer.is_global_zero or self._delivery.history is None:
             return
         with shown(trainer, f"Waiting for {len(self._solver.pending)} looks to be solved"):
             self.collect(trainer, module, PATIENCE)
-        self._outbox.abandon(self._solver)
+        self._delivery.abandon(self._solver)
         self._pace.finish()
-        with self._pace.holding_up(), self._aside():
-            self._outbox.conclude(trainer.loggers)
-        self._outbox.report(partial(say, module), self._pace.budget)
+        with self._pace.charged(), self._aside():
+            self._delivery.conclude(trainer.loggers)
+        self._delivery.report(partial(say, module), self._pace.budget)
 
     def conclude_earlier_run(
         self,
@@ -172,17 +172,17 @@ class Looks:
         """Training ended in an error: hand on what is solved, and do without the rest."""
         with suppress(Exception):  # the exception at hand says more than whatever comes of this
             self.collect(trainer, module, SHORT_PATIENCE)
-            self._outbox.abandon(self._solver)
+            self._delivery.abandon(self._solver)
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors, for a checkpoint; empty before the first look."""
         if self.last is None:
             return {}
         self._pace.update()
-        history = self._outbox.history
+        history = self._delivery.history
         return {
             "step": self.last,
-            "recorded": self._outbox.last,
+            "recorded": self._delivery.last,
             "probe_hash": self._observer.probe_hash,
             "metrics": dict(self.metrics),
             "folder": str(history.path.absolute()) if history is not None and history.path else None,
@@ -194,7 +194,7 @@ class Looks:
         """Take up the state that `state_dict` gave."""
         self.last = state["step"]
         # What was made before any of this was counted lacks it.
-        self._outbox.last = state.get("recorded", state["step"])
+        self._delivery.last = state.get("recorded", state["step"])
         self.metrics = dict(state["metrics"])
         self._solver.load_state_dict(state)
         if "budget" in state:
@@ -220,7 +220,7 @@ class Looks:
         if not delay:
             self.look(trainer, module)
         elif self._pace.postpone(step, step + delay if ask_again else None):
-            rank_zero_info(say_put_off(step, step + delay if ask_again else None, self._pace.budget))
+            rank_zero_info(postponed_message(step, step + delay if ask_again else None, self._pace.budget))
 
     def look(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None = None) -> None:
         """Look at the network now, unless that was done at this step; on every process alike.
@@ -240,20 +240,20 @@ class Looks:
             except Exception as error:
                 if first:
                     raise
-                self._tolerance.note(self._tolerance.cost_a_look(error, step))
+                self._error_policy.note(self._error_policy.cost_a_look(error, step))
                 if isinstance(error, RestoreError):
                     self._stopped = True
-                    self._tolerance.warn(say_stopped(step))
+                    self._error_policy.warn(stopped_message(step))
             # Before the first step nobody goes on from what the first process could not deliver.
             ranks = Ranks("world" if first else None, "The first look")
             with ranks.failing_together(agree=True):
-                self._outbox.deliver(self._solver, trainer.loggers, partial(say, module))
+                self._delivery.deliver(self._solver, trainer.loggers, partial(say, module))
 
     def collect(self, trainer: Trainer, module: LightningModule, patience: float = 0.0) -> None:
         """Hand on what was solved in the background."""
         if patience or self._solver.ready:
-            with self._pace.holding_up(), self._aside():
-                self._outbox.deliver(self._solver, trainer.loggers, partial(say, module), patience)
+            with self._pace.charged(), self._aside():
+                self._delivery.deliver(self._solver, trainer.loggers, partial(say, module), patience)
 
     def _delay(self, step: int) -> int:
         return self._pace.delay(step, self._solver.backlog, self._solver.closing)
@@ -263,14 +263,14 @@ class Looks:
     ) -> None:
         if trainer.is_global_zero:
             origin = loaded["folder"] if loaded else None
-            self._outbox.open(folder(), looked=self.last, resumed=trainer.global_step, origin=origin)
+            self._delivery.open(folder(), looked=self.last, resumed=trainer.global_step, origin=origin)
 
     def _observe(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None) -> LookJob:
         started = time.perf_counter()
         activations = self._observer.observe(trainer, module)
         self.metrics |= scalar_metrics(trainer)
         if put_off := self._pace.made(trainer.global_step):
-            self._tolerance.note(note_put_off(put_off, self._pace.budget))
+            self._error_policy.note(postponed_note(put_off, self._pace.budget))
         context = LookContext(
             step=trainer.global_step,
             epoch=trainer.current_epoch,
@@ -281,7 +281,7 @@ class Looks:
         return LookJob(
             context,
             activations.representations,
-            carried=self._tolerance.take_notes(),
+            carried=self._error_policy.take_notes(),
             seconds=time.perf_counter() - started,
             first=null is not None,
             null=null,
@@ -291,13 +291,13 @@ class Looks:
         """What all looks are held against, looked through before training begins."""
         null = null_of_run(trainer, module, self._observer, self._null_samples, self._solver.config.comparing)
         if isinstance(null, str) and self._null_samples:
-            self._tolerance.warn(f"Groups are tested against no null: {null.removeprefix('none: ')}.")
+            self._error_policy.warn(f"Groups are tested against no null: {null.removeprefix('none: ')}.")
         return null_state(null)
 
     def _submit(self, trainer: Trainer, job: LookJob) -> None:
         self.last = job.step
         if trainer.is_global_zero and self.keep_representations:
-            self._outbox.keep(job)
+            self._delivery.keep(job)
         if trainer.is_global_zero or self._solver.shared:
             self._solver.submit(job)
         else:

@@ -33,23 +33,23 @@ def say(module: Any, text: str) -> None:
                 print(lines, end="", flush=True)
 
 
-def say_look(prefix: str, outcome: LookResult, handing_on: float) -> str:
+def look_message(prefix: str, result: LookResult, handing_on: float) -> str:
     """One line on a look: what was found, and what it cost the training.
 
     Args:
         prefix: What log keys begin with.
-        outcome: What became of the look; it has a record.
+        result: What became of the look; it has a record.
         handing_on: Seconds that writing and logging took.
     """
-    record = outcome.record
+    record = result.record
     assert record is not None
     cost = f"{record.seconds + handing_on:.1f} s"
-    if outcome.aside:
-        cost += f", and {outcome.solving:.1f} s in the background"
+    if result.aside:
+        cost += f", and {result.solving:.1f} s in the background"
     return f"{prefix.rstrip('/')} step {record.step}: {record.summary()}  ({cost})"
 
 
-def say_end(history: History, budget: Budget) -> str:
+def end_message(history: History, budget: Budget) -> str:
     """What a run found, what looking cost, and where to find it."""
     lines = [describe(history), f"{budget.sentence()}."]
     if history.path is not None:
@@ -58,7 +58,7 @@ def say_end(history: History, budget: Budget) -> str:
     return "\n".join(lines)
 
 
-def say_blind(reason: str) -> str:
+def no_checkpoints_message(reason: str) -> str:
     """There will be no checkpoints to look at."""
     return (
         f"GWSimilarity looks whenever a checkpoint is saved, but {reason}; so it will look only at the start and at "
@@ -66,21 +66,21 @@ def say_blind(reason: str) -> str:
     )
 
 
-def say_put_off(step: int, until: int | None, budget: Budget) -> str:
+def postponed_message(step: int, until: int | None, budget: Budget) -> str:
     """A look at `step` is put off until another, or until a later checkpoint."""
     later = "a later checkpoint" if until is None else f"about step {until}"
     reason = f"to keep to max_overhead={budget.share}" if budget.lacking else "because those before it are being solved"
     return f"GWSimilarity puts off its look at step {step} until {later}, {reason}. {budget.sentence()}."
 
 
-def note_put_off(count: int, budget: Budget) -> str:
+def postponed_note(count: int, budget: Budget) -> str:
     """What the next record says of looks that were put off."""
     looks = "1 look was" if count == 1 else f"{count} looks were"
     reason = f"to keep to max_overhead={budget.share}, or because others were being solved"
     return f"{looks} put off before this one, {reason}."
 
 
-def say_stopped(step: int) -> str:
+def stopped_message(step: int) -> str:
     """No more looks, because the last one could not be undone."""
     return (
         f"GWSimilarity makes no more looks after step {step}: what that one changed could not be put back, and another "
@@ -88,7 +88,7 @@ def say_stopped(step: int) -> str:
     )
 
 
-def say_overdrawn(budget: Budget) -> str:
+def overdrawn_message(budget: Budget) -> str:
     """Looking cost more than it was to."""
     return (
         f"{budget.sentence()}: more than max_overhead={budget.share}, because the first look, the last one and those "
@@ -96,7 +96,7 @@ def say_overdrawn(budget: Budget) -> str:
     )
 
 
-def say_abandoned(steps: Sequence[int]) -> str:
+def abandoned_message(steps: Sequence[int]) -> str:
     """Looks at these steps were given up."""
     return (
         "GWSimilarity ends without the records of these steps, which were still being solved: "

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from lightning_gw.compare import folder
-from lightning_gw.compare.optimizer_steps import budget_lines, configured_steps
+from lightning_gw.compare.optimizer_steps import configured_steps, step_count_lines
 from lightning_gw.compare.plan import PlannedRun
 from lightning_gw.compare.progress import clock
 from lightning_gw.compare.run_command import fit_arguments
@@ -41,7 +41,7 @@ def show_plan(comparison: Comparison, trial: bool = True) -> int:
     at_a_time = f"{comparison.workers} at a time" if comparison.workers else "as many at a time as the cluster has room"
     say(f"{plan.title}: {count}, {at_a_time}, into {plan.out}")
     steps = {run.path: comparison.states[run.path].steps or configured_steps(run) for run in plan.runs}
-    for line in budget_lines(plan, steps):
+    for line in step_count_lines(plan, steps):
         say(line)
     for run in comparison.runs:
         place = plan.out / run.path

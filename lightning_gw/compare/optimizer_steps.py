@@ -19,7 +19,7 @@ def configured_steps(run: PlannedRun) -> int | None:
     return steps if isinstance(steps, int) and steps > 0 and not limited else None
 
 
-def budget_lines(plan: Plan, steps: Mapping[str, int | None]) -> list[str]:
+def step_count_lines(plan: Plan, steps: Mapping[str, int | None]) -> list[str]:
     """One line per task: how many steps its runs get, and which get others.
 
     Args:
@@ -36,7 +36,7 @@ def budget_lines(plan: Plan, steps: Mapping[str, int | None]) -> list[str]:
     return lines
 
 
-def unequal_budgets(plan: Plan, steps: Mapping[str, int | None]) -> list[str]:
+def unequal_step_counts(plan: Plan, steps: Mapping[str, int | None]) -> list[str]:
     """A sentence for each task whose runs train for different numbers of steps.
 
     Args:
@@ -46,7 +46,7 @@ def unequal_budgets(plan: Plan, steps: Mapping[str, int | None]) -> list[str]:
     tasks = {run.task: {steps[other.path] for other in plan.runs if other.task == run.task} for run in plan.runs}
     return [
         f"{line}; what differs between these runs may be due to that."
-        for line, known in zip(budget_lines(plan, steps), tasks.values(), strict=True)
+        for line, known in zip(step_count_lines(plan, steps), tasks.values(), strict=True)
         if len(known - {None}) > 1
     ]
 

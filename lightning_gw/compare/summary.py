@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lightning_gw.compare.optimizer_steps import budget_lines, configured_steps, unequal_budgets
+from lightning_gw.compare.optimizer_steps import configured_steps, step_count_lines, unequal_step_counts
 from lightning_gw.compare.progress import clock
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def conclude(comparison: Comparison, seconds: float) -> int:
     notes = [
         *probe_notes(plan, histories),
         *accuracy_notes(plan, states),
-        *unequal_budgets(plan, steps),
+        *unequal_step_counts(plan, steps),
         *comparison.losses,
     ]
     comparison.save(notes)
@@ -182,7 +182,7 @@ def conclude(comparison: Comparison, seconds: float) -> int:
     shown = [(run, history) for run, history in zip(plan.runs, histories, strict=True) if run.path in mine]
     for line in summary_lines(replace(plan, runs=tuple(run for run, _ in shown)), states, [each for _, each in shown]):
         say(f"  {line}")
-    for line in budget_lines(plan, steps):
+    for line in step_count_lines(plan, steps):
         if not any(note.startswith(line) for note in notes):  # a note says it with what follows from it
             say(line)
     for note in notes:

@@ -48,7 +48,7 @@ def group_fill(identity: int, strength: Strength) -> tuple[str, str | None]:
 
 def group_identities(record: Record) -> tuple[int, ...]:
     """The lasting identity of every group of a look; the group's index where no tracker gave it one."""
-    return record.identities or tuple(range(record.groups.count))
+    return record.group_ids or tuple(range(record.groups.count))
 
 
 def runs_of_layers(groups: Groups) -> list[tuple[int, int, int]]:

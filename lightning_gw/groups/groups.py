@@ -9,7 +9,14 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lightning_gw.groups.partition import FloatArray, best_branches, best_cut, boundaries_of, check_distances, stand_out
+from lightning_gw.groups.partition import (
+    FloatArray,
+    best_contiguous,
+    best_hierarchical,
+    boundaries_of,
+    check_distances,
+    prune_boundaries,
+)
 from lightning_gw.gw.result import GWMatrix
 
 Method = Literal["contiguous", "hierarchical"]
@@ -38,7 +45,7 @@ class Groups:
         adjacent: ``(L − 1,)`` distance from each layer to the next; NaN beside a degenerate layer.
         strength: ``"none"`` (the layers drift smoothly or cannot be told apart), ``"weak"`` or ``"strong"``.
         contrast: How many times the trend of those inside groups the adjacent distance at the weakest boundary is,
-            tempered where that trend is uncertain (see `detection.contrasts`); that of the boundary that was taken back
+            tempered where that trend is uncertain (see `partition.contrasts`); that of the boundary that was taken back
             last, when none is left; NaN where nothing was proposed.
         roughness: Standard deviation of the residuals of log adjacent distance about a quadratic in depth;
             NaN with fewer than 4 usable neighbours.
@@ -93,7 +100,7 @@ def find_groups(
     Among all ways to cut the depth into blocks, the one is proposed that maximises the modularity
     ``Σ_b 1/|b| Σ_{i<j in b} (mean(D^γ) − D^γ_ij)`` with ``D`` the squared distances (``2 (1 − similarity)``), found
     exactly by dynamic programming. Since every matrix has such a best cut, also one of pure drift, proposed boundaries
-    whose adjacent distance does not stand out from the trend of those inside groups (see `detection.contrasts`) are
+    whose adjacent distance does not stand out from the trend of those inside groups (see `partition.contrasts`) are
     taken back one by one, the least contrasted first. What remains is as strong as its weakest boundary, and never
     "strong" if all it does is to cut off a single layer at an end, as entry and readout do in any network. The same
     matrix always gives the same groups: of equally good cuts the one with longer first blocks is taken.
@@ -140,7 +147,7 @@ def find_groups(
     steps = inner[np.arange(max(len(usable) - 1, 0)), np.arange(1, len(usable))] if len(usable) else np.empty(0)
 
     proposed = _propose(inner ** (2 * gamma), method, count)
-    found, contrast = stand_out(proposed, steps, *((weak, weak_end) if count is None else (0.0, 0.0)))
+    found, contrast = prune_boundaries(proposed, steps, *((weak, weak_end) if count is None else (0.0, 0.0)))
     boundaries = boundaries_of(found)
     weakest = float(contrast.min()) if len(contrast) else float("nan")
     amid = any(0 < k < len(usable) - 2 for k in boundaries)
@@ -171,16 +178,16 @@ def find_boundaries(distances: FloatArray) -> tuple[int, ...]:
         return ()
     inner = distances[np.ix_(usable, usable)]
     proposed = _propose(inner ** (2 * DEFAULT_GAMMA), "contiguous", None)
-    found, _ = stand_out(proposed, inner.diagonal(1), WEAK_CONTRAST, WEAK_END_CONTRAST)
+    found, _ = prune_boundaries(proposed, inner.diagonal(1), WEAK_CONTRAST, WEAK_END_CONTRAST)
     return tuple(int(usable[k]) for k in boundaries_of(found))
 
 
 def _propose(costs: FloatArray, method: Method, count: int | None) -> list[int]:
     """Group of each layer by the best partition of that kind."""
     if method == "hierarchical":
-        return best_branches(costs, count)
+        return best_hierarchical(costs, count)
     labels = np.zeros(len(costs), dtype=np.int64)
-    labels[np.array(best_cut(costs, count), dtype=np.int64) + 1] = 1
+    labels[np.array(best_contiguous(costs, count), dtype=np.int64) + 1] = 1
     return np.cumsum(labels).tolist()
 
 

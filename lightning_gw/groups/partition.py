@@ -45,7 +45,7 @@ def modularity_gain(costs: FloatArray) -> FloatArray:
     return np.where(np.triu(np.ones_like(costs), 1) > 0, upper.sum() / (count * (count - 1) / 2) - upper, 0.0)
 
 
-def best_cut(costs: FloatArray, count: int | None = None) -> list[int]:
+def best_contiguous(costs: FloatArray, count: int | None = None) -> list[int]:
     """Boundaries of the contiguous cut with the highest modularity; of equal cuts the one with longer first blocks.
 
     Exact, by dynamic programming over where the last block begins.
@@ -87,7 +87,7 @@ def best_cut(costs: FloatArray, count: int | None = None) -> list[int]:
     return boundaries[::-1]
 
 
-def best_branches(costs: FloatArray, count: int | None = None) -> list[int]:
+def best_hierarchical(costs: FloatArray, count: int | None = None) -> list[int]:
     """Group of each layer where groups need not be contiguous: a cut through the tree of average linkage.
 
     The tree is SciPy's over the costs; the level is the one whose partition has the highest modularity, of equal ones
@@ -118,7 +118,9 @@ def best_branches(costs: FloatArray, count: int | None = None) -> list[int]:
     return [order.setdefault(int(label), len(order)) for label in chosen]
 
 
-def stand_out(labels: list[int], steps: FloatArray, weak: float, weak_end: float) -> tuple[list[int], FloatArray]:
+def prune_boundaries(
+    labels: list[int], steps: FloatArray, weak: float, weak_end: float
+) -> tuple[list[int], FloatArray]:
     """Join groups whose boundary does not stand out, the least contrasted first.
 
     Args:

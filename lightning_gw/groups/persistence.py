@@ -14,7 +14,7 @@ from lightning_gw.groups.groups import Groups
 Cut = tuple[tuple[int, ...], ...]
 
 
-class SteadyCut:
+class DebouncedGroups:
     """The groups that stories are told of.
 
     A boundary enters or leaves once `persistence` looks in a row have shown that; or at once, where it is beyond the

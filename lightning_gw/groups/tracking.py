@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from lightning_gw.groups.events import Event, EventKind, Members, compare_groups
 from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.growth import GrowthWatch
-from lightning_gw.groups.persistence import Cut, SteadyCut
+from lightning_gw.groups.persistence import Cut, DebouncedGroups
 
 __all__ = ["Event", "EventKind", "GroupTracker", "converged_at"]
 
@@ -29,7 +29,7 @@ class GroupTracker:
     on at least half of its former layers is itself again.
 
     **Events** are told of a steadied picture, so that jitter between neighbouring looks is no story: what changes
-    enters it once it has persisted or is beyond the noise of the probe (see `SteadyCut`); growth of an adjacent
+    enters it once it has persisted or is beyond the noise of the probe (see `DebouncedGroups`); growth of an adjacent
     distance is told once it is beyond its own (`GrowthWatch`). An event carries the step of the look that first showed
     it.
 
@@ -43,7 +43,7 @@ class GroupTracker:
     Example:
         >>> tracker = GroupTracker()
         >>> events = tracker.update(step=100, groups=find_groups(matrix))
-        >>> tracker.identities
+        >>> tracker.group_ids
         (0, 1, 2)
     """
 
@@ -52,18 +52,23 @@ class GroupTracker:
             raise ValueError(f"persistence={persistence} must be at least 1 look.")
         if not 0.5 < certain <= 1:
             raise ValueError(f"certain={certain} must be a share above 0.5 and up to 1.")
-        self._identities: tuple[int, ...] = ()
+        self._group_ids: tuple[int, ...] = ()
         self._members: dict[int, tuple[int, ...]] = {}
         self._last_seen: dict[int, tuple[int, ...]] = {}
         self._next = 0
         self._steady: dict[int, tuple[int, ...]] = {}  # the groups that events are told of
-        self._cut = SteadyCut(persistence, certain)
+        self._cut = DebouncedGroups(persistence, certain)
         self._growth = GrowthWatch(persistence)
 
     @property
-    def identities(self) -> tuple[int, ...]:
+    def group_ids(self) -> tuple[int, ...]:
         """Identity of each group of the last look, by group index; empty when it had no groups."""
-        return self._identities
+        return self._group_ids
+
+    @property
+    def identities(self) -> tuple[int, ...]:
+        """An older name of `group_ids`."""
+        return self._group_ids
 
     @property
     def steady(self) -> Members:
@@ -83,8 +88,8 @@ class GroupTracker:
         """
         members = groups.members() if groups.strength != "none" else ()
         matched = _match(members, self._members or self._last_seen, 0.0 if self._members else 0.5)
-        self._identities = self._name(matched, len(members))
-        self._members = dict(zip(self._identities, members, strict=True))
+        self._group_ids = self._name(matched, len(members))
+        self._members = dict(zip(self._group_ids, members, strict=True))
         if self._members:
             self._last_seen = self._members
         return self._settle(step, groups) + self._growth.update(step, groups)
@@ -123,7 +128,7 @@ class GroupTracker:
     def state_dict(self) -> dict[str, object]:
         """State in plain types, for a checkpoint."""
         return {
-            "identities": list(self._identities),
+            "identities": list(self._group_ids),
             "members": _plain(self._members),
             "last_seen": _plain(self._last_seen),
             "next": self._next,
@@ -134,7 +139,7 @@ class GroupTracker:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up the state that `state_dict` gave."""
-        self._identities = tuple(int(group) for group in state["identities"])
+        self._group_ids = tuple(int(group) for group in state["identities"])
         self._members = _parsed(state["members"])
         self._last_seen = _parsed(state["last_seen"])
         self._next = int(state["next"])
@@ -152,7 +157,7 @@ class Look(Protocol):
     @property
     def groups(self) -> Groups: ...
     @property
-    def identities(self) -> tuple[int, ...]: ...
+    def group_ids(self) -> tuple[int, ...]: ...
 
 
 def converged_at(history: Sequence[Look], group: int) -> int | None:
@@ -174,9 +179,9 @@ def converged_at(history: Sequence[Look], group: int) -> int | None:
             f"Whether a group has stopped moving is told from 2 looks or more, and there are {len(history)}."
         )
     # A look without groups has one range of layers and no identity for it.
-    held = [dict(zip(look.identities, look.groups.members(), strict=False)).get(group) for look in history]
+    held = [dict(zip(look.group_ids, look.groups.members(), strict=False)).get(group) for look in history]
     if not any(held):
-        known = sorted({identity for look in history for identity in look.identities})
+        known = sorted({identity for look in history for identity in look.group_ids})
         raise ValueError(f"No look has a group {group}; there are {', '.join(map(str, known)) or 'none'}.")
     if held[-1] is None or held[-2] != held[-1]:
         return None

@@ -16,7 +16,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from lightning_gw.analysis.job import LookJob
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.gw_similarity import GWSimilarity
-from lightning_gw.callback.messages import say_look
+from lightning_gw.callback.messages import look_message
 from lightning_gw.lightning_cli.checkpoints import (
     Checkpoint,
     CheckpointCLI,
@@ -121,12 +121,12 @@ class _Replayed:
             notes=tuple(notes),
         )
         self._solver.submit(LookJob(context, activations.representations, null=live.get("null")))
-        for outcome in self._solver.collect():
-            if outcome.record is None:
-                assert outcome.error is not None
-                raise outcome.error
-            self._history.append(outcome.record)
-            print(say_look(self._watcher.prefix, outcome, 0.0))
+        for result in self._solver.collect():
+            if result.record is None:
+                assert result.error is not None
+                raise result.error
+            self._history.append(result.record)
+            print(look_message(self._watcher.prefix, result, 0.0))
 
     def _begin_as_then(self, state: Mapping[str, Any], step: int) -> Mapping[str, Any]:
         """Give the solver the memory that the run's own look at this step began with, or would have.

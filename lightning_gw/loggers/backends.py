@@ -10,22 +10,22 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lightning_gw.loggers.content import Look, name_of
-from lightning_gw.loggers.tensorboard import TensorBoardSink
-from lightning_gw.loggers.wandb import WandbSink
+from lightning_gw.loggers.content import LogContent, name_of
+from lightning_gw.loggers.tensorboard import TensorBoardBackend
+from lightning_gw.loggers.wandb import WandbBackend
 from lightning_gw.records.history import History
 
 
-class Sink(Protocol):
+class LoggerBackend(Protocol):
     """One logger, in the three things that are asked of it; each returns what it had to leave out."""
 
     def log_config(self, config: dict[str, Any]) -> list[str]: ...
-    def log_look(self, look: Look) -> list[str]: ...
+    def log_look(self, look: LogContent) -> list[str]: ...
     def log_summary(self, history: History) -> list[str]: ...
 
 
 @dataclass(frozen=True)
-class ScalarsSink:
+class ScalarsBackend:
     """Any logger at all, through Lightning's own ``log_metrics``."""
 
     logger: Any
@@ -37,7 +37,7 @@ class ScalarsSink:
             self.logger.log_hyperparams({self.prefix.strip("/"): config})
         return []
 
-    def log_look(self, look: Look) -> list[str]:
+    def log_look(self, look: LogContent) -> list[str]:
         scalars: dict[str, float] = {}
         problems = []
         for key, value in look.scalars.items():
@@ -55,13 +55,13 @@ class ScalarsSink:
         return []
 
 
-def sink_of(logger: Any, prefix: str) -> Sink | None:
+def backend_of(logger: Any, prefix: str) -> LoggerBackend | None:
     experiment = getattr(logger, "experiment", None)
     if hasattr(experiment, "an_attribute_that_no_experiment_has"):
         return None  # Lightning's stand-in for ranks other than zero and for fast_dev_run swallows everything
     if hasattr(experiment, "log") and hasattr(experiment, "define_metric"):
-        return WandbSink(experiment, prefix)
+        return WandbBackend(experiment, prefix)
     if hasattr(experiment, "add_scalar") and hasattr(experiment, "add_image"):
-        return TensorBoardSink(experiment, prefix)
+        return TensorBoardBackend(experiment, prefix)
     mlflow = hasattr(experiment, "log_batch")
-    return ScalarsSink(logger, prefix, forbidden=r"[^A-Za-z0-9_/. -]" if mlflow else None)
+    return ScalarsBackend(logger, prefix, forbidden=r"[^A-Za-z0-9_/. -]" if mlflow else None)

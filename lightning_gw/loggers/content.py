@@ -19,7 +19,7 @@ STEP_KEY = "trainer/global_step"
 PATIENCE = 10.0
 
 
-class Look:
+class LogContent:
     """One record in the forms loggers take, each made at most once however many loggers there are."""
 
     def __init__(

@@ -17,10 +17,10 @@ from typing import Any
 
 from lightning_gw.figures.png import Picture
 from lightning_gw.loggers import content
-from lightning_gw.loggers.backends import Sink, sink_of
-from lightning_gw.loggers.content import Look, name_of, remember
-from lightning_gw.loggers.tensorboard import TensorBoardSink
-from lightning_gw.loggers.wandb import WandbSink
+from lightning_gw.loggers.backends import LoggerBackend, backend_of
+from lightning_gw.loggers.content import LogContent, name_of, remember
+from lightning_gw.loggers.tensorboard import TensorBoardBackend
+from lightning_gw.loggers.wandb import WandbBackend
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
 from lightning_gw.utilities.json_values import plain
@@ -44,7 +44,7 @@ def log_config(loggers: Iterable[Any], config: Mapping[str, Any], prefix: str = 
         values = plain(config, "config")
     except TypeError as error:
         return [f"The configuration was not logged: {error}"]
-    return _with_each(loggers, prefix, "the configuration", lambda sink: sink.log_config(values))
+    return _with_each(loggers, prefix, "the configuration", lambda backend: backend.log_config(values))
 
 
 def log_record(
@@ -69,8 +69,8 @@ def log_record(
     loggers = list(loggers)
     if not loggers:
         return []
-    look = Look(record, _until(record, history), prefix, pictures)
-    problems = _with_each(loggers, prefix, f"the record of step {record.step}", lambda sink: sink.log_look(look))
+    look = LogContent(record, _until(record, history), prefix, pictures)
+    problems = _with_each(loggers, prefix, f"the record of step {record.step}", lambda backend: backend.log_look(look))
     return [*look.problems, *problems]
 
 
@@ -89,17 +89,17 @@ def log_summary(loggers: Iterable[Any], history: History, prefix: str = "gw/") -
     """
     if not history:
         return []
-    return _with_each(loggers, prefix, "the summary", lambda sink: sink.log_summary(history))
+    return _with_each(loggers, prefix, "the summary", lambda backend: backend.log_summary(history))
 
 
 def wants_pictures(loggers: Iterable[Any]) -> bool:
     """Whether any of these loggers takes pictures."""
     with suppress(Exception):  # a logger that cannot even be asked is named when something is logged
-        return any(isinstance(sink_of(logger, ""), WandbSink | TensorBoardSink) for logger in loggers)
+        return any(isinstance(backend_of(logger, ""), WandbBackend | TensorBoardBackend) for logger in loggers)
     return False
 
 
-def _with_each(loggers: Iterable[Any], prefix: str, what: str, act: Callable[[Sink], list[str]]) -> list[str]:
+def _with_each(loggers: Iterable[Any], prefix: str, what: str, act: Callable[[LoggerBackend], list[str]]) -> list[str]:
     """Let every logger act; whatever one raises becomes a sentence, so that the others and the training go on.
 
     A logger that fails only after `content.PATIENCE` seconds, as one does whose server is away, is not asked again.
@@ -110,9 +110,9 @@ def _with_each(loggers: Iterable[Any], prefix: str, what: str, act: Callable[[Si
             continue
         started = time.monotonic()
         try:
-            sink = sink_of(logger, prefix)
-            if sink is not None:
-                problems += act(sink)
+            backend = backend_of(logger, prefix)
+            if backend is not None:
+                problems += act(backend)
         except Exception as error:
             problem = f"{name_of(logger)} did not take {what} ({type(error).__name__}: {error})."
             waited = time.monotonic() - started

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_gw.figures.png import Picture
-from lightning_gw.loggers.content import Look
+from lightning_gw.loggers.content import LogContent
 from lightning_gw.records.description import describe, describe_record
 from lightning_gw.records.history import History
 
 
 @dataclass(frozen=True)
-class TensorBoardSink:
+class TensorBoardBackend:
     experiment: Any
     prefix: str
 
@@ -23,7 +23,7 @@ class TensorBoardSink:
         self._log_text("config", f"```json\n{json.dumps(config, indent=2)}\n```", 0)
         return []
 
-    def log_look(self, look: Look) -> list[str]:
+    def log_look(self, look: LogContent) -> list[str]:
         step = look.record.step
         for key, value in look.scalars.items():
             self.experiment.add_scalar(key, value, step)

@@ -324,7 +324,7 @@ def _as_record(matrix: GWMatrix) -> Record:
         gw=matrix,
         groups=find_groups(matrix),
         groups_paired=find_groups(matrix.identity_distance),
-        identities=(),
+        group_ids=(),
         events=(),
         growth=np.ones(max(0, len(matrix.layers) - 1)),
         measures={},

@@ -6,14 +6,18 @@ through the analysis that records go through.
 
 from __future__ import annotations
 
-from lightning_gw.probe_report.findings import Look, ProbeReport, SettingFindings
+from lightning_gw.probe_report.findings import ProbeLook, ProbeReport, SettingFindings
 from lightning_gw.probe_report.looking import probe_report
 from lightning_gw.probe_report.picture import draw_probe_report
 from lightning_gw.probe_report.settings import ProbeSetting, settings_around
 from lightning_gw.probe_report.words import answer
 
+#: Its older name.
+Look = ProbeLook
+
 __all__ = [
     "Look",
+    "ProbeLook",
     "ProbeReport",
     "ProbeSetting",
     "SettingFindings",

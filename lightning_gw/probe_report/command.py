@@ -50,7 +50,7 @@ def report_on_probe(
     without: Sequence[str] | None = None,
     draws: int = 3,
 ) -> None:
-    """Look at a checkpoint under every setting, and print, write and draw how the groups depend on it.
+    """ProbeLook at a checkpoint under every setting, and print, write and draw how the groups depend on it.
 
     Args:
         checkpoint: File that Lightning saved.
@@ -182,7 +182,7 @@ class _Report(Callback):
                 effort=config.effort,
                 anchor=config.anchor,
                 paired=config.paired,
-                resamples=config.draws,
+                resamples=config.bootstrap_samples,
                 seed=watcher.seed,
                 source=f"{self._path}, {probe.size} inputs of the {probe.source}",
                 progress=show,

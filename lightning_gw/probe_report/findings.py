@@ -16,7 +16,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Look:
+class ProbeLook:
     """What one draw of the probe found under one setting, told in the layers of the run's own setting.
 
     Attributes:
@@ -61,7 +61,7 @@ class SettingFindings:
 
     setting: ProbeSetting
     label: str
-    looks: tuple[Look, ...]
+    looks: tuple[ProbeLook, ...]
     agreement: float = float("nan")
     repeat: float = float("nan")
     shared: float = float("nan")

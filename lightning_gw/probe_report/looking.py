@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.activations.capture import Activations
-from lightning_gw.analysis import ANCHOR, DRAWS, Analysis
+from lightning_gw.analysis import ANCHOR, BOOTSTRAP_SAMPLES, Analysis
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.geometry.validation import find_defect
 from lightning_gw.groups.groups import Groups
 from lightning_gw.gw.search.effort import Effort
 from lightning_gw.measures.agreement import adjusted_rand_index
-from lightning_gw.probe_report.findings import Look, ProbeReport, SettingFindings
+from lightning_gw.probe_report.findings import ProbeLook, ProbeReport, SettingFindings
 from lightning_gw.probe_report.settings import ProbeSetting
 
 #: Two inputs of different draws are the same one if they lie nearer to each other than this share of the mean distance.
@@ -44,12 +44,12 @@ def probe_report(
     effort: Effort = "default",
     anchor: float = ANCHOR,
     paired: bool = True,
-    resamples: int = DRAWS,
+    resamples: int = BOOTSTRAP_SAMPLES,
     seed: int = 0,
     source: str = "",
     progress: Progress | None = None,
 ) -> ProbeReport:
-    """Look through the layers under every setting, with several draws of the probe, and hold the groups together.
+    """ProbeLook through the layers under every setting, with several draws of the probe, and hold the groups together.
 
     Groups are found as records find them: in anchored Gromov-Wasserstein, with their stability over resamples of the
     probe. A setting that cannot be looked through is no error: it becomes a row that says why.
@@ -88,12 +88,14 @@ def probe_report(
         raise ValueError("No settings were given; the first is the run's own, which the others are held against.")
     if draws < 1:
         raise ValueError(f"draws={draws} must be at least 1.")
-    analysis = Analysis(geometry=geometry, effort=effort, seed=seed, anchor=anchor, paired=paired, draws=resamples)
+    analysis = Analysis(
+        geometry=geometry, effort=effort, seed=seed, anchor=anchor, paired=paired, bootstrap_samples=resamples
+    )
     looker = _Looker(represent, settings[0], analysis)
     rows: list[SettingFindings] = []
     for place, setting in enumerate(settings):
         label, why = setting.label(settings[0]), ""
-        looks: list[Look] = []
+        looks: list[ProbeLook] = []
         notes: dict[str, None] = {}
         clouds: list[dict[str, Tensor]] = []
         for draw in range(draws):
@@ -141,7 +143,7 @@ class _Looker:
         self._kept: dict[ProbeSetting, tuple[dict[str, Tensor], tuple[str, ...]]] = {}  # under the run's own setting
         self.layers: tuple[str, ...] = ()
 
-    def look(self, setting: ProbeSetting) -> tuple[Look, dict[str, Tensor], tuple[str, ...]]:
+    def look(self, setting: ProbeSetting) -> tuple[ProbeLook, dict[str, Tensor], tuple[str, ...]]:
         """What is found, the representations it was found in, and notes."""
         started = time.perf_counter()
         representations, notes = self._brought(setting)
@@ -175,12 +177,12 @@ class _Looker:
             raise ValueError(f"Only {left_over} is left, and at least 2 layers are needed to compare.")
         return representations, notes
 
-    def _told(self, groups: Groups, names: tuple[str, ...], draw: int, inputs: int, started: float) -> Look:
+    def _told(self, groups: Groups, names: tuple[str, ...], draw: int, inputs: int, started: float) -> ProbeLook:
         found = dict(zip(names, groups.labels, strict=True))
         labels = tuple(found.get(name, -1) for name in self.layers)
         boundaries = tuple(self.layers.index(names[k]) for k in groups.boundaries if names[k] in self.layers)
         stands = groups.strength != "none"
-        return Look(
+        return ProbeLook(
             draw=draw,
             inputs=inputs,
             labels=labels,
@@ -198,7 +200,7 @@ def _reason(error: Exception) -> str:
     return said if isinstance(error, ValueError) and said else f"{type(error).__name__}: {said}"
 
 
-def _agreement(looks: Sequence[Look], own: Sequence[Look]) -> float:
+def _agreement(looks: Sequence[ProbeLook], own: Sequence[ProbeLook]) -> float:
     by_draw = {look.draw: look for look in own}
     pairs = [(look, by_draw[look.draw]) for look in looks if look.draw in by_draw]
     return _mean(adjusted_rand_index(a.labels, b.labels) for a, b in pairs)

@@ -21,7 +21,7 @@ from lightning_gw.figures.style import (
 )
 from lightning_gw.figures.timeline import draw_block, group_legend
 from lightning_gw.measures.agreement import adjusted_rand_index
-from lightning_gw.probe_report.findings import Look, ProbeReport
+from lightning_gw.probe_report.findings import ProbeLook, ProbeReport
 
 #: Space between the rows of two settings, in rows.
 _GAP = 0.5
@@ -84,7 +84,7 @@ def _longest(layers: int) -> int:
     return min(_LONGEST_REASON, max(60, 9 * layers))
 
 
-def colours(look: Look, own: Look) -> list[int]:
+def colours(look: ProbeLook, own: ProbeLook) -> list[int]:
     """For each group of `look` the group of `own` that it shares most layers with, each taken once; others are new."""
     groups, known = (max(max(labels.labels, default=0), 0) + 1 for labels in (look, own))
     overlap = np.zeros((groups, known))
@@ -99,7 +99,7 @@ def colours(look: Look, own: Look) -> list[int]:
     ]
 
 
-def _draw_look(axes: Axes, look: Look, own: Look, top: float) -> None:
+def _draw_look(axes: Axes, look: ProbeLook, own: ProbeLook, top: float) -> None:
     identities = colours(look, own)
     for layer, label in enumerate(look.labels):
         identity = identities[label] if label >= 0 else label

@@ -20,6 +20,8 @@ from lightning_gw.utilities.json_values import from_json, metrics_to_json, numbe
 SCHEMA_VERSION = 1
 #: What precedes the name of a further measure's matrix in the array file.
 MEASURE_PREFIX = "measures/"
+#: What `Record.group_ids` are called in a line.
+_ON_DISK = "identities"
 STRENGTHS = get_args(Strength)
 #: The matrix's arrays, and those that were not kept at first.
 _ARRAYS: dict[str, Any] = {
@@ -41,7 +43,7 @@ class Record(LookContext):
         gw: Gromov-Wasserstein matrix with bounds, couplings and its identity column.
         groups: Groups of the Gromov-Wasserstein distances.
         groups_paired: Groups of the identity column, the paired measure on the same matrices.
-        identities: Lasting identity of each group of `groups`, by group index; empty when there are no groups.
+        group_ids: Lasting identity of each group of `groups`, by group index; empty when there are no groups.
         events: What this look made certain to have happened to the groups; each names the look that first showed it.
         growth: ``(L − 1,)`` adjacent distances over their value at the first look of the run.
         measures: Further ``(L, L)`` similarity matrices from the same activations, by name: ``paired_dcor`` (squared
@@ -58,7 +60,7 @@ class Record(LookContext):
     gw: GWMatrix
     groups: Groups
     groups_paired: Groups
-    identities: tuple[int, ...]
+    group_ids: tuple[int, ...]
     events: tuple[Event, ...]
     growth: FloatArray
     measures: Mapping[str, FloatArray]
@@ -66,6 +68,11 @@ class Record(LookContext):
     found_in: str = "gw"
     null: str = ""
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def identities(self) -> tuple[int, ...]:
+        """An older name of `group_ids`."""
+        return self.group_ids
 
     def summary(self) -> str:
         """One line for a terminal: the groups as 1-based layer ranges and how strongly they stand out."""
@@ -93,6 +100,7 @@ class Record(LookContext):
             )
         named = {"probe": plain(self.probe, "probe"), "metrics": metrics_to_json(self.metrics)}
         own = {name: to_json(getattr(self, name), kind) for name, kind in _LINE.items() if name not in named}
+        own[_ON_DISK] = own.pop("group_ids")
         return {
             "schema": SCHEMA_VERSION,
             **own,
@@ -139,6 +147,7 @@ class Record(LookContext):
             if (strength := groups["strength"]) not in STRENGTHS:
                 raise ValueError(f"strength is {strength!r}, where one of {list(STRENGTHS)} was expected")
         # Older records lack some of these, and their defaults are what was the case then.
+        line = {**line, "group_ids": line[_ON_DISK]}
         own = {name: from_json(line[name], kind) for name, kind in _LINE.items() if name in line or name in _NEEDED}
         of_gw: dict[str, Any] = {
             name: from_json(line[name], kind) for name, kind in _LINE_OF_GW.items() if line.get(name) is not None

@@ -61,7 +61,7 @@ def _converged(history: History) -> int | None:
     """The step after which no group changed any more."""
     if len(history) < _FEWEST_LOOKS or history[-1].groups.strength == "none":
         return None
-    stopped = [converged_at(history, group) for group in history[-1].identities]
+    stopped = [converged_at(history, group) for group in history[-1].group_ids]
     steps = [step for step in stopped if step is not None]
     return max(steps) if steps and len(steps) == len(stopped) else None
 

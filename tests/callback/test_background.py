@@ -192,7 +192,7 @@ def test_a_look_is_solved_alike_with_one_thread_and_with_two(monkeypatch: pytest
 def test_nothing_is_started_before_there_is_a_look_to_solve() -> None:
     solver = background_solver()
     solver.worker.warm_up(torch.device("cpu"))
-    solver.worker.render(History([], []))
+    solver.worker.render_in_worker(History([], []))
     assert solver.worker._thread is None
     solver.submit(job(0))
     (outcome,) = drain(solver)

@@ -143,10 +143,10 @@ def test_what_is_asked_for_by_itself_is_neither_training_nor_its_cost() -> None:
     pace = Pace(0.02, clock)
     pace.start(0)
     clock.now += 5
-    with pace.apart():
+    with pace.uncharged():
         clock.now += 100
     clock.now += 7
-    with pace.holding_up():
+    with pace.charged():
         clock.now += 1
     pace.update()
     assert (pace.budget.training, pace.budget.spent, pace.budget.expected) == (12, 1, 0)

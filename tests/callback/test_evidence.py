@@ -128,7 +128,7 @@ def test_groups_can_be_found_in_the_plain_matrix_or_as_if_nothing_were_paired(tm
     ("option", "message"),
     [
         ({"anchor": -1.0}, "anchor=-1.0 must be"),
-        ({"draws": -1}, "draws=-1 must"),
+        ({"draws": -1}, "bootstrap_samples=-1 must"),
         ({"measures": ["ckaa"]}, "Unknown similarity measure 'ckaa'. Known: .*paired_cka"),
         ({"null_samples": -3}, "null_samples=-3"),
     ],

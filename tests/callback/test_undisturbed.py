@@ -156,7 +156,7 @@ def _remove_randomness_guard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _remove_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightning_gw.activations.isolation.undisturbed.Memory.restore", lambda self: ([], []))
+    monkeypatch.setattr("lightning_gw.activations.isolation.undisturbed.ModuleSnapshot.restore", lambda self: ([], []))
 
 
 def _remove_evaluation_mode(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from toy_comparison import write_toy
 
 from lightning_gw.cli import main
 from lightning_gw.compare.dry_run import makespan
-from lightning_gw.compare.optimizer_steps import budget_lines, configured_steps, unequal_budgets
+from lightning_gw.compare.optimizer_steps import configured_steps, step_count_lines, unequal_step_counts
 from lightning_gw.compare.plan import Plan, read_plan
 from lightning_gw.compare.trial import Trial
 
@@ -38,14 +38,14 @@ def test_budgets_come_from_the_last_config_that_sets_them(tmp_path: Path) -> Non
 def test_equal_and_unequal_budgets_are_stated(tmp_path: Path) -> None:
     plan = read_plan(write_toy(tmp_path, ["fast", "slow"], seeds=[0, 1]))
     equal = dict.fromkeys((run.path for run in plan.runs), 24)
-    assert budget_lines(plan, equal) == ["Budget of toy: 24 optimizer steps each"]
-    assert unequal_budgets(plan, equal) == []
+    assert step_count_lines(plan, equal) == ["Budget of toy: 24 optimizer steps each"]
+    assert unequal_step_counts(plan, equal) == []
     unequal = equal | {"slow/seed-0": 48, "slow/seed-1": 48}
     said = "Budget of toy: 24 optimizer steps for fast, 48 optimizer steps for slow"
-    assert budget_lines(plan, unequal) == [said]
-    assert unequal_budgets(plan, unequal) == [f"{said}; what differs between these runs may be due to that."]
-    assert "not known yet for slow" in budget_lines(plan, equal | dict.fromkeys(("slow/seed-0", "slow/seed-1")))[0]
-    assert "set by epochs or time" in budget_lines(plan, dict.fromkeys(equal))[0]
+    assert step_count_lines(plan, unequal) == [said]
+    assert unequal_step_counts(plan, unequal) == [f"{said}; what differs between these runs may be due to that."]
+    assert "not known yet for slow" in step_count_lines(plan, equal | dict.fromkeys(("slow/seed-0", "slow/seed-1")))[0]
+    assert "set by epochs or time" in step_count_lines(plan, dict.fromkeys(equal))[0]
 
 
 def test_a_runs_time_is_the_sum_of_what_it_does() -> None:

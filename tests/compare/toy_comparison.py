@@ -168,6 +168,6 @@ def assert_same_history(one: Path, other: Path, kills: int = 0) -> None:
         np.testing.assert_array_equal(x.gw.distortion, y.gw.distortion)
         np.testing.assert_array_equal(x.gw.couplings, y.gw.couplings)
         np.testing.assert_array_equal(x.growth, y.growth)
-        assert (x.groups.labels, x.identities, x.events) == (y.groups.labels, y.identities, y.events)
+        assert (x.groups.labels, x.group_ids, x.events) == (y.groups.labels, y.group_ids, y.events)
         assert x.metrics == y.metrics
         assert x.probe == y.probe

@@ -91,7 +91,7 @@ def make_run(
             gw=gw,
             groups=groups,
             groups_paired=paired,
-            identities=identities,
+            group_ids=identities,
             events=_events(records, step, groups, identities),
             growth=adjacent / start,
             measures={
@@ -158,13 +158,13 @@ def _events(records: list[Record], step: int, groups: Groups, identities: tuple[
     before = records[-1]
     members = groups.members()
     events: list[Event] = []
-    if not before.identities:
+    if not before.group_ids:
         events += [Event("birth", step, identity, members[i]) for i, identity in enumerate(identities)]
     elif not identities:
         old = before.groups.members()
-        events += [Event("death", step, identity, old[i]) for i, identity in enumerate(before.identities)]
-    elif len(identities) > len(before.identities):
-        new = [identity for identity in identities if identity not in before.identities]
+        events += [Event("death", step, identity, old[i]) for i, identity in enumerate(before.group_ids)]
+    elif len(identities) > len(before.group_ids):
+        new = [identity for identity in identities if identity not in before.group_ids]
         events += [Event("split", step, n, members[identities.index(n)], (n - 1,)) for n in new]
     else:
         for k, (was, now) in enumerate(zip(before.groups.boundaries, groups.boundaries, strict=True)):

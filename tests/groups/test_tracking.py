@@ -40,7 +40,7 @@ def kinds(events: list[Event]) -> list[str]:
 def test_groups_are_born_move_and_die() -> None:
     tracker = GroupTracker(persistence=1)
     assert tracker.update(0, cut()) == []
-    assert tracker.identities == ()
+    assert tracker.group_ids == ()
     born = tracker.update(10, cut(1, 5))
     assert kinds(born) == ["birth"] * 3
     assert [event.layers for event in born] == [(0, 1), (2, 3, 4, 5), (6, 7, 8)]
@@ -48,9 +48,9 @@ def test_groups_are_born_move_and_die() -> None:
     assert kinds(moved) == ["boundary_moved"]
     assert (moved[0].boundary_from, moved[0].boundary_to, moved[0].step) == (5, 6, 20)
     assert moved[0].sentence() == "The boundary after layer 6 moved to after layer 7."
-    assert tracker.identities == (0, 1, 2)
+    assert tracker.group_ids == (0, 1, 2)
     assert kinds(tracker.update(30, cut())) == ["death"] * 3
-    assert tracker.identities == ()
+    assert tracker.group_ids == ()
 
 
 def test_nothing_happens_when_nothing_changes() -> None:
@@ -58,7 +58,7 @@ def test_nothing_happens_when_nothing_changes() -> None:
     tracker.update(0, cut(1, 5))
     for step in range(1, 5):
         assert tracker.update(step, cut(1, 5)) == []
-    assert tracker.identities == (0, 1, 2)
+    assert tracker.group_ids == (0, 1, 2)
 
 
 def test_the_larger_part_of_a_split_keeps_the_identity() -> None:
@@ -68,7 +68,7 @@ def test_the_larger_part_of_a_split_keeps_the_identity() -> None:
     assert kinds(events) == ["split"]
     assert events[0].layers == (2, 3)
     assert events[0].others == (1,)
-    assert tracker.identities == (0, 2, 1)
+    assert tracker.group_ids == (0, 2, 1)
 
 
 def test_the_larger_part_of_a_merge_keeps_the_identity() -> None:
@@ -79,7 +79,7 @@ def test_the_larger_part_of_a_merge_keeps_the_identity() -> None:
     assert events[0].group == 1
     assert events[0].others == (0,)
     assert events[0].layers == (0, 1, 2, 3, 4, 5)
-    assert tracker.identities == (1, 2)
+    assert tracker.group_ids == (1, 2)
 
 
 def test_a_group_that_returns_after_a_gap_is_itself_again() -> None:
@@ -87,14 +87,14 @@ def test_a_group_that_returns_after_a_gap_is_itself_again() -> None:
     tracker.update(0, cut(1, 5))
     tracker.update(1, cut())
     assert kinds(tracker.update(2, cut(1, 5))) == ["birth"] * 3
-    assert tracker.identities == (0, 1, 2)
+    assert tracker.group_ids == (0, 1, 2)
     tracker.update(3, cut())
     tracker.update(4, cut(0, 7))
     # Layers 2–8 hold half of what 3–6 was and more; 1 and 9 alone are strangers or halves of what was there.
-    assert len(set(tracker.identities)) == 3
+    assert len(set(tracker.group_ids)) == 3
 
 
-def test_identities_are_never_reused_for_strangers() -> None:
+def test_group_ids_are_never_reused_for_strangers() -> None:
     tracker = GroupTracker(persistence=1)
     generator = np.random.default_rng(0)
     seen: dict[int, set[int]] = {}
@@ -102,8 +102,8 @@ def test_identities_are_never_reused_for_strangers() -> None:
         size = int(generator.integers(0, 4))
         boundaries = sorted(generator.choice(8, size=size, replace=False).tolist())
         tracker.update(step, cut(*boundaries))
-        assert len(set(tracker.identities)) == len(tracker.identities)
-        for identity in tracker.identities:
+        assert len(set(tracker.group_ids)) == len(tracker.group_ids)
+        for identity in tracker.group_ids:
             seen.setdefault(identity, set()).add(step)
     assert sorted(seen) == list(range(len(seen)))
 
@@ -117,7 +117,7 @@ def test_state_survives_a_checkpoint_in_plain_types() -> None:
     other.load_state_dict(state)
     for step, boundaries in enumerate([(1, 3, 6), (6,), (), (1, 6)], start=2):
         assert one.update(step, cut(*boundaries)) == other.update(step, cut(*boundaries))
-        assert one.identities == other.identities
+        assert one.group_ids == other.group_ids
 
 
 @pytest.mark.parametrize("kind", ["birth", "death", "split", "merge"])
@@ -143,7 +143,7 @@ def test_what_persists_is_told_with_the_step_that_first_showed_it() -> None:
     (event,) = tracker.update(30, cut(1, 6))
     assert (event.kind, event.step, event.confirmed) == ("boundary_moved", 20, 30)
     assert (event.boundary_from, event.boundary_to) == (5, 6)
-    assert event.group == tracker.identities[1]
+    assert event.group == tracker.group_ids[1]
 
 
 def test_what_is_beyond_the_noise_of_the_probe_is_told_at_once() -> None:
@@ -210,7 +210,7 @@ def test_pending_changes_survive_a_checkpoint() -> None:
 class Look:
     step: int
     groups: Groups
-    identities: tuple[int, ...]
+    group_ids: tuple[int, ...]
 
 
 def test_a_group_has_converged_at_the_look_from_which_on_it_stands_still() -> None:
@@ -219,7 +219,7 @@ def test_a_group_has_converged_at_the_look_from_which_on_it_stands_still() -> No
     for step, boundaries in zip((0, 10, 20, 30, 40), [(), (1, 4), (1, 5), (1, 5), (2, 5)], strict=True):
         groups = cut(*boundaries)
         tracker.update(step, groups)
-        history.append(Look(step, groups, tracker.identities))
+        history.append(Look(step, groups, tracker.group_ids))
     assert converged_at(history, 2) == 20
     assert converged_at(history, 0) is None  # moved at the last look
     assert converged_at(history[:4], 0) == 10

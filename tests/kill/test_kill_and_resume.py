@@ -156,7 +156,7 @@ def kill_until(count: int, root: Path, solve: str, seed: int) -> None:
         found = lgw.load_history(run)
         assert found.problems == ()
         assert_as_if_never_killed(found, whole)
-        assert [record.identities for record in found] == [record.identities for record in whole]
+        assert [record.group_ids for record in found] == [record.group_ids for record in whole]
         assert all(np.isfinite(record.gw.distortion).all() for record in found)
     assert resumed >= count // 3, "hardly a training was resumed: the kills came too early to test anything"
 

@@ -53,7 +53,7 @@ def logged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     ]
     records = example_history_records(degenerate=0)
     # The run changes as it goes: no groups at first, and a p-value later.
-    records[0] = replace(records[0], groups=example_groups(records[0].groups.adjacent, (), "none", 0), identities=())
+    records[0] = replace(records[0], groups=example_groups(records[0].groups.adjacent, (), "none", 0), group_ids=())
     records[-1] = replace(records[-1], groups=replace(records[-1].groups, p_value=0.02, roughness=0.4))
     history = History.open(folder / "gw")
     problems = gw_loggers.log_config(attached, CONFIG)

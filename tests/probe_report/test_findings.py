@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_gw.activations.capture import Activations
 from lightning_gw.activations.pooling import pool
 from lightning_gw.probe_report import (
-    Look,
+    ProbeLook,
     ProbeReport,
     ProbeSetting,
     SettingFindings,
@@ -175,10 +175,10 @@ def test_inputs_that_draws_share_are_counted(total: int, size: int) -> None:
     assert report.own.shared == pytest.approx(len(rows[0] & rows[1]) / size)
 
 
-def look(labels: str, draw: int = 0, inputs: int = 32) -> Look:
+def look(labels: str, draw: int = 0, inputs: int = 32) -> ProbeLook:
     numbers = tuple(int(label) for label in labels)
     boundaries = tuple(k for k in range(len(numbers) - 1) if numbers[k] != numbers[k + 1])
-    return Look(draw, inputs, numbers, boundaries, labels, "strong" if boundaries else "none", 2.0, 1.0, 0.1)
+    return ProbeLook(draw, inputs, numbers, boundaries, labels, "strong" if boundaries else "none", 2.0, 1.0, 0.1)
 
 
 def report_on_sizes(found: Mapping[int, tuple[str, ...]], shared: Mapping[int, float]) -> ProbeReport:

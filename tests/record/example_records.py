@@ -60,7 +60,7 @@ def example_record(
             gw=gw,
             groups=groups,
             groups_paired=example_groups(np.diagonal(gw.identity_distance, 1).copy(), (2,), "weak", degenerate),
-            identities=(0, 1, 2),
+            group_ids=(0, 1, 2),
             events=(
                 Event("boundary_moved", step, 1, (2,), others=(2,), boundary_from=1, boundary_to=2),
                 Event("split", step, 2, (3, 4), others=(1,)),

@@ -84,7 +84,7 @@ def records(draw: st.DrawFn) -> Record:
         gw=gw,
         groups=groups(),
         groups_paired=groups(),
-        identities=draw(indices),
+        group_ids=draw(indices),
         events=tuple(draw(st.lists(events, max_size=2))),
         growth=vector(size - 1),
         measures={name: matrix() for name in draw(st.lists(st.sampled_from(["paired_dcor", "ä/b c"]), unique=True))},

@@ -27,7 +27,7 @@ def look(step: int, labels: tuple[int, ...], identities: tuple[int, ...], metric
     record = example_record(step)
     boundaries = tuple(k for k in range(len(labels) - 1) if labels[k] != labels[k + 1])
     groups = replace(record.groups, labels=labels, boundaries=boundaries, strength="strong" if boundaries else "none")
-    return replace(record, groups=groups, identities=identities, metrics=metrics)
+    return replace(record, groups=groups, group_ids=identities, metrics=metrics)
 
 
 def test_an_empty_history_has_no_finding() -> None:

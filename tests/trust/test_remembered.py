@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from trust_nets import NETS, Items, Store, plain
 
-from lightning_gw.activations.isolation.snapshot import Memory, kept_generators
+from lightning_gw.activations.isolation.snapshot import ModuleSnapshot, kept_generators
 from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed
 from lightning_gw.activations.probe import draw_probe
 
@@ -116,7 +116,7 @@ def test_what_cannot_be_put_back_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_exact_comparison_sees_weights_that_no_counter_sees() -> None:
     module = nn.Linear(2, 2)
-    counted = Memory(module)
+    counted = ModuleSnapshot(module)
     with changes_of(module) as changes:
         module.weight.data.add_(1)
     assert changes == ["parameter weight changed"]

@@ -1,7 +1,7 @@
 """What modules remember besides their weights, so that a look can be undone: attributes, containers, generators.
 
 A module's memory is followed through plain containers and plain objects, also to modules that are kept out of the
-registered ones in a list or an object. What is found is put back in place; see `putting_back`.
+registered ones in a list or an object. What is found is put back in place; see `state`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lightning_gw.activations.isolation.state import (
     Attributes,
     Container,
     GeneratorState,
-    Kept,
+    SavedState,
     TensorContent,
     Weight,
     path_to,
@@ -58,7 +58,7 @@ _OUTSIDE = (
 _DATA = (torch.utils.data.Dataset, torch.utils.data.DataLoader, torch.utils.data.Sampler, torch.optim.Optimizer)
 
 
-class Memory:
+class ModuleSnapshot:
     """Everything that a module and all it holds remember, as it is when this is made.
 
     Args:
@@ -73,7 +73,7 @@ class Memory:
     def __init__(self, module: nn.Module, exact: bool = False) -> None:
         self.modules: dict[str, nn.Module] = {}
         self._exact = exact
-        self._kept: list[Kept] = []
+        self._kept: list[SavedState] = []
         self._seen: dict[int, Any] = {}  # holds what it has seen, so that no id is given out twice
         self._room = _COPIED
         for name, child in module.named_modules():

@@ -21,7 +21,7 @@ CONTAINERS = (list, dict, set, deque, OrderedDict, defaultdict)
 _MISSING = object()
 
 
-class Kept(Protocol):
+class SavedState(Protocol):
     """One thing as it was when this was made.
 
     Attributes:

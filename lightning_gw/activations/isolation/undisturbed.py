@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_gw.activations.isolation.snapshot import Memory
+from lightning_gw.activations.isolation.snapshot import ModuleSnapshot
 from lightning_gw.activations.isolation.state import same_state
 from lightning_gw.utilities.errors import RestoreError
 from lightning_gw.utilities.random_state import plain_tensors, random_states
@@ -41,12 +41,12 @@ def undisturbed(module: nn.Module, trainer: Any = None) -> Iterator[list[str]]:
         RestoreError: At the end, if something failed to be put back that should have been. Everything else was by then.
     """
     disturbed: list[str] = []
-    memory = Memory(module)
-    modes = [(child, child.training) for child in memory.modules.values()]
+    snapshot = ModuleSnapshot(module)
+    modes = [(child, child.training) for child in snapshot.modules.values()]
     stage = trainer.state.stage if trainer is not None else None
     with ExitStack() as stack:
         # The order matters: what is restored is written under the gradient mode of the caller, as it was read.
-        stack.callback(_restore, modes, memory, disturbed)
+        stack.callback(_restore, modes, snapshot, disturbed)
         if trainer is not None:
             stack.callback(setattr, trainer.state, "stage", stage)
             trainer.validating = True
@@ -68,7 +68,7 @@ def changes_of(module: nn.Module) -> Iterator[list[str]]:
 
     Compared are weights, gradients, ``requires_grad``, buffers, training flags, hooks, attributes, containers and plain
     objects that the modules hold, their own random generators, the global random states and torch's global settings.
-    While inside, the weights are in memory twice.
+    While inside, the weights are in snapshot twice.
 
     Args:
         module: The network.
@@ -84,13 +84,13 @@ def changes_of(module: nn.Module) -> Iterator[list[str]]:
         ['tensor 1.running_mean changed', 'tensor 1.running_var changed', 'tensor 1.num_batches_tracked changed']
     """
     changes: list[str] = []
-    memory = Memory(module, exact=True)
+    snapshot = ModuleSnapshot(module, exact=True)
     settings = {name: ask() for name, ask in _SETTINGS.items()}
     states = {name: ask() for name, ask in random_states().items()}
     try:
         yield changes
     finally:
-        changes += memory.changes()
+        changes += snapshot.changes()
         for name, before in settings.items():
             if (now := _SETTINGS[name]()) != before:
                 changes.append(f"{name} is {now} now, and was {before}")
@@ -128,10 +128,10 @@ def _eager() -> Any:
     return set_stance("force_eager") if set_stance is not None else nullcontext()
 
 
-def _restore(modes: list[tuple[nn.Module, bool]], memory: Memory, disturbed: list[str]) -> None:
+def _restore(modes: list[tuple[nn.Module, bool]], snapshot: ModuleSnapshot, disturbed: list[str]) -> None:
     """Modes first, since a network left in evaluation mode trains otherwise from then on without a sign of it."""
     _set_modes(modes)
-    lost, failed = memory.restore()
+    lost, failed = snapshot.restore()
     failed += _set_modes(modes)
     disturbed += lost
     if failed:

@@ -62,7 +62,7 @@ class Reassignment:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EffortPlan:
     """The work of one effort.
 
     Attributes:
@@ -99,8 +99,8 @@ class Plan:
         return max(1, self.kept * USUAL_INPUTS // n)
 
 
-PLANS: dict[str, Plan] = {
-    "fast": Plan(
+PLANS: dict[str, EffortPlan] = {
+    "fast": EffortPlan(
         promising=1.2,
         scout_rounds=1,
         kept=1,
@@ -109,7 +109,7 @@ PLANS: dict[str, Plan] = {
         patience=1,
         improvement=0.02,
     ),
-    "default": Plan(
+    "default": EffortPlan(
         promising=1.5,
         scout_rounds=1,
         kept=3,
@@ -124,7 +124,7 @@ PLANS: dict[str, Plan] = {
         patience=2,
         improvement=0.003,
     ),
-    "high": Plan(
+    "high": EffortPlan(
         promising=float("inf"),
         scout_rounds=TO_THE_END,
         kept=10**9,
@@ -144,7 +144,7 @@ PLANS: dict[str, Plan] = {
 }
 
 #: Work on pairs that have a matching from an earlier time which no longer stands.
-WARM_PLANS: dict[str, Plan] = {
+WARM_PLANS: dict[str, EffortPlan] = {
     "fast": PLANS["fast"],
     "default": replace(
         PLANS["default"],

@@ -16,7 +16,7 @@ from lightning_gw.gw.bounds.tight import tight_bounds
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices, permute_both
 from lightning_gw.gw.moves.choice import CompiledMoves, choose_moves, chunk_size
 from lightning_gw.gw.moves.shared import SharedMoves
-from lightning_gw.gw.search.effort import PLANS, WARM_PLANS, Plan
+from lightning_gw.gw.search.effort import PLANS, WARM_PLANS, EffortPlan
 from lightning_gw.gw.search.search import PairSolver
 from lightning_gw.gw.search.starts import sorted_rows_assignments
 from lightning_gw.utilities.distributed import Ranks
@@ -130,7 +130,7 @@ def solve_pairs(
 
     sorted_rows, lower = ranks.pairs(partial(sorted_rows_assignments, matrices), first, second)
 
-    def search_some(chosen: Tensor, plan: Plan) -> None:
+    def search_some(chosen: Tensor, plan: EffortPlan) -> None:
         """Search some of the pairs, from what is known of them too."""
         if not bool(chosen.any()):
             return

@@ -14,7 +14,7 @@ from torch import Tensor
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import Moves, ceiling
 from lightning_gw.gw.search.coarse import COARSE_FROM, LANDMARKS, extend, subset
-from lightning_gw.gw.search.effort import PLANS, TO_THE_END, Annealing, Plan, Reassignment
+from lightning_gw.gw.search.effort import PLANS, TO_THE_END, Annealing, EffortPlan, Reassignment
 from lightning_gw.gw.search.starts import (
     compose,
     eccentricities,
@@ -75,7 +75,7 @@ class PairSolver:
     moves: Moves
     first: Tensor
     second: Tensor
-    plan: Plan
+    plan: EffortPlan
     seed: int
     report: Callable[[int], None]
 
