@@ -38,7 +38,7 @@ class Groups:
         adjacent: ``(L − 1,)`` distance from each layer to the next; NaN beside a degenerate layer.
         strength: ``"none"`` (the layers drift smoothly or cannot be told apart), ``"weak"`` or ``"strong"``.
         contrast: How many times the trend of those inside groups the adjacent distance at the weakest boundary is,
-            tempered where that trend is uncertain (see `detection.contrasts`); that of the boundary that was taken back
+            tempered where that trend is uncertain (see `partition.contrasts`); that of the boundary that was taken back
             last, when none is left; NaN where nothing was proposed.
         roughness: Standard deviation of the residuals of log adjacent distance about a quadratic in depth;
             NaN with fewer than 4 usable neighbours.
@@ -93,7 +93,7 @@ def find_groups(
     Among all ways to cut the depth into blocks, the one is proposed that maximises the modularity
     ``Σ_b 1/|b| Σ_{i<j in b} (mean(D^γ) − D^γ_ij)`` with ``D`` the squared distances (``2 (1 − similarity)``), found
     exactly by dynamic programming. Since every matrix has such a best cut, also one of pure drift, proposed boundaries
-    whose adjacent distance does not stand out from the trend of those inside groups (see `detection.contrasts`) are
+    whose adjacent distance does not stand out from the trend of those inside groups (see `partition.contrasts`) are
     taken back one by one, the least contrasted first. What remains is as strong as its weakest boundary, and never
     "strong" if all it does is to cut off a single layer at an end, as entry and readout do in any network. The same
     matrix always gives the same groups: of equally good cuts the one with longer first blocks is taken.

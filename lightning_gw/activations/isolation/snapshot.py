@@ -1,7 +1,7 @@
 """What modules remember besides their weights, so that a look can be undone: attributes, containers, generators.
 
 A module's memory is followed through plain containers and plain objects, also to modules that are kept out of the
-registered ones in a list or an object. What is found is put back in place; see `putting_back`.
+registered ones in a list or an object. What is found is put back in place; see `state`.
 """
 
 from __future__ import annotations
