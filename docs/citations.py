@@ -11,7 +11,8 @@ _NAME = r"[A-ZÀ-Ž][\w'’-]+"
 _FIRST = r"[A-ZÀ-Ž][a-zß-ž'’-]+"
 #: One to four names, the first of which is looked up, and a year, in parentheses or not.
 _CITATION = re.compile(
-    rf"\b(?P<first>{_FIRST})(?:,? et\s+al\.|(?:,\s+{_NAME})*\s+and\s+{_NAME})?(?:\s+test)?\s+\(?(?P<year>(?:19|20)\d\d)\b"
+    rf"\b(?P<first>{_FIRST})(?:,? et\s+al\.|(?:,\s+{_NAME})*\s+and\s+{_NAME})?"
+    r"(?:\s+test)?\s+\(?(?P<year>(?:19|20)\d\d)\b"
 )
 _ANCHOR = re.compile(r'<span id="([a-z]+-\d{4})">')
 #: Text that is no prose (code, headings) or has a link already; and any other tag.

@@ -1,6 +1,6 @@
-"""Draws the way of one look, from the Trainer's event to the page: ``python docs/draw_look.py`` writes pictures/look.svg.
+"""Draws the way of one look, from the Trainer's event to the page: ``python docs/draw_look.py``.
 
-The picture names files; one that does not exist is an error.
+The picture, pictures/look.svg, names files; one that does not exist is an error.
 """
 
 from __future__ import annotations
