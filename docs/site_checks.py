@@ -1,7 +1,8 @@
-"""Whether the documentation fits the code: the rooms, files and papers it names. Each check names all that it finds."""
+"""Whether the documentation fits the code: the rooms, files, names and papers in it."""
 
 from __future__ import annotations
 
+import pkgutil
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ _PATH = re.compile(
     r"`((?:lightning_gw|tests|tasks|configs|docs|benchmarks)/[\w./-]*"
     r"|pyproject\.toml|constraints\.txt|mkdocs\.yml|\.ci/run|[A-Z]+\.(?:md|cff))`"
 )
+#: A dotted name of the package, in backticks or in an import.
+_NAME = re.compile(r"(?:`|from |import )(lightning_gw(?:\.\w+)+)")
 
 
 def rooms_in(markdown: str) -> list[str]:
@@ -49,6 +52,16 @@ def missing_paths(pages: Iterable[Path], root: Path) -> Iterator[str]:
         for path in dict.fromkeys(_PATH.findall(page.read_text("utf-8"))):
             if not (root / path).exists():
                 yield f"{page.name} names {path}, which does not exist."
+
+
+def missing_names(pages: Iterable[Path]) -> Iterator[str]:
+    """Dotted names of the package that pages give in backticks or import, and that do not exist."""
+    for page in pages:
+        for name in dict.fromkeys(_NAME.findall(page.read_text("utf-8"))):
+            try:
+                pkgutil.resolve_name(name)
+            except (ImportError, AttributeError):
+                yield f"{page.name} names {name}, which does not exist."
 
 
 def unknown_citations(files: Iterable[Path], bibliography: Path) -> Iterator[str]:

@@ -23,9 +23,7 @@ sys.path[:0] = [str(DOCS), str(ROOT)]
 
 from check_public_docstrings import documented, missing_docstrings  # noqa: E402
 from citations import anchors, linked  # noqa: E402
-from site_checks import missing_paths, unknown_citations, wrong_rooms  # noqa: E402
-
-_NAMES = "<!-- public names -->"
+from site_checks import missing_names, missing_paths, unknown_citations, wrong_rooms  # noqa: E402
 
 
 def on_pre_build(config: Any) -> None:
@@ -35,6 +33,8 @@ def on_pre_build(config: Any) -> None:
         *missing_docstrings(["lightning_gw", *documented()]),
         *wrong_rooms(DOCS / "architecture.md", PACKAGE),
         *missing_paths([*pages, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ROOT),
+        # The glossary also has names that are gone.
+        *missing_names(page for page in pages if page.name != "glossary.md"),
         *unknown_citations([*sorted(PACKAGE.rglob("*.py")), *pages], BIBLIOGRAPHY),
     ]
     if problems:
@@ -42,8 +42,11 @@ def on_pre_build(config: Any) -> None:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill the table of public names in."""
-    return markdown.replace(_NAMES, "\n".join(_public_names())) if _NAMES in markdown else markdown
+    """Fill in tables that are made from the code, where a page asks for them."""
+    for mark, rows in (("<!-- public names -->", _public_names), ("<!-- measures -->", _measures)):
+        if mark in markdown:
+            markdown = markdown.replace(mark, "\n".join(rows()))
+    return markdown
 
 
 def on_page_content(html: str, page: Any, files: Any, **_: Any) -> str:
@@ -64,3 +67,16 @@ def _public_names() -> Iterator[str]:
         thing = getattr(package, name)
         says = (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ").replace("|", "\\|").replace("``", "`")
         yield f"| [`{name}`][{thing.__module__}.{thing.__qualname__}] | {says} |"
+
+
+def _measures() -> Iterator[str]:
+    yield "| name | | range | inputs | does not see | from |"
+    yield "|---|---|---|---|---|---|"
+    for measure in importlib.import_module("lightning_gw.measures").MEASURES.values():
+        least, largest = (f"{value:g}".replace("-", "−").replace("inf", "∞") for value in measure.range)
+        inputs = "paired" if measure.paired else "matched"
+        unseen = ", ".join(sorted(measure.invariances))
+        yield (
+            f"| `{measure.name}` | {measure.direction} | {least} to {largest} | {inputs} | {unseen} | "
+            f"{measure.reference} |"
+        )

@@ -13,7 +13,7 @@ sys.path.insert(0, str(DOCS))
 from check_public_docstrings import missing_docstrings  # noqa: E402
 from citations import citations, linked  # noqa: E402
 from draw_look import draw, missing_files  # noqa: E402
-from site_checks import missing_paths, unknown_citations, wrong_rooms  # noqa: E402
+from site_checks import missing_names, missing_paths, unknown_citations, wrong_rooms  # noqa: E402
 
 MODULE = '''"""A package."""
 from dataclasses import dataclass
@@ -102,6 +102,18 @@ def test_files_that_do_not_exist_are_named(tmp_path: Path) -> None:
     assert list(missing_paths([page], tmp_path)) == [
         "page.md names tests/test_gone.py, which does not exist.",
         "page.md names GONE.md, which does not exist.",
+    ]
+
+
+def test_names_that_do_not_exist_are_named(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "`lightning_gw.gw.matrix.gw_matrix(x)`, `lightning_gw.gone`\n\n    from lightning_gw.gw import gw_coupling\n"
+        "    from lightning_gw.gw.solve import gw_matrix\n"
+    )
+    assert list(missing_names([page])) == [
+        "page.md names lightning_gw.gone, which does not exist.",
+        "page.md names lightning_gw.gw.solve, which does not exist.",
     ]
 
 
