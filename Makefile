@@ -45,10 +45,10 @@ record: $(VENV)/installed-dev
 pictures: $(VENV)/installed-tasks
 	@$(BIN)/python docs/make_pictures.py
 
-# The site asks no other server for anything, while it is built or read.
+# The site asks no other server for anything, while it is built or read. Not --quiet: what that hides, --strict overlooks.
 docs: $(VENV)/installed-docs
 	@$(BIN)/python docs/draw_look.py
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Wrote site/index.html. To search it too: $(BIN)/python -m http.server --directory site"
 
 benchmark-gw: $(VENV)/installed-dev
