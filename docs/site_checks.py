@@ -19,6 +19,11 @@ _PATH = re.compile(
 #: A dotted name of the package, in backticks or in an import.
 _NAME = re.compile(r"(?:`|from |import )(lightning_gw(?:\.\w+)+)")
 
+#: Whatever a browser fetches by itself from an address with a host. Links are followed by people only.
+_FETCHED = re.compile(
+    r"<(?:script|link|img|iframe|source|video|object)\b[^>]*?(?:src|href|data)=[\"']?((?:https?:)?//[^\"'\s>]+)"
+)
+
 
 def rooms_in(markdown: str) -> list[str]:
     """The packages that a tree names, as paths: two spaces a level, each ending in a slash.
@@ -71,3 +76,8 @@ def unknown_citations(files: Iterable[Path], bibliography: Path) -> Iterator[str
         for anchor, citation in citations(file.read_text("utf-8")).items():
             if anchor not in known:
                 yield f"{file} cites {citation!r}, which {bibliography.name} does not have."
+
+
+def fetched_from_elsewhere(html: str) -> list[str]:
+    """The addresses on other servers that a page has a browser fetch."""
+    return list(dict.fromkeys(_FETCHED.findall(html)))

@@ -23,7 +23,7 @@ sys.path[:0] = [str(DOCS), str(ROOT)]
 
 from check_public_docstrings import documented, missing_docstrings  # noqa: E402
 from citations import anchors, linked  # noqa: E402
-from site_checks import missing_names, missing_paths, unknown_citations, wrong_rooms  # noqa: E402
+from site_checks import fetched_from_elsewhere, missing_names, missing_paths, unknown_citations, wrong_rooms  # noqa: E402
 
 
 def on_pre_build(config: Any) -> None:
@@ -55,6 +55,13 @@ def on_page_content(html: str, page: Any, files: Any, **_: Any) -> str:
     if page.file is bibliography:
         return html
     return linked(html, get_relative_url(bibliography.url, page.url), anchors(BIBLIOGRAPHY))
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """Refuse a page that would ask another server for something when it is read."""
+    if fetched := fetched_from_elsewhere(output):
+        raise PluginError(f"{page.file.src_uri} fetches {', '.join(fetched)}.")
+    return output
 
 
 def _public_names() -> Iterator[str]:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(DOCS))
 from check_public_docstrings import missing_docstrings  # noqa: E402
 from citations import citations, linked  # noqa: E402
 from draw_look import draw, missing_files  # noqa: E402
-from site_checks import missing_names, missing_paths, unknown_citations, wrong_rooms  # noqa: E402
+from site_checks import fetched_from_elsewhere, missing_names, missing_paths, unknown_citations, wrong_rooms  # noqa: E402
 
 MODULE = '''"""A package."""
 from dataclasses import dataclass
@@ -144,3 +144,9 @@ def test_only_prose_is_linked_and_only_to_what_is_known() -> None:
 def test_the_diagram_names_files_that_exist_and_is_the_one_that_is_kept() -> None:
     assert missing_files() == []
     assert (DOCS / "pictures" / "look.svg").read_text(encoding="utf-8") == draw()
+
+
+def test_what_a_page_fetches_from_other_servers_is_named() -> None:
+    html = """<script async src="https://cdn.invalid/a.js"></script><link rel=stylesheet href=//fonts.invalid/b.css>
+    <a href="https://other.invalid/">a link</a><img src="pictures/look.svg"><script>'https://in.a.text'</script>"""
+    assert fetched_from_elsewhere(html) == ["https://cdn.invalid/a.js", "//fonts.invalid/b.css"]
