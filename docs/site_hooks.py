@@ -42,11 +42,12 @@ def on_pre_build(config: Any) -> None:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in tables that are made from the code, where a page asks for them."""
+    """Fill in the tables that are made from the code, and have folded parts read as Markdown."""
     for mark, rows in (("<!-- public names -->", _public_names), ("<!-- measures -->", _measures)):
         if mark in markdown:
             markdown = markdown.replace(mark, "\n".join(rows()))
-    return markdown
+    # What is folded away is Markdown too, which GitHub knows and Python-Markdown has to be told.
+    return markdown.replace("<details>", '<details markdown="1">')
 
 
 def on_page_content(html: str, page: Any, files: Any, **_: Any) -> str:
