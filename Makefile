@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo reproduce test lint record pictures benchmark-gw benchmark-planted benchmark-overhead wheel clean help
+.PHONY: demo reproduce test lint record pictures docs benchmark-gw benchmark-planted benchmark-overhead wheel clean help
 
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
@@ -14,6 +14,7 @@ help:
 	@echo "make lint    ruff, mypy, and who may import whom"
 	@echo "make record  write anew what a small training gives, which tests compare with"
 	@echo "make pictures  draw the README's pictures from the demo's records"
+	@echo "make docs    build the documentation into site/, and check it against the code"
 	@echo "make benchmark-gw  time the matrix beside every other solver (hours; goes on where it was)"
 	@echo "make benchmark-planted  how well planted groups are found, on the development networks"
 	@echo "make benchmark-overhead  what looking costs a training"
@@ -44,6 +45,12 @@ record: $(VENV)/installed-dev
 pictures: $(VENV)/installed-tasks
 	@$(BIN)/python docs/make_pictures.py
 
+# The site asks no other server for anything, while it is built or read. Not --quiet: what that hides, --strict overlooks.
+docs: $(VENV)/installed-docs
+	@$(BIN)/python docs/draw_look.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Wrote site/index.html. To search it too: $(BIN)/python -m http.server --directory site"
+
 benchmark-gw: $(VENV)/installed-dev
 	@$(BIN)/python benchmarks/gw_matrix.py
 
@@ -58,7 +65,7 @@ wheel: $(VENV)/installed-dev
 	@$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) dist build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # The stamps hold the installation back until the packages asked for change.
 $(VENV)/installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python
@@ -70,6 +77,11 @@ $(VENV)/installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/installed-dev: $(VENV)/installed-tasks
 	@echo "Installing what the tests need (once) ..."
 	@$(INSTALL) --editable '.[fast,tasks,dev]'
+	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed-tasks
+	@echo "Installing what the documentation needs (once) ..."
+	@$(INSTALL) --editable '.[fast,tasks,docs]'
 	@touch $@
 
 $(VENV)/bin/python:

@@ -64,8 +64,8 @@ and open `{RUNS}/report.html` to see each run look by look."""
     yield "## The claims, one by one"
     yield ""
     yield (
-        "The claims are those of Gao, Dhurandhar, Natesan Ramamurthy and Wei (arXiv 2410.16484); how each is judged "
-        "stands in [docs/claims.py](claims.py)."
+        "The claims are those of Gao, Dhurandhar, Natesan Ramamurthy and Wei "
+        "([arXiv 2410.16484](bibliography.md#gao-2024)); how each is judged stands in [docs/claims.py](claims.py)."
     )
     yield ""
     yield "| claim | verdict |"

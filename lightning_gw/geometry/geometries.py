@@ -95,6 +95,7 @@ def _as_given(matrix: Tensor) -> Tensor:
     return matrix
 
 
+#: The geometries that have a name; docs/method.md says what each is at the identity coupling.
 GEOMETRIES: Mapping[str, Geometry] = {
     geometry.name: geometry
     for geometry in (

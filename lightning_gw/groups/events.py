@@ -10,6 +10,7 @@ from typing import Literal
 
 from lightning_gw.groups.groups import layer_ranges
 
+#: What can happen to a group; `Event` says what each is.
 EventKind = Literal["birth", "death", "split", "merge", "boundary_moved", "growth"]
 #: Identity of a group → the indices of its layers, ascending.
 Members = Mapping[int, tuple[int, ...]]

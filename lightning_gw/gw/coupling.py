@@ -1,8 +1,8 @@
 """Gromov-Wasserstein between two sets of any sizes and any weights, through POT.
 
-POT's exact conditional-gradient solver (Peyré, Cuturi and Solomon 2016; Vayer et al. 2020) finds a local optimum near
-its start, and its product start is often the worst one. It is therefore run from several starts, and the value of the
-best coupling is computed by us.
+POT's exact conditional-gradient solver (Vayer et al. 2019, with the gradient of Peyré, Cuturi and Solomon 2016) finds
+a local optimum near its start, and its product start is often the worst one. It is therefore run from several starts,
+and the value of the best coupling is computed by us.
 
 For uniform weights our own permutation search is one of the starts, also where sizes differ: with every input of either
 side split into equal parts until both sides have as many, which changes no distortion, extreme couplings are

@@ -109,8 +109,8 @@ class Contrast:
         effect: ``between − within`` in units of the standard deviation of the differences within strategies, pooled
             over all of the task; NaN where these are too few or do not vary.
         p: Of a permutation test of this pair alone; NaN where nothing can be permuted.
-        p_corrected: Of the test that is corrected for all pairs of the task (see `testing.compare_runs`). It learns the
-            noise from all strategies, and can be below `p` and `smallest`.
+        p_corrected: Of the test that is corrected for all pairs of the task (see `permutation_test.compare_runs`). It
+            learns the noise from all strategies, and can be below `p` and `smallest`.
         smallest: The smallest `p` that so few runs can give.
     """
 

@@ -29,8 +29,9 @@ def compare_strategies(
 ) -> TaskComparison:
     """Summarise the strategies of one task over their seeds, and test whether they differ.
 
-    Estimates and their intervals are those of `estimates`, tests those of `testing.compare_runs`. Two runs differ by
-    one minus the adjusted Rand index of their groups, and by the root mean square of the difference of their matrices.
+    Estimates and their intervals are those of `estimates`, tests those of `permutation_test.compare_runs`. Two runs
+    differ by one minus the adjusted Rand index of their groups, and by the root mean square of the difference of their
+    matrices.
 
     Args:
         findings: The runs of the task, in any order; strategies are reported in the order in which they first appear.

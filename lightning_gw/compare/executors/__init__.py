@@ -1,4 +1,4 @@
 """Where the runs of a comparison are done: as processes on this machine, or as tasks on a Ray cluster.
 
-Either way a run is one command, `executor.Order`, carried out by `process` and locked by `locks`.
+Either way a run is one command, `base.Order`, carried out by `process` and locked by `locks`.
 """

@@ -1,4 +1,4 @@
-"""Convex quadratic lower bounds: the certificate of `bounds="tight"`, slower and tighter than those in `bounds`.
+"""Convex quadratic lower bounds: the certificate of `bounds="tight"`, slower and tighter than the others here.
 
 With S(X) = tr(A X B Xᵀ) the distortion of a permutation X is ``(‖A‖² + ‖B‖² − 2 S(X)) / n²``. Both matrices are split,
 A = A₁ + A₂ and B = B₁ + B₂, and the parts of S are bounded over the same doubly stochastic X:

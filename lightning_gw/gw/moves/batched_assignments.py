@@ -1,11 +1,11 @@
 """Reassignment: all inputs of a pair are matched anew at once, by linear assignments under falling noise.
 
 At a permutation ``p`` the objective's gradient ``2 A B[p] + F`` says what every input would gain if only its own
-partner changed. The assignment that is best by it is a step of conditional gradient (Peyré, Cuturi and Solomon 2016)
-without line search, and leads out of basins from which no exchange of two inputs does. Noise on the gradient makes
-every step another one (perturbed optimisation, Papandreou and Yuille 2011); a descent by swaps repairs what the linear
-model got wrong. Because of noise and descent the assignment itself need not be the best, so that an auction with coarse
-prices (Bertsekas 1988) is enough, at a small part of the time of an exact one.
+partner changed. The assignment that is best by it is a step of conditional gradient (Vayer et al. 2019) without line
+search, and leads out of basins from which no exchange of two inputs does. Noise on the gradient makes every step
+another one (perturbed optimisation, Papandreou and Yuille 2011); a descent by swaps repairs what the linear model got
+wrong. Because of noise and descent the assignment itself need not be the best, so that an auction with coarse prices
+(Bertsekas 1988) is enough, at a small part of the time of an exact one.
 
 Here the steps are made for a batch of pairs in torch; `compiled_assignments` does the same for one pair on the CPU.
 """

@@ -1,6 +1,7 @@
-"""Reassignment compiled for the CPU with Numba: see `assignments` for what it does.
+"""Reassignment compiled for the CPU with Numba: see `batched_assignments` for what it does.
 
-Conventions are those of `compiled`: ``b`` and ``b_diagonal`` stand in their own order, functions change ``p`` in place.
+Conventions are those of `compiled_swaps`: ``b`` and ``b_diagonal`` stand in their own order, functions change ``p`` in
+place.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 The objective is that of `search`: ``S(p) = Σ A ∘ Bp + Σ_i a_i b_{p_i} + anchor · #{i: p_i = i}``, with ``A`` and ``B``
 zero on the diagonal, ``Bp = B[p][:, p]``, and ``a``, ``b`` what stood on the diagonals. Functions change ``p`` in
 place. Those that make many swaps read ``B`` through ``p``; those that make few hold ``Bp`` and follow every swap in it.
-This module needs Numba; `moves` falls back to torch without it.
+This module needs Numba; `choice` falls back to torch without it.
 """
 
 from __future__ import annotations
