@@ -9,6 +9,7 @@ that gives (inputs, features) will do. The network here is untrained on purpose:
 from __future__ import annotations
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -23,7 +24,7 @@ def make_network() -> nn.Sequential:
     """Six layers; the third has two units only, as the middle of an autoencoder has."""
     widths = (32, 64, 64, 2, 64, 64, 32)
     return nn.Sequential(
-        *(nn.Sequential(nn.Linear(i, o), nn.Tanh()) for i, o in zip(widths[:-1], widths[1:], strict=True))
+        *(nn.Sequential(nn.Linear(wide, next_wide), nn.Tanh()) for wide, next_wide in pairwise(widths))
     )
 
 

@@ -35,8 +35,7 @@ class Event:
 
     Example:
         >>> from lightning_gw import Event
-        >>> event = Event("boundary_moved", step=100, group=0, layers=(0, 1), others=(1,), boundary_from=2, boundary_to=1)
-        >>> event.sentence()
+        >>> Event("boundary_moved", 100, 0, (0, 1), others=(1,), boundary_from=2, boundary_to=1).sentence()
         'The boundary after layer 3 moved to after layer 2.'
     """
 

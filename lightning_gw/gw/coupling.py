@@ -106,7 +106,7 @@ def gw_distance(
 
     Example:
         >>> from lightning_gw import gw_distance
-        >>> gw_distance([[0.0], [1.0]], [[5.0], [6.0], [6.0]], b=[0.5, 0.25, 0.25])  # two points coincide, and share a weight
+        >>> gw_distance([[0.0], [1.0]], [[5.0], [6.0], [6.0]], b=[0.5, 0.25, 0.25])  # coinciding points share a weight
         0.0
         >>> gw_distance([[0.0], [1.0]], [[5.0], [6.0], [6.0]]) > 0.1  # all three weigh the same
         True

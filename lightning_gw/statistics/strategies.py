@@ -51,8 +51,9 @@ def compare_strategies(
         >>> def finding(strategy, seed, groups):
         ...     labels = np.repeat([0, 1], groups)  # so many layers in the first group, and in the second
         ...     return Finding(
-        ...         f"{strategy}/seed-{seed}", strategy, seed, ("a", "b", "c", "d"), tuple(labels.tolist()), (groups[0] - 1,),
-        ...         2, "strong", 0.9 - 0.4 * abs(np.subtract.outer(labels, labels)), None, None, 400, None,
+        ...         f"{strategy}/seed-{seed}", strategy, seed, ("a", "b", "c", "d"), tuple(labels.tolist()),
+        ...         (groups[0] - 1,), 2, "strong", 0.9 - 0.4 * abs(np.subtract.outer(labels, labels)),
+        ...         converged=None, accuracy=None, steps=400, seconds=None,
         ...     )
         >>> findings = [finding("early", seed, (1, 3)) for seed in range(4)]
         >>> findings += [finding("late", seed, (3, 1)) for seed in range(4)]
