@@ -109,6 +109,8 @@ def main() -> None:
             print(f"  step {event.step}: {event.sentence()}")
     print(f"Held-out accuracy: kind {last.metrics['val_acc_kind']:.2f}, family {last.metrics['val_acc_family']:.2f}.")
 
+    print("The network was asked after layers 4 and 8, so a boundary next to layer 4 is where it was planted.")
+
     page = write_report(run)
     print(f"\nThe page, one file to open in a browser or to send on: {page}")
     print("Next: examples/compare_two_models.py, or docs/attaching.md for what the callback does to your own training.")
