@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo reproduce test lint record pictures docs benchmark-gw benchmark-planted benchmark-overhead wheel clean help
+.PHONY: demo reproduce test test-oldest lint record pictures docs benchmark-gw benchmark-planted benchmark-overhead wheel clean help
 
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
 	@echo "make reproduce  train every strategy over several seeds, and write docs/results.md (about an hour)"
 	@echo "make test    run the test suite (about 9 minutes)"
+	@echo "make test-oldest  run the smoke tests under the oldest dependencies, with Numba and without (about 5 minutes)"
 	@echo "make lint    ruff, mypy, and who may import whom"
 	@echo "make record  write anew what a small training gives, which tests compare with"
 	@echo "make pictures  draw the README's pictures from the demo's records"
@@ -31,6 +32,27 @@ reproduce: $(VENV)/installed-tasks
 # Two files of tests at a time, each on one thread.
 test: $(VENV)/installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+# The oldest dependencies that pyproject.toml promises, in an environment of their own. What each extra is for is tried
+# beside the smoke tests; then Numba is taken away, so that every call installs it anew. Numba keeps its compiled code
+# inside the environment, since two versions of it would overwrite each other's beside the sources.
+OLDEST := .venv-oldest
+OLDEST_TESTS := NUMBA_CACHE_DIR=$(CURDIR)/$(OLDEST)/numba PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 \
+	WANDB_MODE=offline $(OLDEST)/bin/python -m pytest -p no:cacheprovider -W ignore
+OLDEST_TORCH = $$($(OLDEST)/bin/python -c "import torch; print(torch.__version__)")
+
+test-oldest:
+	@test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	@echo "Installing the oldest dependencies in $(OLDEST) (once, about three minutes) ..."
+	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: \
+		--constraint constraints-oldest.txt --editable '.[fast,tasks,ray,workspaces]' pytest pytest-timeout
+	@echo "*** torch is NOT tried at its oldest: this is torch $(OLDEST_TORCH), older CPU builds are not to be had. ***"
+	@$(OLDEST_TESTS) tests/smoke tests/tasks/test_language_task.py tests/tasks/test_strategies.py \
+		tests/compare/test_wandb_summary.py tests/compare/test_ray_executor.py
+	@echo "Once more without Numba ..."
+	@$(OLDEST)/bin/pip uninstall --quiet --yes numba llvmlite
+	@$(OLDEST_TESTS) tests/smoke
+	@echo "*** Passed, with torch $(OLDEST_TORCH) only; no older torch was tried. ***"
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
@@ -65,7 +87,7 @@ wheel: $(VENV)/installed-dev
 	@$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) dist build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) dist build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # The stamps hold the installation back until the packages asked for change.
 $(VENV)/installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python

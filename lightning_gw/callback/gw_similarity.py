@@ -108,8 +108,19 @@ class GWSimilarity(Callback):
         OSError: At the start of ``fit``, if the run folder cannot be written.
 
     Example:
+        >>> import tempfile, torch
         >>> from pytorch_lightning import Trainer
-        >>> trainer = Trainer(callbacks=[GWSimilarity()])  # doctest: +SKIP
+        >>> from pytorch_lightning.demos.boring_classes import BoringModel
+        >>> from lightning_gw import GWSimilarity
+        >>> model = BoringModel()
+        >>> model.layer = torch.nn.Sequential(*(torch.nn.Linear(32, 32) for _ in range(3)), torch.nn.Linear(32, 2))
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> watching = GWSimilarity(save_dir=folder.name, probe_size=16, verbose=False)
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> Trainer(max_steps=4, callbacks=[watching], default_root_dir=folder.name, **quiet).fit(model)
+        >>> watching.history[-1].step, watching.history[-1].gw.similarity.shape
+        (4, (4, 4))
+        >>> folder.cleanup()
     """
 
     def __init__(

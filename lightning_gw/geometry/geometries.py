@@ -31,6 +31,14 @@ class Geometry:
             definite (negative semi-definite on the complement of the constant vector: Euclidean distances, their
             squares and roots), ``"positive"`` if it is conditionally positive definite (kernels), None if nothing is.
             Where it is None the matrices are looked at one by one. It decides which values are `GWMatrix.restricted`.
+
+    Example:
+        >>> import torch
+        >>> from lightning_gw import Geometry, gw_matrix
+        >>> manhattan = Geometry("manhattan", lambda x: torch.cdist(x, x, p=1), centring="offdiagonal", scale="rms")
+        >>> x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+        >>> gw_matrix({"x": x, "swapped": x.flip(1)}, geometry=manhattan).similarity.round(2).tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
     """
 
     name: str

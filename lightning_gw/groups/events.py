@@ -33,6 +33,11 @@ class Event:
         confirmed: Trainer global step of the look that confirmed it: `step` itself where the change was beyond the
             noise at once, a later one where it had to persist.
         factors: For ``growth``, the adjacent distances over those at the first look, one for each of `layers`.
+
+    Example:
+        >>> from lightning_gw import Event
+        >>> Event("boundary_moved", 100, 0, (0, 1), others=(1,), boundary_from=2, boundary_to=1).sentence()
+        'The boundary after layer 3 moved to after layer 2.'
     """
 
     kind: EventKind

@@ -56,6 +56,16 @@ class Groups:
             were drawn; `stability` is this at the boundaries.
         noise: ``(L − 1,)`` standard deviation of the logarithm of each adjacent distance over probe resamples, or None
             where none were drawn.
+
+    Example:
+        >>> import numpy as np
+        >>> from lightning_gw import find_groups
+        >>> depth = np.array([0, 1, 2, 7, 8, 9])  # six layers, a wide step after the third
+        >>> groups = find_groups(abs(np.subtract.outer(depth, depth)))
+        >>> groups.count, groups.members()
+        (2, ((0, 1, 2), (3, 4, 5)))
+        >>> groups.ranges()  # as people count layers, from 1
+        '1–3 | 4–6'
     """
 
     labels: tuple[int, ...]
@@ -124,6 +134,17 @@ def find_groups(
         ValueError: If the array is not square and symmetric, has negative entries, or misses single entries; if the
             matrix is one between two sets of layers; if the method is unknown; or if `count` is below 1 or above the
             number of usable layers.
+
+    Example:
+        >>> import numpy as np
+        >>> from lightning_gw import find_groups
+        >>> depth = np.array([0, 1, 2, 7, 8, 9])  # six layers, a wide step after the third
+        >>> groups = find_groups(abs(np.subtract.outer(depth, depth)))
+        >>> groups.labels, groups.boundaries, groups.strength
+        ((0, 0, 0, 1, 1, 1), (2,), 'strong')
+        >>> even = np.arange(6)
+        >>> find_groups(abs(np.subtract.outer(even, even))).strength  # drift alone makes no groups
+        'none'
     """
     if method not in get_args(Method):
         raise ValueError(f"Unknown method {method!r}. Known: {', '.join(get_args(Method))}.")

@@ -41,10 +41,17 @@ class GroupTracker:
         ValueError: If `persistence` is below 1 or `certain` not in (0.5, 1].
 
     Example:
-        >>> tracker = GroupTracker()
-        >>> events = tracker.update(step=100, groups=find_groups(matrix))
-        >>> tracker.group_ids
-        (0, 1, 2)
+        >>> import numpy as np
+        >>> from lightning_gw import GroupTracker, find_groups
+        >>> def look(*depth):
+        ...     return find_groups(abs(np.subtract.outer(depth, depth)))
+        >>> tracker = GroupTracker(persistence=1)
+        >>> [event.sentence() for event in tracker.update(step=0, groups=look(0, 1, 2, 7, 8, 9))]
+        ['Layers 1–3 became a group.', 'Layers 4–6 became a group.']
+        >>> [event.sentence() for event in tracker.update(step=100, groups=look(0, 1, 6, 7, 8, 9))]
+        ['The boundary after layer 3 moved to after layer 2.']
+        >>> tracker.group_ids  # the groups are still those of the first look
+        (0, 1)
     """
 
     def __init__(self, persistence: int = PERSISTENCE, certain: float = CERTAIN) -> None:
@@ -173,6 +180,17 @@ def converged_at(history: Sequence[Look], group: int) -> int | None:
 
     Raises:
         ValueError: If there are fewer than two looks, or no look ever had such a group.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> import numpy as np
+        >>> from lightning_gw import converged_at, find_groups
+        >>> def look(step, *depth):  # a Record has all this, and more
+        ...     groups = find_groups(abs(np.subtract.outer(depth, depth)))
+        ...     return SimpleNamespace(step=step, groups=groups, identities=(0, 1))
+        >>> looks = [look(0, 0, 1, 2, 7, 8, 9), look(100, 0, 1, 6, 7, 8, 9), look(200, 0, 1, 6, 7, 8, 9)]
+        >>> converged_at(looks, group=0)  # it lost a layer at step 100, and has stood since
+        100
     """
     if len(history) < 2:
         raise ValueError(

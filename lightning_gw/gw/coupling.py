@@ -56,6 +56,14 @@ class GWCoupling:
         coupling: ``(n, m)`` coupling ``T``, its marginals the two weights.
         start: Name of the start it was reached from.
         converged: Whether POT stopped because nothing was gained any more, rather than at its step limit.
+
+    Example:
+        >>> from lightning_gw import gw_coupling
+        >>> found = gw_coupling([[0.0], [1.0], [3.0]], [[3.0], [0.0], [1.0]])  # the same points in another order
+        >>> found.distance
+        0.0
+        >>> (3 * found.coupling).round().astype(int).tolist()  # which point goes where
+        [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
     """
 
     distortion: float
@@ -94,6 +102,13 @@ def gw_distance(
     Raises:
         ValueError: For unusable representations or weights; the message says which and why.
         TypeError: For complex or boolean representations or weights.
+
+    Example:
+        >>> from lightning_gw import gw_distance
+        >>> gw_distance([[0.0], [1.0]], [[5.0], [6.0], [6.0]], b=[0.5, 0.25, 0.25])  # coinciding points share a weight
+        0.0
+        >>> gw_distance([[0.0], [1.0]], [[5.0], [6.0], [6.0]]) > 0.1  # all three weigh the same
+        True
     """
     return gw_coupling(x, y, a, b, geometry, seed).distance
 
@@ -111,6 +126,12 @@ def gw_coupling(
     Starts: the product coupling, the one-dimensional optimal couplings of the mean distances, two random ones, and,
     where weights are uniform, the best permutation of our own search (of equal parts, where sizes differ) and for equal
     sizes the identity.
+
+    Example:
+        >>> from lightning_gw import gw_coupling
+        >>> found = gw_coupling([[0.0], [1.0], [3.0]], [[0.0], [1.0]])
+        >>> found.coupling.shape, round(float(found.coupling.sum()), 6)
+        ((3, 2), 1.0)
     """
     with full_precision(), torch.no_grad():
         kind = get_geometry_or_precomputed(geometry)

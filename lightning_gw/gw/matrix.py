@@ -88,6 +88,23 @@ def gw_matrix(
         TypeError: For complex or boolean representations, or a geometry in the place of `others`.
         MemoryError: If the matrices of all layers and one pair do not fit in the memory that is free.
         RankError: If another rank of `process_group` failed.
+
+    Example:
+        >>> import torch
+        >>> from lightning_gw import gw_matrix
+        >>> x = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
+        >>> matrix = gw_matrix({"first": x, "turned": 3 * x.flip(1), "squares": x.square()})
+        >>> matrix
+        GWMatrix(3 layers, n=32, standardized)
+        >>> matrix.similarity.round(2)[0, 1].item()  # neither turning nor scaling changes how inputs are arranged
+        1.0
+        >>> bool(matrix.similarity[0, 2] < 0.9)
+        True
+
+        The layers of another model, which saw other inputs, and fewer of them:
+
+        >>> gw_matrix({"first": x}, {"theirs": x[:24, :3], "squares": x[8:].square()})
+        GWMatrix(1 × 2 layers, n=32 × 24, standardized)
     """
     started = time.perf_counter()
     ranks = Ranks(process_group)

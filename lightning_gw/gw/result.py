@@ -65,6 +65,18 @@ class GWMatrix:
     negative type of the other. `restricted` is judged by the plain distances, before centring and scale; values of
     geometries with off-diagonal centring (``standardized``, ``cosine``, ``sqeuclidean``, ``rbf``) are by definition
     read at the best permutation of these.
+
+    Example:
+        >>> import torch
+        >>> from lightning_gw import gw_matrix
+        >>> x = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
+        >>> matrix = gw_matrix({"first": x, "squares": x.square()})
+        >>> matrix.layers, matrix.similarity.shape, matrix.couplings.shape
+        (('first', 'squares'), (2, 2), (2, 2, 32))
+        >>> bool(matrix.lower[0, 1] <= matrix.distortion[0, 1] <= matrix.identity[0, 1])
+        True
+        >>> matrix.to("euclidean").geometry  # the same couplings, read in the other geometry
+        'euclidean'
     """
 
     layers: tuple[str, ...]

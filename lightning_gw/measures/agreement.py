@@ -37,6 +37,14 @@ class Agreement:
         exact: Whether these are all orders there are.
         layers: Layers with values in both matrices.
         beyond_depth: Whether what depth explains in either matrix was taken off first.
+
+    Example:
+        >>> import numpy as np
+        >>> from lightning_gw import mantel
+        >>> distances = abs(np.subtract.outer(np.arange(5), np.arange(5)) ** 3)
+        >>> found = mantel(distances, distances**2)  # another scale, the same order
+        >>> round(found.spearman, 6), found.layers, found.exact
+        (1.0, 5, True)
     """
 
     spearman: float
@@ -74,6 +82,17 @@ def mantel(
 
     Raises:
         ValueError: If the matrices are not square, symmetric and of one size, or `permutations` is not positive.
+
+    Example:
+        >>> import numpy as np
+        >>> from lightning_gw import mantel
+        >>> depth = np.array([0, 1, 2, 7, 8, 9])  # six layers, a wide step after the third
+        >>> distances = abs(np.subtract.outer(depth, depth))
+        >>> found = mantel(distances, np.sqrt(distances))
+        >>> round(found.spearman, 6), found.orders
+        (1.0, 720)
+        >>> round(found.p_value, 4)  # 2 of the 720 orders agree as well: the given one, and the same backwards
+        0.0028
     """
     a, b, used = _common(first, second, permutations)
     i, j = np.triu_indices(len(used), 1)
@@ -106,6 +125,14 @@ def neighbour_agreement(first: ArrayLike, second: ArrayLike, permutations: int =
 
     Raises:
         ValueError: As `mantel`.
+
+    Example:
+        >>> import numpy as np
+        >>> from lightning_gw import neighbour_agreement
+        >>> one, other = np.array([0, 1, 3, 7, 15, 31]), np.array([0, 2, 5, 9, 14, 20])  # steps grow in both
+        >>> found = neighbour_agreement(abs(np.subtract.outer(one, one)), abs(np.subtract.outer(other, other)))
+        >>> round(found.spearman, 6), round(found.p_value, 4)  # 1 of the 120 orders of five steps
+        (1.0, 0.0083)
     """
     a, b, used = _common(first, second, permutations)
     a, b = a[used[:-1], used[1:]], b[used[:-1], used[1:]]
@@ -164,6 +191,17 @@ def agreements(
 
     Raises:
         ValueError: If `gw` is between two sets of layers, or has no similarity.
+
+    Example:
+        >>> import torch
+        >>> from lightning_gw import agreements, gw_matrix, layer_similarities
+        >>> x = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
+        >>> layers = {str(k): torch.cat([x[:, k:], x[:, :k].square()], 1) for k in range(5)}
+        >>> found = agreements(gw_matrix(layers), layer_similarities(layers, ["paired_cka"]))
+        >>> sorted(found)
+        ['identity', 'paired_cka']
+        >>> -1 <= found["paired_cka"]["spearman"] <= 1
+        True
     """
     if gw.other_layers is not None:
         raise ValueError("This matrix is between two sets of layers; agreement is about the layers of one.")

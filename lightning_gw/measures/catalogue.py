@@ -53,6 +53,17 @@ class Measure:
         paired: Whether inputs are matched to themselves, so that both layers must have seen the same ones.
         reference: Where it comes from.
         why_undefined: Representations to the reason why entries of usable layers are NaN, or None where none is.
+
+    Example:
+        >>> import torch
+        >>> from lightning_gw import Measure
+        >>> x = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
+        >>> from lightning_gw.measures.catalogue import MEASURES
+        >>> cka = MEASURES["paired_cka"]
+        >>> cka.direction, cka.range, cka.paired, cka.reference
+        ('similarity', (0.0, 1.0), True, 'Kornblith et al. 2019, linear')
+        >>> cka({"x": x, "turned": x.flip(1)}).round(2).tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
     """
 
     name: str
@@ -171,6 +182,14 @@ def layer_similarities(
 
     Raises:
         ValueError: For an unknown name, or a measure that is a distance.
+
+    Example:
+        >>> import torch
+        >>> from lightning_gw import layer_similarities
+        >>> x = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
+        >>> found = layer_similarities({"x": x, "turned": 2 * x.flip(1)}, ["paired_cka", "procrustes"])
+        >>> {name: values.round(2)[0, 1].item() for name, values in found.items()}
+        {'paired_cka': 1.0, 'procrustes': 1.0}
     """
     chosen = [_find(name) for name in measures]
     for measure in chosen:

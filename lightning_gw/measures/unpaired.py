@@ -44,6 +44,16 @@ class UnpairedMatrix:
         other_degenerate: Columns left out, where they are another set.
         unit_scale: Whether the spaces have root mean square 1, so that there is a `similarity`.
         seconds: Wall-clock seconds.
+
+    Example:
+        >>> import torch
+        >>> from lightning_gw import unpaired_gw_matrix
+        >>> x = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
+        >>> found = unpaired_gw_matrix({"x": x, "the same layer, other inputs": torch.randn(24, 6)[:20]}, splits=2)
+        >>> found
+        UnpairedMatrix(2 layers, 2 splits into halves of 10, cka)
+        >>> found.debiased.shape, found.debiased[0, 0].item(), found.resolution > 0
+        ((2, 2), 0.0, True)
     """
 
     layers: tuple[str, ...]
@@ -150,6 +160,17 @@ def unpaired_gw_matrix(
     Raises:
         ValueError: For no layers, a shape other than ``(n, d)``, too few inputs or splits, or too large a `half`.
         TypeError: For complex or boolean representations.
+
+    Example:
+        >>> import torch
+        >>> from lightning_gw import unpaired_gw_matrix
+        >>> x = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
+        >>> others = torch.randn(32, 6, generator=torch.Generator().manual_seed(1))  # other inputs, and more of them
+        >>> found = unpaired_gw_matrix({"mine": x}, {"theirs": others, "their line": others[:, :1]}, splits=2)
+        >>> found.similarity.shape, found.half
+        ((1, 2), 12)
+        >>> bool(found.similarity[0, 0] > found.similarity[0, 1])  # a line is arranged otherwise than a cloud
+        True
     """
     started = time.perf_counter()
     kind = get_geometry(geometry)

@@ -71,6 +71,22 @@ def describe(history: Sequence[Record]) -> str:
     Returns:
         One paragraph: the groups at the last look with their strength and what supports it, since when they have stood,
         how the boundaries last moved, which adjacent distance grew most, and which layers were left out.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pytorch_lightning import Trainer
+        >>> from pytorch_lightning.demos.boring_classes import BoringModel
+        >>> from lightning_gw import GWSimilarity, describe
+        >>> _ = torch.manual_seed(0)
+        >>> model = BoringModel()
+        >>> model.layer = torch.nn.Sequential(*(torch.nn.Linear(32, 32) for _ in range(3)), torch.nn.Linear(32, 2))
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> watching = GWSimilarity(save_dir=folder.name, probe_size=16, verbose=False)
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> Trainer(max_steps=4, callbacks=[watching], default_root_dir=folder.name, **quiet).fit(model)
+        >>> describe(watching.history).split(",")[0]  # the first words of a paragraph
+        'No groups: by step 4 the four layers drift smoothly'
+        >>> folder.cleanup()
     """
     if not history:
         return "Nothing was recorded: the run holds no look yet."

@@ -43,8 +43,24 @@ class History(Sequence[Record]):
         problems: What could not be read and was left out, in words.
 
     Example:
-        >>> import lightning_gw as lgw
-        >>> lgw.load_history("runs/mine")[-1].gw.similarity  # doctest: +SKIP
+        >>> import tempfile, torch
+        >>> from pytorch_lightning import Trainer
+        >>> from pytorch_lightning.demos.boring_classes import BoringModel
+        >>> from lightning_gw import GWSimilarity, load_history
+        >>> model = BoringModel()
+        >>> model.layer = torch.nn.Sequential(*(torch.nn.Linear(32, 32) for _ in range(3)), torch.nn.Linear(32, 2))
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> watching = GWSimilarity(save_dir=folder.name, probe_size=16, verbose=False)
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> Trainer(max_steps=4, callbacks=[watching], default_root_dir=folder.name, **quiet).fit(model)
+        >>> history = load_history(folder.name)
+        >>> [record.step for record in history]
+        [0, 4]
+        >>> history[-1].gw.layers
+        ('layer.0', 'layer.1', 'layer.2', 'layer.3')
+        >>> history[1:]  # a slice is a history too, in memory
+        History(1 records, steps 4 to 4, path=None)
+        >>> folder.cleanup()
     """
 
     def __init__(
@@ -191,6 +207,14 @@ def load_history(path: str | os.PathLike[str]) -> History:
     Raises:
         FileNotFoundError: If there is no history; the message says where it was looked for.
         SchemaError: If a newer version of lightning-gw wrote it.
+
+    Example:
+        >>> import tempfile
+        >>> from lightning_gw import History, load_history
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     History.open(f"{folder}/gw").append_metrics(step=10, epoch=0, metrics={"val_acc": 0.5})
+        ...     load_history(folder).metrics  # no look was made here yet
+        ({'step': 10, 'epoch': 0, 'val_acc': 0.5},)
     """
     path = Path(path)
     looked_for = [path] if path.suffix == ".jsonl" else [path / RECORDS_FILE, path / "gw" / RECORDS_FILE]

@@ -54,6 +54,24 @@ class Record(LookContext):
         null: What ``groups.p_value`` was held against, or why there is none, in words beginning with "none".
         agreement: How far Gromov-Wasserstein agrees with each of `measures`, and with the identity column: measure to
             plain numbers (see `measures.agreements`).
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pytorch_lightning import Trainer
+        >>> from pytorch_lightning.demos.boring_classes import BoringModel
+        >>> from lightning_gw import GWSimilarity
+        >>> model = BoringModel()
+        >>> model.layer = torch.nn.Sequential(*(torch.nn.Linear(32, 32) for _ in range(3)), torch.nn.Linear(32, 2))
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> watching = GWSimilarity(save_dir=folder.name, probe_size=16, verbose=False)
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> Trainer(max_steps=4, callbacks=[watching], default_root_dir=folder.name, **quiet).fit(model)
+        >>> last = watching.history[-1]
+        >>> last.step, last.layers, last.gw.similarity.shape
+        (4, ('layer.0', 'layer.1', 'layer.2', 'layer.3'), (4, 4))
+        >>> last.groups.adjacent.shape, last.probe["size"]
+        ((3,), 16)
+        >>> folder.cleanup()
     """
 
     layers: tuple[str, ...]

@@ -25,6 +25,17 @@ class KeptRepresentations:
         layers: Layer name to its representations ``(n, d)``, in depth order, on the CPU.
         step: Trainer global step of the look they were made in.
         probe: Hash of the probe inputs; rows of two runs belong together only where it is the same.
+
+    Example:
+        >>> import torch
+        >>> from lightning_gw import KeptRepresentations, gw_matrix
+        >>> x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+        >>> mine = KeptRepresentations({"first": x, "second": x.square()}, step=100, probe="5d41")
+        >>> theirs = KeptRepresentations({"first": x.flip(1)}, step=100, probe="5d41")
+        >>> mine.probe == theirs.probe  # so that row k is the same input in both
+        True
+        >>> gw_matrix(mine.layers, theirs.layers)
+        GWMatrix(2 × 1 layers, n=16, standardized)
     """
 
     layers: Mapping[str, Tensor]
@@ -62,8 +73,20 @@ def load_representations(path: str | Path) -> KeptRepresentations:
         ValueError: If the file is damaged.
 
     Example:
-        >>> kept = load_representations("runs/mine")  # doctest: +SKIP
-        >>> lightning_gw.gw_matrix(kept.layers, load_representations("runs/other").layers)  # doctest: +SKIP
+        >>> import tempfile, torch
+        >>> from pytorch_lightning import Trainer
+        >>> from pytorch_lightning.demos.boring_classes import BoringModel
+        >>> from lightning_gw import GWSimilarity, load_representations
+        >>> model = BoringModel()
+        >>> model.layer = torch.nn.Sequential(*(torch.nn.Linear(32, 32) for _ in range(3)), torch.nn.Linear(32, 2))
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> watching = GWSimilarity(save_dir=folder.name, probe_size=16, keep_representations=True, verbose=False)
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> Trainer(max_steps=4, callbacks=[watching], default_root_dir=folder.name, **quiet).fit(model)
+        >>> kept = load_representations(folder.name)
+        >>> kept.step, {name: tuple(values.shape) for name, values in kept.layers.items()}
+        (4, {'layer.0': (16, 32), 'layer.1': (16, 32), 'layer.2': (16, 32), 'layer.3': (16, 2)})
+        >>> folder.cleanup()
     """
     places = [Path(path) / "gw" / KEPT_FILE, Path(path) / KEPT_FILE]
     file = next((place for place in places if place.is_file()), None)

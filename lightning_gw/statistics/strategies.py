@@ -47,8 +47,20 @@ def compare_strategies(
         ValueError: If there are no findings, two of one strategy and seed, or if `permutations` is not positive.
 
     Example:
-        >>> comparison = compare_strategies(findings, "algebra")  # doctest: +SKIP
-        >>> comparison.overall["groups"].p  # doctest: +SKIP
+        >>> import numpy as np
+        >>> from lightning_gw.statistics import Finding, compare_strategies
+        >>> def finding(strategy, seed, groups):
+        ...     labels = np.repeat([0, 1], groups)  # so many layers in the first group, and in the second
+        ...     return Finding(
+        ...         f"{strategy}/seed-{seed}", strategy, seed, ("a", "b", "c", "d"), tuple(labels.tolist()),
+        ...         (groups[0] - 1,), 2, "strong", 0.9 - 0.4 * abs(np.subtract.outer(labels, labels)),
+        ...         converged=None, accuracy=None, steps=400, seconds=None,
+        ...     )
+        >>> findings = [finding("early", seed, (1, 3)) for seed in range(4)]
+        >>> findings += [finding("late", seed, (3, 1)) for seed in range(4)]
+        >>> comparison = compare_strategies(findings, "algebra")
+        >>> round(comparison.overall["groups"].p, 3)
+        0.125
     """
     _check(findings, task, permutations)
     strategies = tuple(dict.fromkeys(finding.strategy for finding in findings))

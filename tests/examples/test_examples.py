@@ -1,0 +1,83 @@
+"""The examples run as a stranger would run them, and print and write what they promise."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+import lightning_gw as lgw
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+PNG = b"\x89PNG"
+
+
+def run(name: str, folder: Path) -> str:
+    """What the example prints when it is run in an empty folder, told to write to `folder` / "out"."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, str(EXAMPLES / name), "--out", str(folder / "out")]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in folder.iterdir()] == ["out"], "something was written elsewhere"
+    assert "\nNext: " in done.stdout
+    for document in re.findall(r"(?:docs|examples)/[\w.-]+\.(?:md|py)", done.stdout):
+        assert (ROOT / document).is_file(), f"it points to {document}, which is not there"
+    return done.stdout
+
+
+def test_the_matrix_without_lightning(tmp_path: Path) -> None:
+    printed = run("matrix_without_lightning.py", tmp_path)
+    rows = re.findall(r"^layer \d((?: +[01]\.\d\d){6})$", printed, re.MULTILINE)
+    assert len(rows) == 6
+    assert all(float(row.split()[place]) == 1 for place, row in enumerate(rows))
+    assert "fall into 2 groups: 1–2 | 3–6 (strong)" in printed
+    assert "The largest step is from layer 2 to layer 3." in printed
+    assert (tmp_path / "out/similarity.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
+def test_two_models_that_saw_different_inputs(tmp_path: Path) -> None:
+    printed = run("compare_two_models.py", tmp_path)
+    assert printed.count("  early  ") == 3  # three tables
+    assert "'late' of the first model is nearest to 'late' of the second." in printed
+    assert "CKA cannot be computed" in printed
+    assert (tmp_path / "out/layers_of_two_models.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.slow
+def test_attaching_to_a_training(tmp_path: Path) -> None:
+    printed = run("attach_to_training.py", tmp_path)
+    assert "7 looks, from step 0 to step 192." in printed
+    pages = list((tmp_path / "out").rglob("report.html"))
+    assert len(pages) == 1
+    assert str(pages[0]) in printed
+    history = lgw.load_history(pages[0].parent)
+    assert f"What was found: {lgw.describe(history)}" in printed
+    accuracy = float(re.findall(r"Held-out accuracy: kind ([01]\.\d\d)", printed)[0])
+    assert accuracy > 0.8
+
+
+@pytest.mark.slow
+def test_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notebook: Any = nbformat.read(EXAMPLES / "walkthrough.ipynb", as_version=4)
+    for cell in notebook.cells:
+        assert cell.cell_type == "markdown" or (cell.outputs == [] and cell.execution_count is None), "stored outputs"
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = {cell.id: cell.get("outputs", []) for cell in notebook.cells}
+    for picture in ("matrix", "timeline"):
+        images = [output.data["image/png"] for output in outputs[picture] if "image/png" in output.get("data", {})]
+        assert len(images) == 1
+        assert base64.b64decode(images[0]).startswith(PNG)
+    said = "".join(output.text for output in outputs["describe"])
+    assert said.strip() == lgw.describe(lgw.load_history(tmp_path / "runs/examples/walkthrough"))
+    assert "step" in "".join(output.text for output in outputs["events"])
