@@ -187,7 +187,7 @@ def converged_at(history: Sequence[Look], group: int) -> int | None:
         >>> from lightning_gw import converged_at, find_groups
         >>> def look(step, *depth):  # a Record has all this, and more
         ...     groups = find_groups(abs(np.subtract.outer(depth, depth)))
-        ...     return SimpleNamespace(step=step, groups=groups, identities=(0, 1))
+        ...     return SimpleNamespace(step=step, groups=groups, group_ids=(0, 1))
         >>> looks = [look(0, 0, 1, 2, 7, 8, 9), look(100, 0, 1, 6, 7, 8, 9), look(200, 0, 1, 6, 7, 8, 9)]
         >>> converged_at(looks, group=0)  # it lost a layer at step 100, and has stood since
         100
