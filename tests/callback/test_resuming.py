@@ -9,6 +9,7 @@ import pytest
 import torch
 from callback_nets import (
     Net,
+    StopAt,
     assert_same_history,
     loader,
     no_warning_of_ours,
@@ -20,17 +21,6 @@ from callback_nets import (
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 
 import lightning_gw as lgw
-
-
-class StopAt(Callback):
-    """Dies in the middle of a step, as machines do."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
-        if trainer.global_step == self.step:
-            raise RuntimeError("power cut")
 
 
 def resumable(root: Path, when: Any, *callbacks: Callback) -> tuple[lgw.GWSimilarity, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from example_records import STEPS, example_history_records
-from test_loggers import CONFIG, PACKAGES, expected_scalars
+from expected_logs import CONFIG, PACKAGES, expected_scalars
 
 from lightning_gw.loggers import dispatch as gw_loggers
 from lightning_gw.records.history import History

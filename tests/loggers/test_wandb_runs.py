@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import wandb
 from example_records import example_history_records
+from expected_logs import CONFIG, expected_scalars
 from pytorch_lightning.loggers import WandbLogger
-from test_loggers import CONFIG, expected_scalars, rows_of_records
-from wandb_file import OfflineRun
+from wandb_file import OfflineRun, rows_of_records
 
 from lightning_gw.loggers import dispatch as gw_loggers
 from lightning_gw.records.history import History

@@ -8,9 +8,8 @@ from html import escape
 
 import numpy as np
 import pytest
-from report_folders import HOSTILE_STRATEGY, entry, keep, save, write_comparison
+from report_folders import HOSTILE_STRATEGY, Parsed, entry, keep, save, write_comparison
 from synthetic_runs import DRIFT, make_run
-from test_report_page import Parsed
 
 from lightning_gw.records.history import load_history
 from lightning_gw.report import load_source, rectangles, write_report

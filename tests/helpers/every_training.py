@@ -12,10 +12,10 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 import torchmetrics
+from every_network import CLASSES, NETS, Items
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, StochasticWeightAveraging
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from trust_nets import CLASSES, NETS, Items
 
 from lightning_gw import GWSimilarity
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from every_network import NETS, Items, Store, plain
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from trust_nets import NETS, Items, Store, plain
 
 from lightning_gw.activations.isolation.snapshot import Memory, kept_generators
 from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed

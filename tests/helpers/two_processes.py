@@ -1,6 +1,6 @@
 """Trains with several processes that all see the same batches, so that what they find must equal one process's.
 
-A script too: ``python trust_ranks.py FOLDER STRATEGY LOOKS`` trains with two processes of the strategy ``ddp``, or of
+A script too: ``python two_processes.py FOLDER STRATEGY LOOKS`` trains with two processes of the strategy ``ddp``, or of
 ``fsdp``, which here is FSDP2 (``fully_shard``) under Lightning's ``ModelParallelStrategy``, as it also runs on the CPU.
 """
 
@@ -16,12 +16,12 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from every_network import WIDTH, Block, Items
+from every_training import state_of
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader
-from trust_nets import WIDTH, Block, Items
-from trust_runs import state_of
 
 from lightning_gw import GWSimilarity
 

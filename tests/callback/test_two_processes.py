@@ -13,15 +13,13 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import trust_ranks
-from trust_ranks import train
-from trust_runs import differences
+import two_processes
+from every_training import differences
+from two_processes import train
 
 from lightning_gw import History, load_history
 from lightning_gw.analysis import analysis
 from lightning_gw.utilities.distributed import Ranks
-
-HERE = Path(__file__).parent
 
 
 def assert_same_history(one: History, other: History) -> None:
@@ -84,9 +82,10 @@ def test_spawned_processes_find_what_one_finds(tmp_path: Path) -> None:
 
 
 def run_script(folder: Path, strategy: str, looks: bool = True) -> list[dict[str, Any]]:
-    paths = [str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
+    helpers = Path(two_processes.__file__).parent
+    paths = [str(helpers), str(helpers.parents[1]), os.environ.get("PYTHONPATH", "")]
     subprocess.run(
-        [sys.executable, trust_ranks.__file__, str(folder), strategy, str(looks)],
+        [sys.executable, two_processes.__file__, str(folder), strategy, str(looks)],
         check=True,
         timeout=140,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
@@ -121,8 +120,6 @@ def test_weights_and_biases_gets_from_two_processes_what_it_gets_from_one(
 ) -> None:
     wandb = pytest.importorskip("wandb")
     from pytorch_lightning.loggers import WandbLogger
-
-    monkeypatch.syspath_prepend(str(HERE.parent / "loggers"))
     from wandb_file import OfflineRun
 
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -130,7 +127,7 @@ def test_weights_and_biases_gets_from_two_processes_what_it_gets_from_one(
     def logged(devices: int) -> list[dict[str, Any]]:
         folder = tmp_path / str(devices)
         folder.mkdir()
-        logger = WandbLogger(save_dir=folder, mode="offline", project="trust")
+        logger = WandbLogger(save_dir=folder, mode="offline", project="any")
         train(folder, "auto" if devices == 1 else "ddp_fork", devices, logger=logger)
         wandb.finish()
         rows = OfflineRun.read(folder).rows

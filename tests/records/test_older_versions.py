@@ -7,17 +7,14 @@ them, with looks at the steps 0, 4 and 8.
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
-from same import assert_same
+from same_records import assert_same
 
 from lightning_gw.records.history import History, load_history
 
 OLD = Path(__file__).parent / "written_by_0_1"
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "callback"))
 
 
 def test_an_older_history_loads_whole() -> None:

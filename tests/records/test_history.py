@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from example_records import STEPS, example_record, steps_of
-from same import assert_same
+from same_records import assert_same
 
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.record import Record, SchemaError

@@ -133,6 +133,17 @@ def watcher(root: Path, **options: Any) -> GWSimilarity:
     return GWSimilarity(save_dir=root, **(defaults | options))
 
 
+class StopAt(pytorch_lightning.Callback):
+    """Dies in the middle of a step, as machines do."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
+        if trainer.global_step == self.step:
+            raise RuntimeError("power cut")
+
+
 def steps(callback: GWSimilarity) -> list[int]:
     assert callback.history is not None
     return [record.step for record in callback.history]

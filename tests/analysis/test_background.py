@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from callback_nets import Net, assert_same_history, loader, plain_net, steps, trainer, watcher
+from callback_nets import Net, StopAt, assert_same_history, loader, plain_net, steps, trainer, watcher
 from forked_solver import ForkedProcess
 from PIL import Image
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from test_resuming import StopAt
 
 import lightning_gw as lgw
 from lightning_gw.analysis import background

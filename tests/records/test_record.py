@@ -14,7 +14,7 @@ from example_records import example_record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
-from same import assert_same
+from same_records import assert_same
 
 from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.tracking import Event

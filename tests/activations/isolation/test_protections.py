@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-import trust_ranks
+import two_processes
+from every_training import differences, train, watcher
 from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 from torch.multiprocessing import ProcessRaisedException
-from trust_runs import differences, train, watcher
 
 import lightning_gw.activations.isolation.snapshot as remembered
 import lightning_gw.activations.isolation.undisturbed as undisturbed_module
@@ -171,5 +171,5 @@ def test_without_failing_together_processes_part(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(lightning_gw.activations.observer, "together", each_for_itself)
     impatient = DDPStrategy(start_method="fork", timeout=timedelta(seconds=5))
     with pytest.raises(ProcessRaisedException):
-        trust_ranks.train(tmp_path, impatient, 2, fails={1: (2, "this layer gave up")}, on_error="warn")
+        two_processes.train(tmp_path, impatient, 2, fails={1: (2, "this layer gave up")}, on_error="warn")
     assert [record.step for record in load_history(tmp_path)] == [0]

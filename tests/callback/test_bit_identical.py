@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from trust_nets import NETS, plain
-from trust_runs import SETTINGS, differences, train, watcher
+from every_network import NETS, plain
+from every_training import SETTINGS, differences, train, watcher
 
 from lightning_gw.activations.capture import capture
 from lightning_gw.activations.isolation.undisturbed import undisturbed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 
 import torch
@@ -49,3 +50,33 @@ def write_comparison(folder: Path, entries: list[dict], title: str = "Strategies
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "comparison.json").write_text(json.dumps({"schema": 1, "title": title, "runs": entries}))
     return folder
+
+
+class Parsed(HTMLParser):
+    """What a browser would make of a page: its elements, its scripts by id, and its text."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict]] = []
+        self.scripts: dict[str, str] = {}
+        self.text = ""
+        self._inside: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._inside = dict(attrs).get("id", "code") if tag == "script" else "style" if tag == "style" else None
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self._inside = None
+
+    def handle_data(self, data):
+        if self._inside is None:
+            self.text += data
+        else:
+            self.scripts[self._inside] = self.scripts.get(self._inside, "") + data
+
+    @property
+    def data(self) -> dict:
+        return json.loads(self.scripts["data"])
