@@ -10,6 +10,7 @@ import pytest
 # Lightning's loggers write to the standard error that there is when a package is first imported. Within a test that
 # would be one which is closed when the test ends, and every later message an error.
 import pytorch_lightning  # noqa: F401
+from snapshots import OPTION, snapshots  # noqa: F401 - the fixture
 
 from lightning_gw.analysis import analysis
 
@@ -26,3 +27,7 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
         return original(groups, representations, matrix, min(draws, 3), *args, **options)
 
     monkeypatch.setattr(analysis, "resampled", resampled)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(OPTION, action="store_true", help="keep the texts that tests find, instead of comparing with them")
