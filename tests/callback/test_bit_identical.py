@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,30 @@ def test_training_is_identical_to_the_last_bit(tmp_path: Path, name: str, settin
     assert callback.history is not None
     assert len(callback.history) >= 3
     assert callback.history[-1].gw.distortion.max() > 0
+
+
+def checkpoint_of(saver: Any) -> dict[str, Any]:
+    checkpoint = torch.load(saver.last_model_path, weights_only=True)
+    return {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "loops")}
+
+
+@pytest.mark.parametrize("setting", ["32-true", pytest.param("accumulation", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
+def test_checkpoints_that_are_looked_at_are_the_same_in_both_packages(
+    tmp_path: Path, setting: str, package: str
+) -> None:
+    pl = pytest.importorskip(package)
+    savers = importlib.import_module(f"{package}.callbacks").ModelCheckpoint
+    one, other = (savers(tmp_path / name, save_top_k=-1, every_n_epochs=1, save_last=True) for name in "ab")
+    callback = watcher(tmp_path / "with", "normed", when="checkpoint", every_n_steps=3)
+    watched = train(
+        tmp_path / "with", "normed", setting, callback, prepare=lambda fit: fit.callbacks.append(one), package=pl
+    )
+    alone = train(tmp_path / "without", "normed", setting, prepare=lambda fit: fit.callbacks.append(other), package=pl)
+    assert differences(watched, alone) == []
+    assert differences(checkpoint_of(one), checkpoint_of(other)) == []
+    assert callback.history is not None
+    assert len(callback.history) >= 3
 
 
 def test_looks_do_not_make_compiled_code_compile_again() -> None:

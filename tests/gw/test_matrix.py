@@ -130,3 +130,15 @@ def test_progress_reaches_its_end() -> None:
     gw_matrix(layers(), progress=lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1]
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.usefixtures("moves")
+def test_duplicated_inputs_still_give_permutations() -> None:
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).repeat(4, 1)
+    y = torch.randn(12, 5, generator=torch.Generator().manual_seed(1)).repeat(2, 1)
+    result = gw_matrix({"x": x, "y": y, "all but one": torch.cat([torch.zeros(23, 2), torch.ones(1, 2)])})
+    assert (torch.from_numpy(result.couplings).sort(dim=-1).values == torch.arange(24)).all()
+    assert not result.degenerate
+    assert (result.lower <= result.distortion).all()
+    relabelled = gw_matrix([x, x.roll(1, dims=0)])
+    assert relabelled.distortion[0, 1] == pytest.approx(0, abs=1e-12)

@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-import torch.distributed as dist
-from ranks_at_work import APART, SAME, everything, layers, run_ranks
+from ranks_at_work import APART, SAME, everything, run_ranks
 
-from lightning_gw.gw import GWMatrix, gw_matrix
-from lightning_gw.utilities.distributed import RankError, Ranks
+from lightning_gw.gw import GWMatrix
+from lightning_gw.utilities.distributed import RankError
 
 SIZES = (1, 2, 4)
 #: The plain calls, one after the other as they are asked for.
@@ -122,22 +120,3 @@ def test_a_group_may_be_part_of_the_world(found: dict[int, list[dict[str, Any]]]
             raise theirs["subgroup"]
     for theirs in found[4][2:]:
         assert_same_bits(theirs["subgroup"], plain("default"))
-
-
-def test_the_world_is_this_process_where_there_are_no_others() -> None:
-    assert not dist.is_initialized()
-    assert_same_bits(gw_matrix(layers(), process_group="world"), plain("default"))
-
-
-@pytest.mark.parametrize("wrong", ["everyone", True, 3])
-def test_anything_else_is_no_process_group(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="expected a torch ProcessGroup, 'world' or None"):
-        Ranks(wrong)
-
-
-def test_one_rank_alone_does_its_own_work() -> None:
-    ranks = Ranks()
-    first, second = torch.triu_indices(4, 4, 1)
-    assert (ranks.rank, ranks.size) == (0, 1)
-    assert torch.equal(ranks.pairs(torch.add, first, second), first + second)
-    assert ranks.exchange("mine") == ["mine"]

@@ -20,51 +20,59 @@ from torch.utils.data import DataLoader
 from lightning_gw import GWSimilarity
 
 
-class Learner(pl.LightningModule):
-    """Trains any of the networks, by Lightning's optimization or its own."""
+def learner_class(package: Any = pl) -> Any:
+    """A LightningModule class of either package."""
 
-    def __init__(self, net: nn.Module, inputs: tuple[str, ...], manual: bool = False) -> None:
-        super().__init__()
-        self.net = net
-        self.inputs = inputs
-        self.automatic_optimization = not manual
-        self.accuracy = torchmetrics.MetricCollection(
-            [torchmetrics.classification.MulticlassAccuracy(CLASSES), torchmetrics.MeanMetric()]
-        )
-        self.activity = torchmetrics.CatMetric()
-        self.order: list[list[int]] = []
-        self.losses: list[float] = []
+    class Learner(package.LightningModule):  # type: ignore[misc, name-defined]
+        """Trains any of the networks, by Lightning's optimization or its own."""
 
-    def forward(self, **batch: Any) -> Tensor:
-        output = self.net(**{name: batch[name] for name in self.inputs})
-        self.activity.update(output.detach().abs().mean())
-        self.log("activity", output.detach().abs().mean(), on_step=True, on_epoch=True)
-        return output
+        def __init__(self, net: nn.Module, inputs: tuple[str, ...], manual: bool = False) -> None:
+            super().__init__()
+            self.net = net
+            self.inputs = inputs
+            self.automatic_optimization = not manual
+            self.accuracy = torchmetrics.MetricCollection(
+                [torchmetrics.classification.MulticlassAccuracy(CLASSES), torchmetrics.MeanMetric()]
+            )
+            self.activity = torchmetrics.CatMetric()
+            self.order: list[list[int]] = []
+            self.losses: list[float] = []
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        output = self(**batch)
-        loss = nn.functional.cross_entropy(output, batch["y"])
-        self.accuracy["MulticlassAccuracy"].update(output, batch["y"])
-        self.accuracy["MeanMetric"].update(loss.detach())
-        self.log("train_loss", loss)
-        self.order.append(batch["index"].tolist())
-        self.losses.append(float(loss.detach()))
-        if not self.automatic_optimization:
-            optimizer = self.optimizers()
-            optimizer.zero_grad()
-            self.manual_backward(loss)
-            self.clip_gradients(optimizer, gradient_clip_val=1.0)
-            optimizer.step()
-            self.lr_schedulers().step()
-        return loss
+        def forward(self, **batch: Any) -> Tensor:
+            output = self.net(**{name: batch[name] for name in self.inputs})
+            self.activity.update(output.detach().abs().mean())
+            self.log("activity", output.detach().abs().mean(), on_step=True, on_epoch=True)
+            return output
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self.log("val_loss", nn.functional.cross_entropy(self(**batch), batch["y"]))
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            output = self(**batch)
+            loss = nn.functional.cross_entropy(output, batch["y"])
+            self.accuracy["MulticlassAccuracy"].update(output, batch["y"])
+            self.accuracy["MeanMetric"].update(loss.detach())
+            self.log("train_loss", loss)
+            self.order.append(batch["index"].tolist())
+            self.losses.append(float(loss.detach()))
+            if not self.automatic_optimization:
+                optimizer = self.optimizers()
+                optimizer.zero_grad()
+                self.manual_backward(loss)
+                self.clip_gradients(optimizer, gradient_clip_val=1.0)
+                optimizer.step()
+                self.lr_schedulers().step()
+            return loss
 
-    def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], 1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=60)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", nn.functional.cross_entropy(self(**batch), batch["y"]))
+
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.AdamW([p for p in self.parameters() if p.requires_grad], 1e-2)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=60)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    return Learner
+
+
+Learner = learner_class()
 
 
 #: Options of the Trainer, and under "callbacks" and "manual" what belongs elsewhere.
@@ -85,21 +93,26 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 def train(
-    root: Path, name: str, setting: str, *watching: GWSimilarity, prepare: Callable[[pl.Trainer], None] | None = None
+    root: Path,
+    name: str,
+    setting: str,
+    *watching: GWSimilarity,
+    prepare: Callable[[pl.Trainer], None] | None = None,
+    package: Any = pl,
 ) -> dict[str, Any]:
     """Train from a fixed seed on two epochs of four batches, or as the setting says."""
     options = dict(SETTINGS[setting])
     others: list[Callback] = options.pop("callbacks", list)()
     manual = options.pop("manual", False)
     build, kind, _ = NETS[name]
-    pl.seed_everything(1, verbose=False)
+    package.seed_everything(1, verbose=False)
     inputs = tuple(Items(kind, 1).inputs)
     net = build()
     if not all(module.training for module in net.modules()) and name != "normed":
         net.train()  # Hugging Face and peft may give evaluation mode
-    module = Learner(_positional(net, inputs), inputs, manual)
+    module = learner_class(package)(_positional(net, inputs), inputs, manual)
     defaults: dict[str, Any] = {"max_epochs": 2}
-    fit = pl.Trainer(
+    fit = package.Trainer(
         accelerator="cpu",
         devices=1,
         default_root_dir=root,
@@ -175,7 +188,11 @@ def _remembered(attributes: dict[str, Any]) -> dict[str, Any]:
     for name, value in attributes.items():
         if name == "_torchdynamo_wrapper_id":  # counts the wrappers made in this process
             continue
-        if isinstance(value, bool | int | float | str | np.ndarray | torch.Tensor) or name in ("nested", "average"):
+        if isinstance(value, bool | int | float | str | np.ndarray | torch.Tensor) or name in (
+            "nested",
+            "average",
+            "trace",
+        ):
             kept[name] = value
         elif name == "store":
             kept[name] = {"hits": value.hits} | {
@@ -218,8 +235,8 @@ def watcher(root: Path, name: str, **options: Any) -> GWSimilarity:
     if chosen is not None and NETS[name][0] in BY_PLACE:
         chosen = [layer.replace("net.", "net.net.", 1) for layer in chosen]
     defaults: dict[str, Any] = {"probe_size": 8, "effort": "fast", "on_error": "raise", "verbose": False}
-    defaults["max_overhead"] = None  # a busy machine is no reason to look less often
-    return GWSimilarity(save_dir=root, layers=chosen, when=[1, 2, 5], **(defaults | options))
+    defaults |= {"when": [1, 2, 5], "max_overhead": None}  # a busy machine is no reason to look less often
+    return GWSimilarity(save_dir=root, layers=chosen, **(defaults | options))
 
 
 BY_PLACE = [

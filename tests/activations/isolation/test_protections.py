@@ -19,6 +19,7 @@ from torch.multiprocessing import ProcessRaisedException
 import lightning_gw.activations.isolation.snapshot as remembered
 import lightning_gw.activations.isolation.undisturbed as undisturbed_module
 import lightning_gw.activations.observer
+import lightning_gw.callback.look_loop
 from lightning_gw import load_history
 from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed
 
@@ -70,6 +71,29 @@ def _training_mode(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("pytorch_lightning.LightningModule.log", lambda self, *args, **options: None)
 
 
+def _no_seeded_randomness(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(lightning_gw.callback.look_loop, "isolated_randomness", lambda seed: nullcontext())
+
+
+def _nothing_undisturbed(patch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def only_silent(module: Any, trainer: Any) -> Iterator[list[str]]:
+        module.__dict__["log"] = lambda *args, **kwargs: None
+        yield []
+        del module.__dict__["log"]
+
+    patch.setattr(lightning_gw.activations.observer, "undisturbed", only_silent)
+
+
+def _evaluation_mode_left_on(patch: pytest.MonkeyPatch) -> None:
+    def forgetful(modes: Any, memory: Any, disturbed: Any) -> None:
+        memory.restore()
+        for child, _ in modes:
+            child.training = False
+
+    patch.setattr(undisturbed_module, "_restore", forgetful)
+
+
 #: What is taken out, of which network's training, and where the difference shows.
 TAKEN_OUT: dict[str, tuple[Patch, str, str]] = {
     "attributes": (_nothing_put_back("Attributes"), "normed", "/memories/net/calls"),
@@ -79,6 +103,10 @@ TAKEN_OUT: dict[str, tuple[Patch, str, str]] = {
     "nested memory": (_not_nested, "caching", "/memories/net/nested"),
     "plain objects": (_no_plain_objects, "caching", "/memories/net/store"),
     "generators": (_no_generators, "generators", "/memories/net/own"),
+    "list of a network": (_nothing_put_back("Container"), "normed", "/memories/net/trace"),
+    "seeded randomness": (_no_seeded_randomness, "normed", "/random states"),
+    "everything undisturbed": (_nothing_undisturbed, "normed", "/buffers"),
+    "training mode afterwards": (_evaluation_mode_left_on, "normed", "/modes"),
     "hidden modules": (_no_hidden_modules, "hiding", "/memories/net/teacher"),
 }
 

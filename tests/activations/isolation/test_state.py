@@ -16,7 +16,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_gw import GWSimilarity
 from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed
 from lightning_gw.utilities.errors import RestoreError
-from lightning_gw.utilities.random_state import isolated_randomness
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
@@ -195,21 +194,3 @@ def test_training_goes_on_in_training_mode_and_no_more_looks_are_made(tmp_path: 
     messages = [str(warning.message) for warning in said]
     assert any("could not look at step 2" in m and "layers.1.memo['rng']" in m for m in messages)
     assert any("makes no more looks after step 2" in m for m in messages)
-
-
-def test_every_random_state_is_put_back_where_another_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(state: Any) -> None:
-        raise ValueError("no such state")
-
-    before = torch.get_rng_state(), random.getstate()
-    monkeypatch.setattr(np.random, "set_state", refuse)
-
-    def draw() -> None:
-        with isolated_randomness(3):
-            torch.rand(3)
-            random.random()
-
-    with pytest.raises(ValueError, match="no such state"):
-        draw()
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert random.getstate() == before[1]

@@ -39,18 +39,6 @@ def test_all_layers_broken() -> None:
     assert np.isnan(result.distortion).all()
 
 
-@pytest.mark.usefixtures("moves")
-def test_duplicated_inputs_still_give_permutations() -> None:
-    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).repeat(4, 1)
-    y = torch.randn(12, 5, generator=torch.Generator().manual_seed(1)).repeat(2, 1)
-    result = gw_matrix({"x": x, "y": y, "all but one": torch.cat([torch.zeros(23, 2), torch.ones(1, 2)])})
-    assert (torch.from_numpy(result.couplings).sort(dim=-1).values == torch.arange(24)).all()
-    assert not result.degenerate
-    assert (result.lower <= result.distortion).all()
-    relabelled = gw_matrix([x, x.roll(1, dims=0)])
-    assert relabelled.distortion[0, 1] == pytest.approx(0, abs=1e-12)
-
-
 @pytest.mark.parametrize(
     ("reps", "error", "message"),
     [
