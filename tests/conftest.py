@@ -11,6 +11,7 @@ import pytest
 # would be one which is closed when the test ends, and every later message an error.
 import pytorch_lightning  # noqa: F401
 from snapshots import OPTION, snapshots  # noqa: F401 - the fixture
+from tiers import mark_slow
 
 from lightning_gw.analysis import analysis
 
@@ -31,3 +32,8 @@ def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(OPTION, action="store_true", help="keep the texts that tests find, instead of comparing with them")
+
+
+@pytest.hookimpl(tryfirst=True)  # before marks decide what is run
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_slow(items)

@@ -58,6 +58,7 @@ def comparable(outcome: Any) -> Any:
 
 
 @pytest.mark.parametrize("real", [True, False])
+@pytest.mark.representatives("False")
 def test_both_solvers_give_the_same_records_and_remember_the_same(real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if real:
         monkeypatch.undo()
@@ -170,6 +171,7 @@ def test_the_last_look_is_solved_with_the_threads_that_training_had(
     assert (asked[0], asked[-1]) == ((0, 1), (8, torch.get_num_threads() + 6))
 
 
+@pytest.mark.slow
 def test_a_look_is_solved_alike_with_one_thread_and_with_two(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     one, two = BackgroundSolver(ARGUMENTS), BackgroundSolver(ARGUMENTS)
@@ -230,6 +232,7 @@ def test_a_training_solved_in_the_background_ends_with_the_same_history(tmp_path
 
 
 @pytest.mark.parametrize("solve", ["inline", "background"])
+@pytest.mark.representatives("background")
 def test_pictures_are_the_same_wherever_they_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solve: str
 ) -> None:
@@ -262,6 +265,7 @@ def test_pictures_are_the_same_wherever_they_are_drawn(
 
 
 @pytest.mark.parametrize("solved_since", [False, True])
+@pytest.mark.representatives("False")
 def test_a_training_broken_off_with_looks_unsolved_resumes_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solved_since: bool
 ) -> None:
@@ -290,6 +294,7 @@ class Dying(ForkedProcess):
 
 
 @pytest.mark.parametrize("nulls", [0, 2])
+@pytest.mark.representatives("0")
 def test_a_process_that_dies_in_its_first_look_costs_that_look_and_not_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nulls: int
 ) -> None:

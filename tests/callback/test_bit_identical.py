@@ -16,25 +16,6 @@ from lightning_gw.activations.isolation.undisturbed import undisturbed
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
-#: Besides every network in "32-true" and every setting with "normed", pairs that cover all settings on other networks.
-COVERING = {
-    ("recurrent", "64-true"),
-    ("recurrent", "clipping"),
-    ("convolutional", "stochastic weight averaging"),
-    ("convolutional", "bf16-mixed"),
-    ("padded transformer", "accumulation"),
-    ("padded transformer", "64-true"),
-    ("bert", "manual"),
-    ("lora", "bf16-mixed"),
-    ("tied", "weight averaging"),
-    ("checkpointed", "bf16-mixed"),
-    ("lazy", "early stopping"),
-    ("caching", "accumulation"),
-    ("caching", "64-true"),
-    ("generators", "manual"),
-    ("hiding", "early stopping"),
-    ("compiled (eager)", "bf16-mixed"),
-}
 #: What cannot be trained on a CPU at all, with a look or without: these fail in Lightning's own validation.
 IMPOSSIBLE = {
     ("padded transformer", "bf16-mixed"): "PyTorch's fused attention does not take autocast's mixture of types",
@@ -45,21 +26,42 @@ COMPILED = ("compiled", "compiled (reduce-overhead)")
 COMPILED_SETTINGS = ("32-true", "bf16-mixed", "accumulation")
 
 
+#: What stands for all in the first tier: one network under the settings, and the networks under one setting.
+FIRST = tuple(
+    f"normed-{setting}" for setting in ("32-true", "bf16-mixed", "accumulation", "manual", "weight averaging")
+)
+FIRST += tuple(f"{name}-32-true" for name in ("recurrent", "convolutional", "lora", "tied", "caching", "generators"))
+FIRST += tuple(f"{name}-32-true" for name in ("hiding", "augmented", "compiled (eager)"))
+
+
 def cases() -> list[Any]:
     found = []
     for name in NETS:
         for setting in SETTINGS:
             if (name, setting) in IMPOSSIBLE or (name in COMPILED and setting not in COMPILED_SETTINGS):
                 continue
-            first = setting == "32-true" or name == "normed" or (name, setting) in COVERING
-            marks = [] if first and name not in COMPILED else [pytest.mark.slow]
-            if name in COMPILED:
-                marks.append(pytest.mark.timeout(900))
+            marks = [pytest.mark.timeout(900)] if name in COMPILED else []
             found.append(pytest.param(name, setting, marks=marks, id=f"{name}-{setting}"))
     return found
 
 
 @pytest.mark.parametrize(("name", "setting"), cases())
+@pytest.mark.representatives(
+    "normed-32-true",
+    "normed-bf16-mixed",
+    "normed-accumulation",
+    "normed-manual",
+    "normed-weight averaging",
+    "recurrent-32-true",
+    "convolutional-32-true",
+    "lora-32-true",
+    "tied-32-true",
+    "caching-32-true",
+    "generators-32-true",
+    "hiding-32-true",
+    "augmented-32-true",
+    "compiled (eager)-32-true",
+)
 def test_training_is_identical_to_the_last_bit(tmp_path: Path, name: str, setting: str) -> None:
     callback = watcher(tmp_path / "with", name)
     watched = train(tmp_path / "with", name, setting, callback)

@@ -162,6 +162,7 @@ def kill_until(count: int, root: Path, solve: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize(("solve", "kills"), [("inline", 3), ("background", 2)])
+@pytest.mark.representatives("inline-3")
 def test_a_few_kills_leave_no_trace(tmp_path: Path, solve: str, kills: int) -> None:
     kill_until(kills, tmp_path, solve, seed=1)
 

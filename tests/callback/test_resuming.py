@@ -30,6 +30,7 @@ def resumable(root: Path, when: Any, *callbacks: Callback) -> tuple[lgw.GWSimila
 
 
 @pytest.mark.parametrize("when", ["checkpoint", "log", [1, 3, 5, 6, 9]], ids=["checkpoint", "log", "steps"])
+@pytest.mark.representatives("checkpoint")
 def test_resumed_training_equals_uninterrupted(tmp_path: Path, when: Any) -> None:
     whole, fit = resumable(tmp_path / "whole", when)
     fit.fit(Net(plain_net()), loader(), loader(32))

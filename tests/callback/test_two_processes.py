@@ -51,6 +51,7 @@ def test_two_processes_find_what_one_finds_and_train_undisturbed(tmp_path: Path)
 
 @pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.representatives("1")
 def test_a_look_that_fails_on_one_process_fails_on_all_and_none_waits(tmp_path: Path, rank: int) -> None:
     alone = train(tmp_path / "without", "ddp_fork", 2, looks=False)
     with warnings.catch_warnings():
@@ -64,6 +65,7 @@ def test_a_look_that_fails_on_one_process_fails_on_all_and_none_waits(tmp_path: 
 
 
 @pytest.mark.usefixtures("few_draws")
+@pytest.mark.slow
 def test_a_process_that_runs_out_of_memory_takes_smaller_batches_alone(tmp_path: Path) -> None:
     train(tmp_path / "one")
     train(tmp_path / "two", "ddp_fork", 2, fails={0: (2, "out of memory")})
@@ -171,6 +173,7 @@ def test_the_pairs_of_layers_are_shared_out(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.representatives("0")
 def test_a_solution_that_fails_on_one_process_costs_all_that_look_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
 ) -> None:
@@ -194,6 +197,7 @@ def test_a_solution_that_fails_on_one_process_costs_all_that_look_and_no_other(
 
 
 @pytest.mark.usefixtures("few_draws")
+@pytest.mark.slow
 def test_processes_whose_buffers_differ_find_what_the_first_sees(tmp_path: Path) -> None:
     """Each process has running means of its own batches, as BatchNorm has between two broadcasts."""
     train(tmp_path / "one")

@@ -47,6 +47,7 @@ def test_one_failing_run_is_reported_and_takes_no_other_along(uninterrupted: tup
     assert "1 of 3 runs failed" in output
 
 
+@pytest.mark.slow
 def test_a_misspelt_metric_is_said_at_the_end_and_on_the_page(
     uninterrupted: tuple[Path, int, str],
     tmp_path: Path,
@@ -91,6 +92,7 @@ def test_a_comparison_leaves_histories_page_and_answers(uninterrupted: tuple[Pat
     assert "<html" in (out / "report.html").read_text().lower()
 
 
+@pytest.mark.slow
 def test_the_command_in_a_runs_folder_repeats_it(
     uninterrupted: tuple[Path, int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

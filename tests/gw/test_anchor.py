@@ -34,6 +34,7 @@ def test_value_is_distortion_plus_the_share_moved_and_lies_between_bound_and_ide
     assert (anchored.distortion <= anchored.identity).all()
 
 
+@pytest.mark.parametrize("moves", ["compiled", pytest.param("batched torch", marks=pytest.mark.slow)], indirect=True)
 def test_a_heavier_anchor_moves_fewer_inputs_and_never_lowers_the_optimum() -> None:
     generator = torch.Generator().manual_seed(0)
     reps = [torch.randn(7, width, generator=generator) for width in (2, 3, 4, 5)]  # 7 inputs: exact

@@ -93,6 +93,7 @@ class TestRestricted:
         assert relaxed.distortion == pytest.approx(1 - 2 * (n - 1) / n**2)
         np.testing.assert_allclose(relaxed.coupling, 1 / n**2, atol=1e-9)
 
+    @pytest.mark.slow
     def test_couplings_fall_below_the_best_permutation_only_where_it_is_restricted(self) -> None:
         below = 0
         for seed in range(5):

@@ -93,6 +93,7 @@ def test_every_input_twice_is_the_same_space(geometry: str) -> None:
 
 @pytest.mark.parametrize("kind", ["distances", "symmetric"])
 @pytest.mark.parametrize(("n", "m"), [(7, 5), (9, 6), (8, 8), (1, 4)])
+@pytest.mark.representatives("7-5-*", "1-4-*")
 def test_no_coupling_whatever_lies_below_the_bound(kind: str, n: int, m: int) -> None:
     """Random couplings, sparse ones, and those that POT descends to."""
     generator = np.random.default_rng(n * m)

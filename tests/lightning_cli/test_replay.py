@@ -117,6 +117,7 @@ def assert_equal(replayed: History, live: History) -> None:
     ("solve", "when", "shared"),
     [("inline", "checkpoint", {3, 6, 9}), ("background", [3, 5, 6, 9], {3, 6, 9}), ("inline", [2, 6], {6})],
 )
+@pytest.mark.representatives("inline-checkpoint-*")
 def test_replayed_records_equal_the_live_ones_to_the_last_bit(
     here: Path, capsys: pytest.CaptureFixture[str], solve: str, when: Any, shared: set[int]
 ) -> None:

@@ -27,6 +27,7 @@ def logger_of(package: str, root: Path) -> Any:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.representatives("pytorch_lightning")
 def test_every_number_in_mlflow_is_that_of_the_history(package: str, tmp_path: Path) -> None:
     logger = logger_of(package, tmp_path)
     records = example_history_records()

@@ -131,6 +131,7 @@ class StopAt(Callback):
             raise RuntimeError("power cut")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_where_its_rows_ended(server: WandbServer, tmp_path: Path) -> None:
     def saver() -> ModelCheckpoint:
         return ModelCheckpoint(tmp_path / "saved", filename="{step}", save_top_k=-1, every_n_train_steps=4)

@@ -110,8 +110,21 @@ TAKEN_OUT: dict[str, tuple[Patch, str, str]] = {
     "hidden modules": (_no_hidden_modules, "hiding", "/memories/net/teacher"),
 }
 
+#: Those that stand for all in the first tier.
+FIRST = ("attributes", "tensors", "plain objects", "generators", "seeded randomness")
+FIRST += ("everything undisturbed", "training mode afterwards")
+
 
 @pytest.mark.parametrize("protection", TAKEN_OUT)
+@pytest.mark.representatives(
+    "attributes",
+    "tensors",
+    "plain objects",
+    "generators",
+    "seeded randomness",
+    "everything undisturbed",
+    "training mode afterwards",
+)
 def test_without_a_protection_training_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protection: str
 ) -> None:
