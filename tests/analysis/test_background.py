@@ -153,6 +153,7 @@ def test_the_solving_process_gives_way_to_training_from_the_start(monkeypatch: p
         solving_process.end_process(process)
 
 
+@pytest.mark.slow
 def test_the_last_look_is_solved_with_the_threads_that_training_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,7 +233,7 @@ def test_a_training_solved_in_the_background_ends_with_the_same_history(tmp_path
 
 
 @pytest.mark.parametrize("solve", ["inline", "background"])
-@pytest.mark.representatives("background")
+@pytest.mark.slow
 def test_pictures_are_the_same_wherever_they_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, solve: str
 ) -> None:

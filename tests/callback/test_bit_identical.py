@@ -30,8 +30,7 @@ COMPILED_SETTINGS = ("32-true", "bf16-mixed", "accumulation")
 FIRST = tuple(
     f"normed-{setting}" for setting in ("32-true", "bf16-mixed", "accumulation", "manual", "weight averaging")
 )
-FIRST += tuple(f"{name}-32-true" for name in ("recurrent", "convolutional", "lora", "tied", "caching", "generators"))
-FIRST += tuple(f"{name}-32-true" for name in ("hiding", "augmented", "compiled (eager)"))
+FIRST += tuple(f"{name}-32-true" for name in ("recurrent", "lora", "caching", "generators", "augmented"))
 
 
 def cases() -> list[Any]:

@@ -28,7 +28,7 @@ trainer.fit(Net(plain_net()), loader(), loader(32))
 
 
 @pytest.mark.parametrize("bar", ["default", "tqdm"])
-@pytest.mark.representatives("default")
+@pytest.mark.slow
 def test_a_notebook_prints_how_the_run_ended(tmp_path: Path, bar: str) -> None:
     """In a real kernel, with the widgets that people have there."""
     more = {"default": "[]", "tqdm": "[pl.callbacks.TQDMProgressBar()]"}[bar]

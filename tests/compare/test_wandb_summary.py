@@ -64,6 +64,7 @@ def test_the_summary_run_holds_tables_pictures_and_the_answer(plan: Plan) -> Non
     assert any(artifact.type == "gw-comparison" for artifact in run.artifacts)
 
 
+@pytest.mark.slow
 def test_it_is_logged_again_under_the_same_id(plan: Plan) -> None:
     for _ in range(2):
         assert log_summary_run(plan, "offline") is None

@@ -15,6 +15,7 @@ from lightning_gw.gw import gw_matrix
 pytestmark = pytest.mark.usefixtures("moves")
 
 
+@pytest.mark.parametrize("moves", ["compiled", pytest.param("batched torch", marks=pytest.mark.slow)], indirect=True)
 def test_no_anchor_is_pure_gw_and_a_heavy_one_the_paired_measure() -> None:
     pure, unanchored = gw_matrix(layers()), gw_matrix(layers(), anchor=0.0)
     np.testing.assert_array_equal(pure.distortion, unanchored.distortion)

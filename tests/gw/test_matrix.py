@@ -114,6 +114,7 @@ def test_never_above_what_pot_reaches() -> None:
 
 
 @pytest.mark.parametrize("anchor", [0.0, 0.4])
+@pytest.mark.representatives("0.4")
 def test_tight_bounds_are_higher_and_still_below_every_value(anchor: float) -> None:
     seen: list[tuple[int, int]] = []
     reps = layers(n=16, count=3)

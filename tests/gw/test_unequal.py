@@ -29,6 +29,7 @@ def result(request: pytest.FixtureRequest) -> GWMatrix:
     return gw_matrix(layers(n=18, count=3), layers(n=12, count=2, seed=1), geometry=request.param)
 
 
+@pytest.mark.representatives("standardized", "dcor")
 def test_values_are_those_of_transport_plans_with_the_right_marginals(result: GWMatrix) -> None:
     assert result.couplings.shape == (3, 2, 18, 12)
     assert result.couplings.dtype == np.float32

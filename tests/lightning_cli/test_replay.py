@@ -137,6 +137,7 @@ def test_replayed_records_equal_the_live_ones_to_the_last_bit(
     assert not list(here.glob("lightning_logs"))
 
 
+@pytest.mark.slow
 def test_one_checkpoint_alone_gives_the_record_that_the_run_found_after_others(here: Path) -> None:
     files = run(here)
     assert main(["replay", files[0], "--config=live/config.yaml"]) == 0

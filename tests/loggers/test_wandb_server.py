@@ -203,6 +203,7 @@ class Breaks(Callback):
 
 
 @pytest.mark.parametrize("how", ["dies", pytest.param("falls silent", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_server_that_breaks_holds_up_one_look_at_most(
     how: str, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:

@@ -30,6 +30,7 @@ class Tiny(LightningModule):
 
 
 @pytest.mark.parametrize("solve", ["inline", "background"])
+@pytest.mark.representatives("inline")
 def test_a_run_keeps_the_representations_of_its_last_look(tmp_path: Path, solve: str) -> None:
     torch.manual_seed(0)
     data = DataLoader(TensorDataset(torch.randn(24, 4)), batch_size=8)

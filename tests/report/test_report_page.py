@@ -121,6 +121,7 @@ def test_a_demo_page_is_small(comparison):
     assert write_report(comparison).stat().st_size < 3e6
 
 
+@pytest.mark.slow
 def test_a_hundred_looks_at_fifty_layers_stay_under_fifteen_megabytes(tmp_path):
     assert write_report(save(make_large_run(), tmp_path / "deep")).stat().st_size < 15e6
 

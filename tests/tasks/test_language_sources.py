@@ -54,6 +54,7 @@ def tweets() -> TweetData:
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.representatives("distilbert")
 def test_any_encoder_or_decoder_is_layered_and_blind_to_padding(name, models, tiny_trainer):
     seed_everything(0, verbose=False)
     task = TweetSentiment(models[name])

@@ -136,6 +136,7 @@ def test_without_a_protection_training_differs(
     assert any(path.startswith(shows_in) for path in found), found
 
 
+@pytest.mark.slow
 def test_without_evaluation_mode_dropout_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nobody puts the random states back here: only evaluation mode keeps them from moving.
     monkeypatch.setattr("lightning_gw.callback.look_loop.isolated_randomness", lambda seed: nullcontext())
