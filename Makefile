@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo reproduce test lint record pictures benchmark-gw benchmark-planted benchmark-overhead wheel clean help
+.PHONY: demo reproduce test test-all lint record pictures benchmark-gw benchmark-planted benchmark-overhead wheel clean help
 
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
 	@echo "make reproduce  train every strategy over several seeds, and write docs/results.md (about an hour)"
-	@echo "make test    run the test suite (about 9 minutes)"
+	@echo "make test    run what stands for every behaviour (about 4 minutes)"
+	@echo "make test-all  run every test (about an hour)"
 	@echo "make lint    ruff and mypy"
 	@echo "make record  write anew what a small training gives, which tests compare with"
 	@echo "make pictures  draw the README's pictures from the demo's records"
@@ -30,6 +31,10 @@ reproduce: $(VENV)/installed-tasks
 # Two files of tests at a time, each on one thread.
 test: $(VENV)/installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+# The cases as well that others stand for, and what takes minutes.
+test-all: $(VENV)/installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .

@@ -43,6 +43,7 @@ def test_values_are_those_of_transport_plans_with_the_right_marginals(result: GW
     assert (result.lower > 0).all()
 
 
+@pytest.mark.representatives("standardized", "dcor")
 def test_what_asks_for_a_permutation_is_nan_and_says_its_solver(result: GWMatrix) -> None:
     for values in (result.identity, result.matching_gain, result.moved):
         assert np.isnan(values).all()
