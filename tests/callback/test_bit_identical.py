@@ -45,22 +45,7 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "setting"), cases())
-@pytest.mark.representatives(
-    "normed-32-true",
-    "normed-bf16-mixed",
-    "normed-accumulation",
-    "normed-manual",
-    "normed-weight averaging",
-    "recurrent-32-true",
-    "convolutional-32-true",
-    "lora-32-true",
-    "tied-32-true",
-    "caching-32-true",
-    "generators-32-true",
-    "hiding-32-true",
-    "augmented-32-true",
-    "compiled (eager)-32-true",
-)
+@pytest.mark.representatives(*FIRST)
 def test_training_is_identical_to_the_last_bit(tmp_path: Path, name: str, setting: str) -> None:
     callback = watcher(tmp_path / "with", name)
     watched = train(tmp_path / "with", name, setting, callback)

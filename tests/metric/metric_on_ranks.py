@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from lightning_gw.gw import GWMatrix
 from lightning_gw.metric.metric import GromovWassersteinMatrix
 
 LAYERS = ("a.0", "a.1", "head")
@@ -34,6 +36,13 @@ def fed(metric: GromovWassersteinMatrix, layers: Mapping[str, Tensor], *sizes: i
         metric.update(rows(layers, start, start + size))
         start += size
     return metric
+
+
+def assert_same(one: GWMatrix, other: GWMatrix) -> None:
+    assert isinstance(one, GWMatrix)
+    assert (one.layers, one.geometry, one.degenerate) == (other.layers, other.geometry, other.degenerate)
+    for name in ("distortion", "lower", "identity", "couplings", "converged"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
 def on_a_rank(rank: int) -> dict[str, Any]:

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from metric_on_ranks import LAYERS, fed, inputs, on_a_rank, rows
+from metric_on_ranks import LAYERS, assert_same, fed, inputs, rows
 from pytorch_lightning.loggers import CSVLogger
-from ranks_at_work import run_ranks
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MetricCollection
@@ -26,13 +25,6 @@ import lightning_gw.metric.metric
 from lightning_gw import GromovWassersteinMatrix, GWMatrix, gw_matrix
 
 NO_GROUPS = "No groups, similarity falls off smoothly with depth"
-
-
-def assert_same(one: GWMatrix, other: GWMatrix) -> None:
-    assert isinstance(one, GWMatrix)
-    assert (one.layers, one.geometry, one.degenerate) == (other.layers, other.geometry, other.degenerate)
-    for name in ("distortion", "lower", "identity", "couplings", "converged"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
 
 
 def test_the_example_in_the_docs_runs() -> None:
@@ -271,45 +263,6 @@ def test_plot_refuses_what_it_cannot_draw() -> None:
         metric.plot([metric.compute()])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="`ax` to be None"):
         metric.plot(ax=metric.plot()[1])  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return run_ranks(2, on_a_rank, tmp_path_factory.mktemp("metric-ranks"))
-
-
-def test_two_processes_find_what_one_finds_on_all_inputs(ranks: list[dict[str, Any]]) -> None:
-    twice = {name: torch.cat([x, x[20:]]) for name, x in inputs().items()}
-    halves = {name: x.half() for name, x in inputs().items()}
-    doubles = {name: x.double() for name, x in inputs().items()}
-    for rank, found in enumerate(ranks):
-        assert_same(found["forward"], gw_matrix(rows(inputs(), 6 + 14 * rank, 14 + 10 * rank)))
-        assert_same(found["gathered"], gw_matrix(inputs()))
-        assert_same(found["again"], gw_matrix(twice))
-        assert_same(found["half"], gw_matrix(halves, effort="fast"))
-        assert_same(found["limited"], gw_matrix(rows(inputs(), 0, 16), effort="fast"))
-        assert_same(found["one rank has none"], gw_matrix(doubles, effort="fast"))
-        assert_same(found["on step"], gw_matrix(inputs(), effort="fast"))
-        assert (found["seen"], found["not kept"]) == (14, 2 * rank)
-
-
-def test_gathered_states_can_be_compared_by_one_rank_alone(ranks: list[dict[str, Any]]) -> None:
-    assert_same(ranks[0]["one rank computes"], gw_matrix(inputs()))
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("no inputs", "no inputs to compare"),
-        ("width", r"rank 1 has 'head' as torch.float32 of width 1, another rank as torch.float32 of width 2"),
-        ("type", r"rank 1 has 'head' as torch.float64 of width 2, another rank as torch.float32 of width 2"),
-        ("names", r"rank 1 has layers \('a\.0', 'a\.1'\), rank 0 has \('a\.0', 'a\.1', 'head'\)"),
-    ],
-)
-def test_ranks_that_gathered_unlike_things_are_told(name: str, said: str, ranks: list[dict[str, Any]]) -> None:
-    for found in ranks:
-        with pytest.raises(ValueError, match=said):
-            raise found[name]
 
 
 class Watched(pl.LightningModule):

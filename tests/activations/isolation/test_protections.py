@@ -116,15 +116,7 @@ FIRST += ("everything undisturbed", "training mode afterwards")
 
 
 @pytest.mark.parametrize("protection", TAKEN_OUT)
-@pytest.mark.representatives(
-    "attributes",
-    "tensors",
-    "plain objects",
-    "generators",
-    "seeded randomness",
-    "everything undisturbed",
-    "training mode afterwards",
-)
+@pytest.mark.representatives(*FIRST)
 def test_without_a_protection_training_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protection: str
 ) -> None:
