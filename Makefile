@@ -5,12 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo reproduce test test-oldest lint record pictures docs benchmark-gw benchmark-planted benchmark-overhead wheel clean help
+.PHONY: demo reproduce test test-all test-oldest lint record pictures docs benchmark-gw benchmark-planted \
+	benchmark-overhead wheel clean help
 
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
 	@echo "make reproduce  train every strategy over several seeds, and write docs/results.md (about an hour)"
-	@echo "make test    run the test suite (about 9 minutes)"
+	@echo "make test    run what stands for every behaviour (about 4 minutes)"
+	@echo "make test-all  run every test (about an hour)"
 	@echo "make test-oldest  run the smoke tests under the oldest dependencies, with Numba and without (about 5 minutes)"
 	@echo "make lint    ruff, mypy, and who may import whom"
 	@echo "make record  write anew what a small training gives, which tests compare with"
@@ -32,6 +34,10 @@ reproduce: $(VENV)/installed-tasks
 # Two files of tests at a time, each on one thread.
 test: $(VENV)/installed-dev
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
+# The cases as well that others stand for, and what takes minutes.
+test-all: $(VENV)/installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "slow or not slow"
 
 # The oldest dependencies that pyproject.toml promises, in an environment of their own. What each extra is for is tried
 # beside the smoke tests; then Numba is taken away, so that every call installs it anew. Numba keeps its compiled code

@@ -80,7 +80,7 @@ class GWSimilarity(Callback):
         seed: Seed of the probe's draw and of the search.
         looks: Number of looks after the first with ``when="log"``.
         max_overhead: What looking may cost, as a share of the training time, which counts as at least 300 s;
-            ``"auto"`` is 0.02 inline and 0.005 in the background. Looks that do not fit are put off, and the log and
+            ``"auto"`` is 0.02 inline and 0.005 in the background. LookLoop that do not fit are put off, and the log and
             the next record say so; the first, the last and those listed in `when` are always made. A training seen to
             end before it is 300 s old may spend up to 60 s on looks. None for looks at any price.
         solve: ``"inline"``: training waits until a look is solved. ``"background"``: training waits only for the

@@ -13,10 +13,9 @@ from lightning_gw.probe_report.settings import ProbeSetting, settings_around
 from lightning_gw.probe_report.words import answer
 
 #: Its older name.
-Look = ProbeLook
+ProbeLook = ProbeLook
 
 __all__ = [
-    "Look",
     "ProbeLook",
     "ProbeReport",
     "ProbeSetting",

@@ -76,6 +76,7 @@ def test_marginal_error_is_the_mass_in_the_wrong_place() -> None:
     assert marginal_error(np.diag([0.5, 0.0, 0.25, 0.25])) == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 def test_annealing_finds_the_best_permutation_of_small_problems(problem: Problem) -> None:
     for pair in range(3):
         candidates = best_known.annealing(problem, [pair])

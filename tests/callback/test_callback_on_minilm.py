@@ -64,6 +64,7 @@ def fine_tune(root: Path, *callbacks: Any) -> tuple[dict[str, Tensor], Tensor, l
     return module.state_dict(), torch.get_rng_state(), moments
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_identical_to_the_last_bit(tmp_path: Path) -> None:
     callback = watcher(tmp_path, when=[1, 2], probe_size=16)
     weights, random_state, moments = fine_tune(tmp_path, callback)

@@ -32,6 +32,7 @@ from lightning_gw.groups.groups import why_no_roughness
 
 
 @pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
+@pytest.mark.representatives("pytorch_lightning")
 def test_no_arguments_needed(tmp_path: Path, package: str, capsys: pytest.CaptureFixture[str]) -> None:
     pl = pytest.importorskip(package)
     callback = lgw.GWSimilarity()
@@ -56,6 +57,7 @@ def test_no_arguments_needed(tmp_path: Path, package: str, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
+@pytest.mark.representatives("pytorch_lightning")
 def test_huggingface_bert_from_a_config(tmp_path: Path, package: str) -> None:
     pl, transformers = pytest.importorskip(package), pytest.importorskip("transformers")
 
@@ -205,6 +207,7 @@ def test_two_processes_look_alike_and_one_writes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(two[0].gw.distortion, alone.history[0].gw.distortion)
 
 
+@pytest.mark.slow
 def test_compiled_networks_are_looked_at(tmp_path: Path) -> None:
     module = Net(plain_net())
     compiled = torch.compile(module, backend="eager")

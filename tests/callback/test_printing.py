@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import callback_nets
 import nbformat
 import pytest
 from callback_nets import Net, loader, plain_net, steps, trainer, watcher
@@ -27,10 +28,11 @@ trainer.fit(Net(plain_net()), loader(), loader(32))
 
 
 @pytest.mark.parametrize("bar", ["default", "tqdm"])
+@pytest.mark.slow
 def test_a_notebook_prints_how_the_run_ended(tmp_path: Path, bar: str) -> None:
     """In a real kernel, with the widgets that people have there."""
     more = {"default": "[]", "tqdm": "[pl.callbacks.TQDMProgressBar()]"}[bar]
-    source = dedent(CELL).format(tests=str(Path(__file__).parent), root=str(tmp_path), more=more)
+    source = dedent(CELL).format(tests=str(Path(callback_nets.__file__).parent), root=str(tmp_path), more=more)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute(cwd=str(tmp_path))
     outputs = notebook.cells[0].outputs

@@ -9,6 +9,7 @@ import pytest
 import torch
 from callback_nets import (
     Net,
+    StopAt,
     assert_same_history,
     loader,
     no_warning_of_ours,
@@ -22,17 +23,6 @@ from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 import lightning_gw as lgw
 
 
-class StopAt(Callback):
-    """Dies in the middle of a step, as machines do."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer: Any, *args: Any) -> None:
-        if trainer.global_step == self.step:
-            raise RuntimeError("power cut")
-
-
 def resumable(root: Path, when: Any, *callbacks: Callback) -> tuple[lgw.GWSimilarity, Any]:
     saver = ModelCheckpoint(root / "checkpoints", filename="{step}", save_top_k=-1, every_n_train_steps=4)
     callback = watcher(root, when=when)
@@ -40,6 +30,7 @@ def resumable(root: Path, when: Any, *callbacks: Callback) -> tuple[lgw.GWSimila
 
 
 @pytest.mark.parametrize("when", ["checkpoint", "log", [1, 3, 5, 6, 9]], ids=["checkpoint", "log", "steps"])
+@pytest.mark.representatives("checkpoint")
 def test_resumed_training_equals_uninterrupted(tmp_path: Path, when: Any) -> None:
     whole, fit = resumable(tmp_path / "whole", when)
     fit.fit(Net(plain_net()), loader(), loader(32))

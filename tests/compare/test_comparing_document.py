@@ -22,6 +22,7 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_comparison_on_the_page_is_a_plan(files: Path) -> None:
     code, output = run(files, "compare", "compare.yaml", "--dry-run", "--no-trial")
     assert code == 0, output

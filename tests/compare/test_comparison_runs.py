@@ -31,6 +31,23 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, 
     return folder, code, output
 
 
+def test_a_comparison_of_one_run_goes_from_its_config_to_its_page(tmp_path: Path) -> None:
+    """What stands for all of a comparison in the first tier."""
+    write_toy(tmp_path, ["fast"], planted=[1])
+    code, output = run(tmp_path, "compare", "compare.yaml", "--workers", "1")
+    assert code == 0, output
+    (entry,) = entries(tmp_path / "out").values()
+    assert (entry["status"], entry["error"]) == ("finished", None)
+    place = tmp_path / "out" / str(entry["path"])
+    history = load_history(place)
+    assert [record.step for record in history] == [0, 4, 12, 24]
+    line = next(line for line in output.splitlines() if line.startswith("  fast"))
+    assert f"accuracy {history[-1].metrics['val/accuracy']:.3f}" in line
+    assert list(place.glob("wandb/offline-run-*/*.wandb"))
+    assert "<html" in (tmp_path / "out/report.html").read_text().lower()
+
+
+@pytest.mark.slow
 def test_one_failing_run_is_reported_and_takes_no_other_along(uninterrupted: tuple[Path, int, str]) -> None:
     folder, code, output = uninterrupted
     assert code == 1, output
@@ -47,6 +64,7 @@ def test_one_failing_run_is_reported_and_takes_no_other_along(uninterrupted: tup
     assert "1 of 3 runs failed" in output
 
 
+@pytest.mark.slow
 def test_a_misspelt_metric_is_said_at_the_end_and_on_the_page(
     uninterrupted: tuple[Path, int, str],
     tmp_path: Path,
@@ -63,6 +81,7 @@ def test_a_misspelt_metric_is_said_at_the_end_and_on_the_page(
     assert escape(said) in (tmp_path / "out/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_comparison_leaves_histories_page_and_answers(uninterrupted: tuple[Path, int, str]) -> None:
     folder, _, output = uninterrupted
     out = folder / "out"
@@ -91,6 +110,7 @@ def test_a_comparison_leaves_histories_page_and_answers(uninterrupted: tuple[Pat
     assert "<html" in (out / "report.html").read_text().lower()
 
 
+@pytest.mark.slow
 def test_the_command_in_a_runs_folder_repeats_it(
     uninterrupted: tuple[Path, int, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,6 +164,7 @@ def test_a_killed_comparison_goes_on_and_ends_like_an_uninterrupted_one(
     assert {entry["status"] for entry in entries(out).values()} == {"finished"}
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_config_is_refused(uninterrupted: tuple[Path, int, str]) -> None:
     folder, _, _ = uninterrupted
     before = (folder / "out/comparison.json").read_text()

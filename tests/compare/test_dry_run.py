@@ -65,6 +65,7 @@ def test_a_plan_lasts_until_its_last_worker_is_done() -> None:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.slow
 def test_a_dry_run_tells_the_time_from_real_steps_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

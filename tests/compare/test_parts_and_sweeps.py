@@ -84,6 +84,7 @@ def test_an_unknown_run_is_refused_with_near_names(plan: Plan, chosen: dict[str,
         choose_runs(plan, **chosen)
 
 
+@pytest.mark.slow
 def test_a_full_grid_becomes_strategies_and_seeds(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_sweep(plan, Path("compare.yaml"), out=plan.out)
     assert file == Path("compare.sweep.yaml")

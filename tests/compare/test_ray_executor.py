@@ -97,6 +97,7 @@ def test_an_address_where_no_cluster_answers_is_said() -> None:
         make_executor(ExecutorSettings("ray", "cluster"), 1).open()
 
 
+@pytest.mark.slow
 def test_tasks_end_are_lost_and_are_stopped(order: Order) -> None:
     """One cluster of our own for all that a task may go through."""
     import ray

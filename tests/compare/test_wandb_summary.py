@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_folders import entry, save, write_comparison
+from synthetic_runs import make_run
+from wandb_file import OfflineRun
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / place) for place in ("loggers", "report", "figures")]
-
-from report_folders import entry, save, write_comparison  # noqa: E402
-from synthetic_runs import make_run  # noqa: E402
-from wandb_file import OfflineRun  # noqa: E402
-
-from lightning_gw.compare.plan import Plan, PlannedRun  # noqa: E402
-from lightning_gw.compare.wandb import (  # noqa: E402
+from lightning_gw.compare.plan import Plan, PlannedRun
+from lightning_gw.compare.wandb import (
     comparison_workspace,
     log_summary_run,
     save_workspace,
@@ -68,6 +64,7 @@ def test_the_summary_run_holds_tables_pictures_and_the_answer(plan: Plan) -> Non
     assert any(artifact.type == "gw-comparison" for artifact in run.artifacts)
 
 
+@pytest.mark.slow
 def test_it_is_logged_again_under_the_same_id(plan: Plan) -> None:
     for _ in range(2):
         assert log_summary_run(plan, "offline") is None

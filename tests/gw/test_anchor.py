@@ -15,6 +15,7 @@ from lightning_gw.gw import gw_matrix
 pytestmark = pytest.mark.usefixtures("moves")
 
 
+@pytest.mark.parametrize("moves", ["compiled", pytest.param("batched torch", marks=pytest.mark.slow)], indirect=True)
 def test_no_anchor_is_pure_gw_and_a_heavy_one_the_paired_measure() -> None:
     pure, unanchored = gw_matrix(layers()), gw_matrix(layers(), anchor=0.0)
     np.testing.assert_array_equal(pure.distortion, unanchored.distortion)
@@ -34,6 +35,7 @@ def test_value_is_distortion_plus_the_share_moved_and_lies_between_bound_and_ide
     assert (anchored.distortion <= anchored.identity).all()
 
 
+@pytest.mark.parametrize("moves", ["compiled", pytest.param("batched torch", marks=pytest.mark.slow)], indirect=True)
 def test_a_heavier_anchor_moves_fewer_inputs_and_never_lowers_the_optimum() -> None:
     generator = torch.Generator().manual_seed(0)
     reps = [torch.randn(7, width, generator=generator) for width in (2, 3, 4, 5)]  # 7 inputs: exact

@@ -58,6 +58,7 @@ def test_a_geometry_of_unit_scale_has_similarities_up_to_one(result: GWMatrix) -
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.usefixtures("moves")
+@pytest.mark.representatives("*-0-*", "*0*standardized*")
 def test_a_relabelled_layer_has_distance_zero_and_its_permutation_is_recovered(geometry: str, seed: int) -> None:
     x = layers(n=60, seed=seed)["layer.2"]
     scrambled = torch.randperm(60, generator=torch.Generator().manual_seed(seed))
@@ -113,6 +114,7 @@ def test_never_above_what_pot_reaches() -> None:
 
 
 @pytest.mark.parametrize("anchor", [0.0, 0.4])
+@pytest.mark.representatives("0.4")
 def test_tight_bounds_are_higher_and_still_below_every_value(anchor: float) -> None:
     seen: list[tuple[int, int]] = []
     reps = layers(n=16, count=3)
@@ -130,3 +132,15 @@ def test_progress_reaches_its_end() -> None:
     gw_matrix(layers(), progress=lambda done, total: seen.append((done, total)))
     assert seen[-1][0] == seen[-1][1]
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+@pytest.mark.usefixtures("moves")
+def test_duplicated_inputs_still_give_permutations() -> None:
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).repeat(4, 1)
+    y = torch.randn(12, 5, generator=torch.Generator().manual_seed(1)).repeat(2, 1)
+    result = gw_matrix({"x": x, "y": y, "all but one": torch.cat([torch.zeros(23, 2), torch.ones(1, 2)])})
+    assert (torch.from_numpy(result.couplings).sort(dim=-1).values == torch.arange(24)).all()
+    assert not result.degenerate
+    assert (result.lower <= result.distortion).all()
+    relabelled = gw_matrix([x, x.roll(1, dims=0)])
+    assert relabelled.distortion[0, 1] == pytest.approx(0, abs=1e-12)

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-import torch.distributed as dist
-from ranks_at_work import APART, SAME, everything, layers, run_ranks
+from ranks_at_work import APART, SAME, everything, run_ranks
 
-from lightning_gw.gw import GWMatrix, gw_matrix
-from lightning_gw.utilities.distributed import RankError, Ranks
+from lightning_gw.gw import GWMatrix
+from lightning_gw.utilities.distributed import RankError
 
-SIZES = (1, 2, 4)
+#: How many processes; two of them stand for the others.
+SIZES = (pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow))
 #: The plain calls, one after the other as they are asked for.
 _plain: dict[str, GWMatrix] = {}
 
@@ -25,10 +24,21 @@ def plain(name: str) -> GWMatrix:
     return _plain[name]
 
 
+class Found(dict[int, list[dict[str, Any]]]):
+    """What every rank found, by the size of its group; groups are only made when they are asked for."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        super().__init__()
+        self.folders = folders
+
+    def __missing__(self, size: int) -> list[dict[str, Any]]:
+        self[size] = run_ranks(size, everything, self.folders.mktemp(f"ranks-{size}"))
+        return self[size]
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
-    """What every rank found, for groups of each size."""
-    return {size: run_ranks(size, everything, tmp_path_factory.mktemp(f"ranks-{size}")) for size in SIZES}
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    return Found(tmp_path_factory)
 
 
 def assert_same_bits(one: GWMatrix, other: GWMatrix) -> None:
@@ -44,9 +54,7 @@ def assert_same_bits(one: GWMatrix, other: GWMatrix) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", SAME)
-def test_any_number_of_processes_finds_what_one_finds(
-    name: str, size: int, found: dict[int, list[dict[str, Any]]]
-) -> None:
+def test_any_number_of_processes_finds_what_one_finds(name: str, size: int, found: Found) -> None:
     for theirs in found[size]:
         if isinstance(theirs[name], Exception):
             raise theirs[name]
@@ -54,25 +62,23 @@ def test_any_number_of_processes_finds_what_one_finds(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_pair_is_worked_on_by_one_rank_in_turn(size: int, found: dict[int, list[dict[str, Any]]]) -> None:
+def test_every_pair_is_worked_on_by_one_rank_in_turn(size: int, found: Found) -> None:
     for theirs in found[size]:
         assert theirs["shares"] == {count: [pair % size for pair in range(count)] for count in (1, 3, 10)}
 
 
-def test_both_machineries_were_shared_out(found: dict[int, list[dict[str, Any]]]) -> None:
-    assert {theirs["batched torch"].solver for theirs in found[4]} == {"batched torch"}
-    assert {theirs["default"].solver for theirs in found[4]} == {plain("default").solver}
+def test_both_machineries_were_shared_out(found: Found) -> None:
+    assert {theirs["batched torch"].solver for theirs in found[2]} == {"batched torch"}
+    assert {theirs["default"].solver for theirs in found[2]} == {plain("default").solver}
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_the_first_rank_is_believed_where_others_differ_by_rounding(
-    size: int, found: dict[int, list[dict[str, Any]]]
-) -> None:
+@pytest.mark.parametrize("size", SIZES[1:])
+def test_the_first_rank_is_believed_where_others_differ_by_rounding(size: int, found: Found) -> None:
     for theirs in found[size]:
         assert_same_bits(theirs["rounding"], plain("default"))
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", SIZES[1:])
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -86,20 +92,20 @@ def test_the_first_rank_is_believed_where_others_differ_by_rounding(
     ],
 )
 def test_ranks_that_ask_for_different_matrices_are_told_on_every_rank(
-    name: str, said: str, size: int, found: dict[int, list[dict[str, Any]]]
+    name: str, said: str, size: int, found: Found
 ) -> None:
     for theirs in found[size]:
         with pytest.raises(ValueError, match=said):
             raise theirs[name]
 
 
-@pytest.mark.parametrize("size", [2, 4])
+@pytest.mark.parametrize("size", SIZES[1:])
 @pytest.mark.parametrize(
     ("name", "error", "said"),
     [("failure", ZeroDivisionError, "rank 1 cannot count"), ("bad option", ValueError, "anchor is -1")],
 )
 def test_a_failure_on_one_rank_is_raised_on_all(
-    name: str, error: type[Exception], said: str, size: int, found: dict[int, list[dict[str, Any]]]
+    name: str, error: type[Exception], said: str, size: int, found: Found
 ) -> None:
     for rank, theirs in enumerate(found[size]):
         expected, message = (error, said) if rank == 1 else (RankError, f"rank 1: {error.__name__}: {said}")
@@ -107,37 +113,19 @@ def test_a_failure_on_one_rank_is_raised_on_all(
             raise theirs[name]
 
 
-def test_every_way_to_differ_was_tried(found: dict[int, list[dict[str, Any]]]) -> None:
-    assert all(APART.keys() <= theirs.keys() for theirs in found[4])
+def test_every_way_to_differ_was_tried(found: Found) -> None:
+    assert all(APART.keys() <= theirs.keys() for theirs in found[2])
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_a_plain_call_on_one_rank_waits_for_nobody(size: int, found: dict[int, list[dict[str, Any]]]) -> None:
+@pytest.mark.parametrize("size", SIZES[1:])
+def test_a_plain_call_on_one_rank_waits_for_nobody(size: int, found: Found) -> None:
     assert_same_bits(found[size][0]["alone"], plain("default"))
 
 
-def test_a_group_may_be_part_of_the_world(found: dict[int, list[dict[str, Any]]]) -> None:
+@pytest.mark.slow
+def test_a_group_may_be_part_of_the_world(found: Found) -> None:
     for theirs in found[4][:2]:
         with pytest.raises(ValueError, match="does not hold this process"):
             raise theirs["subgroup"]
     for theirs in found[4][2:]:
         assert_same_bits(theirs["subgroup"], plain("default"))
-
-
-def test_the_world_is_this_process_where_there_are_no_others() -> None:
-    assert not dist.is_initialized()
-    assert_same_bits(gw_matrix(layers(), process_group="world"), plain("default"))
-
-
-@pytest.mark.parametrize("wrong", ["everyone", True, 3])
-def test_anything_else_is_no_process_group(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="expected a torch ProcessGroup, 'world' or None"):
-        Ranks(wrong)
-
-
-def test_one_rank_alone_does_its_own_work() -> None:
-    ranks = Ranks()
-    first, second = torch.triu_indices(4, 4, 1)
-    assert (ranks.rank, ranks.size) == (0, 1)
-    assert torch.equal(ranks.pairs(torch.add, first, second), first + second)
-    assert ranks.exchange("mine") == ["mine"]

@@ -29,6 +29,7 @@ def result(request: pytest.FixtureRequest) -> GWMatrix:
     return gw_matrix(layers(n=18, count=3), layers(n=12, count=2, seed=1), geometry=request.param)
 
 
+@pytest.mark.representatives("standardized", "dcor")
 def test_values_are_those_of_transport_plans_with_the_right_marginals(result: GWMatrix) -> None:
     assert result.couplings.shape == (3, 2, 18, 12)
     assert result.couplings.dtype == np.float32
@@ -42,6 +43,7 @@ def test_values_are_those_of_transport_plans_with_the_right_marginals(result: GW
     assert (result.lower > 0).all()
 
 
+@pytest.mark.representatives("standardized", "dcor")
 def test_what_asks_for_a_permutation_is_nan_and_says_its_solver(result: GWMatrix) -> None:
     for values in (result.identity, result.matching_gain, result.moved):
         assert np.isnan(values).all()
@@ -93,6 +95,7 @@ def test_every_input_twice_is_the_same_space(geometry: str) -> None:
 
 @pytest.mark.parametrize("kind", ["distances", "symmetric"])
 @pytest.mark.parametrize(("n", "m"), [(7, 5), (9, 6), (8, 8), (1, 4)])
+@pytest.mark.representatives("7-5-*", "1-4-*")
 def test_no_coupling_whatever_lies_below_the_bound(kind: str, n: int, m: int) -> None:
     """Random couplings, sparse ones, and those that POT descends to."""
     generator = np.random.default_rng(n * m)

@@ -1,15 +1,11 @@
-"""Makes the builder of synthetic records importable, and keeps W&B inside the tests' own folders."""
+"""Keeps W&B inside the tests' own folders."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parent.parent / "record"))
 
 
 @pytest.fixture(scope="module", autouse=True)

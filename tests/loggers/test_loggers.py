@@ -9,7 +9,6 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +16,9 @@ import wandb
 from example_records import STEPS, example_groups, example_history_records, example_record
 from expected_logs import CONFIG, PACKAGES, expected_scalars
 from PIL import Image
-from same import assert_same
+from same_records import assert_same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from wandb_file import OfflineRun
+from wandb_file import OfflineRun, rows_of_records
 
 from lightning_gw.loggers import dispatch as gw_loggers
 from lightning_gw.loggers.scalars import record_scalars
@@ -42,7 +41,7 @@ class Logged:
         return load_history(self.folder)
 
 
-@pytest.fixture(scope="module", params=PACKAGES)
+@pytest.fixture(scope="module", params=[PACKAGES[0], pytest.param(PACKAGES[1], marks=pytest.mark.slow)])
 def logged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Logged:
     folder = tmp_path_factory.mktemp("run")
     classes = importlib.import_module(f"{request.param}.loggers")
@@ -66,10 +65,6 @@ def logged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     for logger in attached[1:]:
         logger.finalize("success")
     return Logged(folder, records, problems, OfflineRun.read(folder))
-
-
-def rows_of_records(run: OfflineRun) -> list[dict[str, Any]]:
-    return [row for row in run.rows if any(key.startswith("gw/") for key in row)]
 
 
 # Weights & Biases

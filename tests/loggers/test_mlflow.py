@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from example_records import STEPS, example_history_records
-from test_loggers import CONFIG, PACKAGES, expected_scalars
+from expected_logs import CONFIG, PACKAGES, expected_scalars
 
 from lightning_gw.loggers import dispatch as gw_loggers
 from lightning_gw.records.history import History
@@ -27,6 +27,7 @@ def logger_of(package: str, root: Path) -> Any:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.representatives("pytorch_lightning")
 def test_every_number_in_mlflow_is_that_of_the_history(package: str, tmp_path: Path) -> None:
     logger = logger_of(package, tmp_path)
     records = example_history_records()

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import wandb
 from example_records import example_history_records
+from expected_logs import CONFIG, expected_scalars
 from pytorch_lightning.loggers import WandbLogger
-from test_loggers import CONFIG, expected_scalars, rows_of_records
-from wandb_file import OfflineRun
+from wandb_file import OfflineRun, rows_of_records
 
 from lightning_gw.loggers import dispatch as gw_loggers
 from lightning_gw.records.history import History
@@ -40,6 +40,7 @@ def test_a_run_of_the_users_own_is_logged_to_beside_their_rows(tmp_path: Path) -
         assert expected_scalars(record).items() <= row.items()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_under_the_same_id(tmp_path: Path) -> None:
     records = example_history_records()
     for part, folder in ((records[:2], tmp_path / "first"), (records[2:], tmp_path / "second")):
@@ -72,6 +73,7 @@ def test_a_server_that_is_not_there_holds_nothing_up(tmp_path: Path, monkeypatch
     assert not any("WandbLogger" in problem for problem in gw_loggers.log_record(attached, records[1], records))
 
 
+@pytest.mark.slow
 def test_tables_that_fail_cost_a_record_only_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ConnectionError("no answer")

@@ -13,21 +13,16 @@ from typing import Any
 import pytest
 import torch
 import wandb
+from callback_nets import Net, assert_same_history, loader, plain_net, trainer, watcher
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import WandbLogger
+from wandb_file import OfflineRun, rows_of_records
+from wandb_server import API_KEY, ServerRun, WandbServer
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "callback"))
-
-from callback_nets import Net, assert_same_history, loader, plain_net, trainer, watcher  # noqa: E402
-from test_loggers import rows_of_records  # noqa: E402
-from wandb_file import OfflineRun  # noqa: E402
-from wandb_server import API_KEY, ServerRun, WandbServer  # noqa: E402
-
-from lightning_gw import GWSimilarity, load_history  # noqa: E402
-from lightning_gw.loggers.scalars import record_scalars  # noqa: E402
-from lightning_gw.records.description import describe  # noqa: E402
-from lightning_gw.records.record import Record  # noqa: E402
+from lightning_gw import GWSimilarity, load_history
+from lightning_gw.loggers.scalars import record_scalars
+from lightning_gw.records.description import describe
+from lightning_gw.records.record import Record
 
 #: So that nothing but what is logged takes the client's time.
 _QUICK = {
@@ -136,6 +131,7 @@ class StopAt(Callback):
             raise RuntimeError("power cut")
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_where_its_rows_ended(server: WandbServer, tmp_path: Path) -> None:
     def saver() -> ModelCheckpoint:
         return ModelCheckpoint(tmp_path / "saved", filename="{step}", save_top_k=-1, every_n_train_steps=4)
@@ -164,7 +160,13 @@ def test_a_resumed_run_goes_on_where_its_rows_ended(server: WandbServer, tmp_pat
 @pytest.mark.slow
 def test_two_processes_share_one_run(server: WandbServer, tmp_path: Path) -> None:
     """Each writes under its own prefix; in a shared run W&B takes no step, so that only the rows' own can be right."""
-    words = [sys.executable, str(HERE / "second_process.py"), server.url, "three", str(tmp_path / "second")]
+    words = [
+        sys.executable,
+        str(Path(__file__).parent / "second_process.py"),
+        server.url,
+        "three",
+        str(tmp_path / "second"),
+    ]
     second = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         first = wandb_logger(server.url, tmp_path, "three", mode="shared", x_primary=True, x_label="first")
@@ -201,6 +203,7 @@ class Breaks(Callback):
 
 
 @pytest.mark.parametrize("how", ["dies", pytest.param("falls silent", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_server_that_breaks_holds_up_one_look_at_most(
     how: str, server: WandbServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:

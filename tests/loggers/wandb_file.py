@@ -90,3 +90,7 @@ def _until_exit(file: Path, patience: float = 20.0) -> list[Any]:
 
 def _items(items: Any) -> dict[str, Any]:
     return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def rows_of_records(run: OfflineRun) -> list[dict[str, Any]]:
+    return [row for row in run.rows if any(key.startswith("gw/") for key in row)]

@@ -28,6 +28,7 @@ def test_a_frozen_block_is_told_from_a_trained_one_on_other_inputs(capsys: pytes
     assert lines[3] == "block.3 has changed"
 
 
+@pytest.mark.slow
 def test_blocks_find_their_counterparts_across_vocabularies(capsys: pytest.CaptureFixture[str]) -> None:
     matrix = run(1)["matrix"]
     nearest = matrix.debiased.argmin(axis=1)

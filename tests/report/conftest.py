@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "figures"))
-
 from report_folders import HOSTILE_LAYER, HOSTILE_STRATEGY, entry, keep, save, write_comparison
 from synthetic_runs import DRIFT, PASSING, WEAK, make_run, with_names
 

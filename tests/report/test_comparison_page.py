@@ -8,14 +8,12 @@ from html import escape
 
 import numpy as np
 import pytest
-from report_folders import HOSTILE_STRATEGY, entry, keep, save, write_comparison
+from report_folders import HOSTILE_STRATEGY, Parsed, entry, keep, save, write_comparison
 from synthetic_runs import DRIFT, make_run
-from test_report_page import Parsed
 
 from lightning_gw.records.history import load_history
 from lightning_gw.report import load_source, rectangles, write_report
 from lightning_gw.report.pairs import pair_table
-from lightning_gw.report.wandb_link import wandb_place
 from lightning_gw.statistics.description import task_sentences
 from lightning_gw.statistics.findings import finding_of
 from lightning_gw.statistics.strategies import compare_strategies
@@ -334,31 +332,3 @@ def test_progress_is_told_only_of_what_takes_long(monkeypatch, capsys):
 
 
 # -- where a run lies in Weights & Biases -----------------------------------------------------------------------------
-
-
-def run_config(folder, **options):
-    logger = {
-        "class_path": "pytorch_lightning.loggers.WandbLogger",
-        "init_args": {"project": "p/q", "id": "a1"} | options,
-    }
-    other = {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": "x"}}
-    (folder / "run.yaml").write_text(json.dumps({"trainer": {"logger": [logger, other]}}))
-    return folder
-
-
-def test_a_run_links_to_its_page_where_that_is_known(tmp_path):
-    place = wandb_place(run_config(tmp_path, mode="online", entity="us", group="g"))
-    assert place.url == "https://wandb.ai/us/p%2Fq/runs/a1"
-    assert "project p/q" in place.words
-    assert "group “g”" in place.words
-    assert wandb_place(run_config(tmp_path, mode="online")).url is None
-    kept = wandb_place(run_config(tmp_path, mode="offline", entity="us"))
-    assert kept.url is None
-    assert "wandb sync" in kept.words
-
-
-@pytest.mark.parametrize("content", [None, "", "[1", "trainer: 3", "trainer: {logger: [{class_path: CSVLogger}]}"])
-def test_a_run_that_names_no_place_has_none(tmp_path, content):
-    if content is not None:
-        (tmp_path / "run.yaml").write_text(content)
-    assert wandb_place(tmp_path) is None

@@ -227,6 +227,7 @@ def test_a_browser_that_cannot_unpack_says_so(browser, address):
     context.close()
 
 
+@pytest.mark.slow
 def test_on_paper_it_is_light_and_within_the_sheet(browser, address):
     view = View(browser, address, viewport={"width": 1280, "height": 900}, color_scheme="dark")
     view.page.set_viewport_size({"width": 720, "height": 1000})

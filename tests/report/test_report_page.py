@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from report_folders import HOSTILE_LAYER, HOSTILE_STRATEGY, entry, save, write_comparison
+from report_folders import HOSTILE_LAYER, HOSTILE_STRATEGY, Parsed, entry, save, write_comparison
 from synthetic_runs import make_large_run, make_run
 
 from lightning_gw.cli import main
@@ -18,36 +17,6 @@ from lightning_gw.records.history import load_history
 from lightning_gw.report import write_report
 from lightning_gw.report.loading import run_title
 from lightning_gw.report.page import json_for_html
-
-
-class Parsed(HTMLParser):
-    """What a browser would make of a page: its elements, its scripts by id, and its text."""
-
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict]] = []
-        self.scripts: dict[str, str] = {}
-        self.text = ""
-        self._inside: str | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        self._inside = dict(attrs).get("id", "code") if tag == "script" else "style" if tag == "style" else None
-
-    def handle_endtag(self, tag):
-        if tag in ("script", "style"):
-            self._inside = None
-
-    def handle_data(self, data):
-        if self._inside is None:
-            self.text += data
-        else:
-            self.scripts[self._inside] = self.scripts.get(self._inside, "") + data
-
-    @property
-    def data(self) -> dict:
-        return json.loads(self.scripts["data"])
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +121,7 @@ def test_a_demo_page_is_small(comparison):
     assert write_report(comparison).stat().st_size < 3e6
 
 
+@pytest.mark.slow
 def test_a_hundred_looks_at_fifty_layers_stay_under_fifteen_megabytes(tmp_path):
     assert write_report(save(make_large_run(), tmp_path / "deep")).stat().st_size < 15e6
 

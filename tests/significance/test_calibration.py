@@ -29,6 +29,7 @@ def null_p_values(make: type[nn.Module], cases: int, samples: int, statistic: st
 
 
 @pytest.mark.parametrize("make", [Drift, CustomStart])
+@pytest.mark.representatives("Drift")
 def test_p_values_of_fresh_networks_are_uniform(make: type[nn.Module]) -> None:
     values = null_p_values(make, cases=30, samples=7, statistic="roughness")
     assert kstest(values, "uniform").pvalue > 0.05

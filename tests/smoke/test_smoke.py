@@ -144,7 +144,7 @@ def test_training_resumed_from_a_checkpoint_ends_as_if_never_stopped(run: Path, 
     for mine, theirs in zip(resumed, whole, strict=True):
         np.testing.assert_array_equal(mine.gw.distortion, theirs.gw.distortion)
         assert mine.groups.labels == theirs.groups.labels
-        assert mine.identities == theirs.identities
+        assert mine.group_ids == theirs.group_ids
 
 
 def test_a_look_solved_in_the_background_is_the_same(run: Path, tmp_path: Path) -> None:

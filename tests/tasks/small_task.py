@@ -22,10 +22,14 @@ class SmallData(ArithmeticData):
 
 
 def small_task(
-    seed: int = 0, transformer: bool = False, width: int = 16, learning_rate: float = 0.1
+    seed: int = 0,
+    transformer: bool = False,
+    width: int = 16,
+    learning_rate: float = 0.1,
+    kind: type[StagedArithmetic] = StagedArithmetic,
 ) -> StagedArithmetic:
     seed_everything(seed, verbose=False)
-    return (StagedTransformer if transformer else StagedArithmetic)(
+    return (StagedTransformer if transformer else kind)(
         moduli=[4, 3, 2],
         operands=4,
         block_lengths=[2, 4, 3],

@@ -7,34 +7,18 @@ import copy
 import pytest
 import torch
 from pytorch_lightning import LightningModule
-from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.demos.boring_classes import BoringModel, RandomDataset
 from small_task import SmallData, Watch, changed, heads, parts, small_task, weights
 from torch.utils.data import DataLoader
 
 from tasks.strategies import (
-    Assembled,
     FromScratch,
-    GreedyByLayer,
-    HeadOnly,
     LayerwiseRates,
     Lora,
-    PlantedShift,
-    Pruned,
-    SelfDistillation,
     ShuffledLabels,
-    UnfreezeBottomUp,
-    UnfreezeTopDown,
     Untrained,
 )
 from tasks.strategies.shuffled_labels import Relabelled
-
-
-def test_head_only_trains_nothing_but_the_head(tiny_trainer):
-    task = small_task()
-    before = weights(task)
-    tiny_trainer(max_steps=3, callbacks=[HeadOnly()]).fit(task, SmallData())
-    assert parts(changed(before, weights(task))) == heads(8)
 
 
 def test_untrained_changes_nothing_while_steps_are_counted(tiny_trainer):
@@ -96,11 +80,6 @@ def test_shuffled_labels_of_mappings():
     assert [item["labels"] for item in dealt] != list(range(20))
 
 
-def test_labels_without_a_data_module_are_refused(tiny_trainer):
-    with pytest.raises(TypeError, match="ShuffledLabels cannot serve bare data loaders: it shuffles the labels of"):
-        tiny_trainer(max_steps=1, callbacks=[ShuffledLabels()]).fit(BoringModel())
-
-
 def test_every_layer_has_its_own_learning_rate(tiny_trainer):
     task = small_task()
     trainer = tiny_trainer(max_steps=2, callbacks=[LayerwiseRates(decay=0.5)])
@@ -123,8 +102,6 @@ def test_equal_rates_are_plain_training(tiny_trainer):
         tiny_trainer(max_steps=3, callbacks=strategies).fit(task, SmallData())
     assert not changed(weights(plain), weights(rated))
     assert changed(weights(plain), weights(lower))
-    with pytest.raises(ValueError, match=r"decay must lie above 0 and be at most 1; got 1\.5"):
-        LayerwiseRates(1.5)
 
 
 @pytest.mark.parametrize("transformer", [False, True], ids=["mlp", "transformer"])
@@ -142,49 +119,6 @@ def test_adapters_start_as_nothing_and_leave_the_network_as_it_was(transformer, 
     assert {name.split(".")[2] for name in moved if "lora_" in name} == {str(layer) for layer in range(9)}
     base = {name.replace(".base_layer", ""): value for name, value in weights(task).items() if "lora_" not in name}
     assert parts(changed(weights(plain), base)) == heads(8)
-
-
-def test_targets_that_are_not_there_are_refused(tiny_trainer):
-    pytest.importorskip("peft")
-    with pytest.raises(ValueError, match=r"found nothing to adapt: targets=\['query'\].*'0.expand', '0.contract'"):
-        tiny_trainer(max_steps=1, callbacks=[Lora(targets=["query"])]).fit(small_task(), SmallData())
-
-
-@pytest.mark.parametrize(
-    "make",
-    [lambda: HeadOnly(), lambda: Untrained(), lambda: LayerwiseRates(), lambda: Lora(), lambda: ShuffledLabels()],
-    ids=["head_only", "untrained", "layerwise_rates", "lora", "shuffled_labels"],
-)
-def test_resumed_run_equals_uninterrupted_one(make, tiny_trainer, tmp_path):
-    pytest.importorskip("peft")
-    whole, resumed = small_task(), small_task(seed=1)
-    saver = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=2, save_top_k=-1)
-    tiny_trainer(max_steps=4, callbacks=[make(), saver], enable_checkpointing=True).fit(whole, SmallData())
-    tiny_trainer(max_steps=4, callbacks=[make()]).fit(resumed, SmallData(), ckpt_path=tmp_path / "step=2.ckpt")
-    assert not changed(weights(whole), weights(resumed))
-    assert len(weights(whole)) >= len(weights(small_task()))
-
-
-STRATEGIES = (
-    Assembled,
-    FromScratch,
-    GreedyByLayer,
-    HeadOnly,
-    LayerwiseRates,
-    Lora,
-    PlantedShift,
-    Pruned,
-    SelfDistillation,
-    UnfreezeBottomUp,
-    UnfreezeTopDown,
-)
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_a_task_that_a_strategy_cannot_serve_is_refused(strategy, tiny_trainer):
-    pytest.importorskip("peft")
-    with pytest.raises(TypeError, match=rf"strategy {strategy.__name__} cannot serve task BoringModel.*no .*`stem`"):
-        tiny_trainer(max_steps=1, callbacks=[strategy()]).fit(BoringModel())
 
 
 def test_nothing_was_learnt_before_on_arithmetic(tiny_trainer):

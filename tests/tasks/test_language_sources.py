@@ -54,6 +54,7 @@ def tweets() -> TweetData:
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.representatives("distilbert")
 def test_any_encoder_or_decoder_is_layered_and_blind_to_padding(name, models, tiny_trainer):
     seed_everything(0, verbose=False)
     task = TweetSentiment(models[name])
@@ -88,6 +89,7 @@ STRATEGIES = [
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.representatives("HeadOnly", "Lora", "SelfDistillation")
 def test_strategies_serve_texts(strategy, models, tiny_trainer):
     pytest.importorskip("peft")
     seed_everything(0, verbose=False)
@@ -104,6 +106,7 @@ def test_strategies_serve_texts(strategy, models, tiny_trainer):
         assert {"model.head.weight"} < moved
 
 
+@pytest.mark.slow
 def test_from_scratch_keeps_nothing_of_what_was_learnt(models, tiny_trainer):
     def start(seed: int) -> dict[str, torch.Tensor]:
         seed_everything(seed, verbose=False)
@@ -185,6 +188,7 @@ def saved(tmp_path) -> str:
     return str(tmp_path / "saved")
 
 
+@pytest.mark.slow
 def test_a_saved_data_set_and_model_train_together(saved, models, tiny_trainer):
     data = HubData(saved, text_column="sentence", train_size=40, val_size=20, batch_size=8)
     tiny_trainer(max_steps=2, callbacks=[]).fit(TweetSentiment(models["gpt2"]), data)

@@ -149,6 +149,7 @@ def test_frozen_layers_stay_equal_to_the_bit(strategy, trained, small_encoder, t
     assert 0 <= trainer.callback_metrics["val/accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_packaged_encoder_learns_without_a_network(no_network, tiny_trainer):
     seed_everything(0, verbose=False)
     task, data = TweetSentiment(), small_data()

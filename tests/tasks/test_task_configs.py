@@ -35,6 +35,7 @@ def config_options(task: str, strategy: str) -> list[str]:
         *((task, "full") for task in ("language_hub", "vision_convnet", "vision_transformer")),
     ],
 )
+@pytest.mark.representatives("algebra-full", "algebra-lora", "language-full", "vision_convnet-full")
 def test_config_can_be_read(task, strategy):
     check(config_options(task, strategy))
 

@@ -49,6 +49,7 @@ def test_digits_are_split_once_and_for_all():
 
 
 @pytest.mark.parametrize("make", [ConvNetClassifier, VisionTransformerClassifier])
+@pytest.mark.representatives("ConvNetClassifier")
 def test_digits_are_learnt(make, tiny_trainer):
     seed_everything(0, verbose=False)
     task = make(layers=3)
@@ -84,6 +85,7 @@ STRATEGIES = [
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(("strategy", "trained"), STRATEGIES, ids=[type(make()).__name__ for make, _ in STRATEGIES])
+@pytest.mark.representatives("*-convnet", "Full-*")
 def test_strategies_train_what_they_should(strategy, trained, network, tiny_trainer):
     seed_everything(0, verbose=False)
     task = network()

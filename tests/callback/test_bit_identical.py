@@ -1,0 +1,94 @@
+"""Training with looks in between is training without, to the last bit: kinds of networks times kinds of training."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from every_network import NETS, plain
+from every_training import SETTINGS, differences, train, watcher
+
+from lightning_gw.activations.capture import capture
+from lightning_gw.activations.isolation.undisturbed import undisturbed
+
+pytestmark = pytest.mark.usefixtures("few_draws")
+
+#: What cannot be trained on a CPU at all, with a look or without: these fail in Lightning's own validation.
+IMPOSSIBLE = {
+    ("padded transformer", "bf16-mixed"): "PyTorch's fused attention does not take autocast's mixture of types",
+    ("recurrent", "bf16-mixed"): "oneDNN has no LSTM for it",
+}
+#: The compiler takes longer than all of the other networks together.
+COMPILED = ("compiled", "compiled (reduce-overhead)")
+COMPILED_SETTINGS = ("32-true", "bf16-mixed", "accumulation")
+
+
+#: What stands for all in the first tier: one network under the settings, and the networks under one setting.
+FIRST = tuple(
+    f"normed-{setting}" for setting in ("32-true", "bf16-mixed", "accumulation", "manual", "weight averaging")
+)
+FIRST += tuple(f"{name}-32-true" for name in ("recurrent", "lora", "caching", "generators", "augmented"))
+
+
+def cases() -> list[Any]:
+    found = []
+    for name in NETS:
+        for setting in SETTINGS:
+            if (name, setting) in IMPOSSIBLE or (name in COMPILED and setting not in COMPILED_SETTINGS):
+                continue
+            marks = [pytest.mark.timeout(900)] if name in COMPILED else []
+            found.append(pytest.param(name, setting, marks=marks, id=f"{name}-{setting}"))
+    return found
+
+
+@pytest.mark.parametrize(("name", "setting"), cases())
+@pytest.mark.representatives(*FIRST)
+def test_training_is_identical_to_the_last_bit(tmp_path: Path, name: str, setting: str) -> None:
+    callback = watcher(tmp_path / "with", name)
+    watched = train(tmp_path / "with", name, setting, callback)
+    alone = train(tmp_path / "without", name, setting)
+    assert differences(watched, alone) == []
+    assert callback.history is not None
+    assert len(callback.history) >= 3
+    assert callback.history[-1].gw.distortion.max() > 0
+
+
+def checkpoint_of(saver: Any) -> dict[str, Any]:
+    checkpoint = torch.load(saver.last_model_path, weights_only=True)
+    return {key: checkpoint[key] for key in ("state_dict", "optimizer_states", "lr_schedulers", "loops")}
+
+
+@pytest.mark.parametrize("setting", ["32-true", pytest.param("accumulation", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
+def test_checkpoints_that_are_looked_at_are_the_same_in_both_packages(
+    tmp_path: Path, setting: str, package: str
+) -> None:
+    pl = pytest.importorskip(package)
+    savers = importlib.import_module(f"{package}.callbacks").ModelCheckpoint
+    one, other = (savers(tmp_path / name, save_top_k=-1, every_n_epochs=1, save_last=True) for name in "ab")
+    callback = watcher(tmp_path / "with", "normed", when="checkpoint", every_n_steps=3)
+    watched = train(
+        tmp_path / "with", "normed", setting, callback, prepare=lambda fit: fit.callbacks.append(one), package=pl
+    )
+    alone = train(tmp_path / "without", "normed", setting, prepare=lambda fit: fit.callbacks.append(other), package=pl)
+    assert differences(watched, alone) == []
+    assert differences(checkpoint_of(one), checkpoint_of(other)) == []
+    assert callback.history is not None
+    assert len(callback.history) >= 3
+
+
+def test_looks_do_not_make_compiled_code_compile_again() -> None:
+    """After a few more compilations it would go on uncompiled, and train in another order of rounding."""
+    torch._dynamo.reset()
+    net = plain()
+    fast = torch.compile(net, backend="eager")
+    x = torch.randn(4, 8)
+    fast(x).sum().backward()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for _ in range(10):
+            with undisturbed(fast):
+                assert len(capture(fast, ["0", "3"], [x[:3]], fast).representations) == 2
+            fast(x).sum().backward()

@@ -1,0 +1,174 @@
+"""Training that is killed at any moment, and resumed from its last checkpoint, ends with the history it would have had.
+
+Every training is a process of its own, forked from the test, and ended by SIGKILL: nothing gets to tidy up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from callback_nets import Net, assert_same_history, loader, plain_net, trainer, watcher
+from forked_solver import ForkedProcess
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger
+from safetensors.numpy import load as load_arrays
+
+import lightning_gw as lgw
+from lightning_gw.analysis import background
+from lightning_gw.analysis import worker as solving_process
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills processes that were forked")
+STEPS = 16
+
+
+class Unhurried(Net):  # type: ignore[misc]
+    """Long enough in each step for a kill to hit it."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        time.sleep(0.005)
+        return super().training_step(batch, batch_idx)
+
+
+def train(root: Path, solve: str) -> None:
+    """Train to the end, from the last checkpoint that is whole, with looks at checkpoints and in between.
+
+    Listed steps are always looked at; others would be put off while looks wait to be solved.
+    """
+    pl.seed_everything(0, verbose=False)
+    saver = ModelCheckpoint(root / "checkpoints", filename="{step}", save_top_k=-1, every_n_train_steps=4)
+    when = {"every_n_steps": 3} if solve == "inline" else {"when": [3, 4, 6, 8, 9, 12, 15, STEPS]}
+    callback = watcher(root, solve=solve, max_overhead=None, **when)
+    fit = trainer(
+        root, saver, callback, max_epochs=-1, max_steps=STEPS, logger=CSVLogger(root, name="log", version="one")
+    )
+    fit.fit(Unhurried(plain_net()), loader(32), loader(32), ckpt_path=last_checkpoint(root))
+
+
+def last_checkpoint(root: Path) -> Path | None:
+    files = sorted((root / "checkpoints").glob("*.ckpt"), key=lambda file: -int(file.stem.split("=")[1]))
+    for file in files:
+        try:
+            torch.load(file, weights_only=True)
+        except Exception:  # Lightning was killed while it wrote it
+            file.unlink()
+        else:
+            return file
+    return None
+
+
+def in_a_process(work: Callable[[], None], log: Path) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.setsid()
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        background.start_process = ForkedProcess  # type: ignore[assignment]
+        solving_process.NICENESS = 0
+        work()
+        code = 0
+    except BaseException:
+        log.write_text(traceback.format_exc())
+    finally:
+        os._exit(code)
+
+
+def finished_within(pid: int, seconds: float) -> bool:
+    """Whether the process ended by itself; kills it where it did not."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            assert status == 0, "the training failed by itself"
+            return True
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False
+
+
+def assert_nothing_is_half_written(folder: Path) -> None:
+    """Every array file loads whole, and every line but a last one that breaks off refers to one with its own hash."""
+    for file in folder.glob("step-*.safetensors"):
+        load_arrays(file.read_bytes())
+    history = folder / "history.jsonl"
+    if not history.exists():
+        return
+    lines = history.read_bytes().split(b"\n")
+    for line in lines[:-1]:
+        arrays = json.loads(line)["arrays"]
+        assert hashlib.sha256((folder / arrays["file"]).read_bytes()).hexdigest() == arrays["sha256"]
+
+
+def assert_as_if_never_killed(found: lgw.History, whole: lgw.History) -> None:
+    """Equal record by record and bit by bit.
+
+    A validation that a kill hits just after a checkpoint is one that Lightning never makes up for: of its metrics the
+    run knows less.
+    """
+    lost = {row["step"] for row in whole.metrics} - {row["step"] for row in found.metrics}
+    assert lost <= set(range(4, STEPS + 1, 4)), "metrics were lost that no checkpoint stood before"
+    # Nor does it always count the epoch that such a checkpoint ended, so the Trainer's own count may lag behind.
+    found, whole = (
+        lgw.History([replace(look, epoch=0, metrics={} if lost else look.metrics) for look in looks])
+        for looks in (found, whole)
+    )
+    assert_same_history(found, whole)
+
+
+def kill_until(count: int, root: Path, solve: str, seed: int) -> None:
+    chance = random.Random(seed)
+    started = time.monotonic()
+    assert finished_within(in_a_process(lambda: train(root / "whole", solve), root / "whole.log"), 120)
+    duration = time.monotonic() - started
+    whole = lgw.load_history(root / "whole")
+    assert [record.step for record in whole] == [0, 3, 4, 6, 8, 9, 12, 15, STEPS]
+
+    kills = runs = resumed = 0
+    while kills < count:
+        runs += 1
+        run = root / f"run{runs}"
+        (root / f"run{runs}.log").touch()
+        while True:
+            resumed += last_checkpoint(run) is not None
+            pid = in_a_process(lambda run=run: train(run, solve), root / f"run{runs}.log")  # type: ignore[misc]
+            if finished_within(pid, chance.uniform(0, duration) if kills < count else 120):
+                break
+            kills += 1
+            assert_nothing_is_half_written(run / "gw")
+        found = lgw.load_history(run)
+        assert found.problems == ()
+        assert_as_if_never_killed(found, whole)
+        assert [record.group_ids for record in found] == [record.group_ids for record in whole]
+        assert all(np.isfinite(record.gw.distortion).all() for record in found)
+    assert resumed >= count // 3, "hardly a training was resumed: the kills came too early to test anything"
+
+
+@pytest.mark.parametrize(("solve", "kills"), [("inline", 3), ("background", 2)])
+@pytest.mark.representatives("inline-3")
+def test_a_few_kills_leave_no_trace(tmp_path: Path, solve: str, kills: int) -> None:
+    kill_until(kills, tmp_path, solve, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("solve", ["inline", "background"])
+def test_thirty_kills_leave_no_trace(tmp_path: Path, solve: str) -> None:
+    kill_until(30, tmp_path, solve, seed=2)

@@ -1,0 +1,82 @@
+"""Folders on disk as a comparison and a run leave them."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import torch
+
+from lightning_gw.records.history import History
+from lightning_gw.records.representations import KeptRepresentations, keep_representations
+
+#: Names are data. These would take a page over that forgot it once.
+HOSTILE_LAYER = "</script><script>window.taken = 1</script>"
+HOSTILE_STRATEGY = "<img src=x onerror='window.taken = 2'>"
+
+
+def save(records, folder: Path) -> Path:
+    history = History.open(folder / "gw")
+    for record in records:
+        history.append(record)
+        history.append_metrics(record.step, record.epoch, record.metrics)
+    return folder
+
+
+def keep(run: Path, seed: int, layers, probe: str = "one") -> None:
+    """Representations of six inputs, as a run of a comparison leaves them."""
+    generator = torch.Generator().manual_seed(seed)
+    values = {name: torch.randn(6, 3, generator=generator) for name in layers}
+    keep_representations(run / "gw", KeptRepresentations(values, 40, probe))
+
+
+def entry(strategy: str, seed: int, **changes) -> dict:
+    return {
+        "strategy": strategy,
+        "task": "algebra",
+        "seed": seed,
+        "path": f"{strategy}/seed-{seed}",
+        "status": "finished",
+        "error": None,
+        "question": f"What does {strategy} do?",
+        "planted": [1, 5],
+        "accuracy": "val/accuracy",
+        "seconds": 12.5,
+    } | changes
+
+
+def write_comparison(folder: Path, entries: list[dict], title: str = "Strategies compared") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "comparison.json").write_text(json.dumps({"schema": 1, "title": title, "runs": entries}))
+    return folder
+
+
+class Parsed(HTMLParser):
+    """What a browser would make of a page: its elements, its scripts by id, and its text."""
+
+    def __init__(self, text: str):
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict]] = []
+        self.scripts: dict[str, str] = {}
+        self.text = ""
+        self._inside: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self._inside = dict(attrs).get("id", "code") if tag == "script" else "style" if tag == "style" else None
+
+    def handle_endtag(self, tag):
+        if tag in ("script", "style"):
+            self._inside = None
+
+    def handle_data(self, data):
+        if self._inside is None:
+            self.text += data
+        else:
+            self.scripts[self._inside] = self.scripts.get(self._inside, "") + data
+
+    @property
+    def data(self) -> dict:
+        return json.loads(self.scripts["data"])

@@ -1,0 +1,100 @@
+"""A run's answer in words: complete, and never claiming more than the records hold. The words are kept as files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from snapshots import Snapshots
+from synthetic_runs import DRIFT, EMERGENCE, PASSING, WEAK, make_run
+
+from lightning_gw.records.description import describe, describe_record, inherited_sentences
+from lightning_gw.records.record import Record
+
+
+def readout_collapse() -> list[Record]:
+    """A lone boundary before the last layer."""
+    return make_run([(step, strength, *(((7,), (0, 1)) if strength != "none" else ((), ())))
+                     for step, strength, *_ in EMERGENCE])  # fmt: skip
+
+
+def inherited() -> list[Record]:
+    """A boundary that stood at the first look, and one that training made."""
+    return make_run(
+        [(step, "strong", (3,) if step < 80 else (3, 6), (0, 1) if step < 80 else (0, 1, 2)) for step, *_ in EMERGENCE]
+    )
+
+
+def nothing_measured() -> list[Record]:
+    record = make_run(DRIFT)[-1]
+    nothing = replace(record.groups, labels=(-1,) * 9, adjacent=np.full(8, np.nan))
+    constant = replace(record.gw, degenerate={name: "constant" for name in record.layers})
+    return [replace(record, gw=constant, groups=nothing, groups_paired=nothing, growth=np.full(8, np.nan))]
+
+
+def grown(by: float) -> list[Record]:
+    return [replace(record, growth=np.full(8, by)) for record in make_run(DRIFT)]
+
+
+#: Runs, whose whole answer is kept.
+RUNS: dict[str, Callable[[], list[Record]]] = {
+    "groups from first to last": make_run,
+    "no groups, and what grew": lambda: make_run(DRIFT),
+    "groups that did not last": lambda: make_run(PASSING),
+    "weak groups, and a paired view that sees none": lambda: make_run(WEAK, paired_agrees=False),
+    "readout collapse": readout_collapse,
+    "inherited boundaries": inherited,
+    "a layer left out": lambda: make_run(degenerate=4),
+    "nothing measured": nothing_measured,
+    "nothing grew": lambda: grown(1.0),
+    "growth unknown": lambda: grown(np.nan),
+    "nothing recorded": list,
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_in_words(name: str, snapshots: Snapshots) -> None:
+    snapshots.compare(name, describe(RUNS[name]()))
+
+
+def computed() -> Record:
+    record = make_run()[-1]
+    return replace(record, groups=replace(record.groups, p_value=0.0123, stability=(0.99, 0.96)))
+
+
+#: Records, whose sentence is kept.
+RECORDS: dict[str, Callable[[], Record]] = {
+    "record, nothing computed": lambda: make_run()[-1],
+    "record, p-value and stability computed": computed,
+    "record, paired view differs": lambda: replace(make_run()[-1], groups_paired=make_run(PASSING)[4].groups),
+}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_record_in_words(name: str, snapshots: Snapshots) -> None:
+    snapshots.compare(name, describe_record(RECORDS[name]()))
+
+
+@pytest.mark.parametrize("story", [EMERGENCE, DRIFT, WEAK])
+def test_what_was_not_computed_is_said_of_every_record(story) -> None:
+    for record in make_run(story):
+        assert "no p-value computed; stability not measured" in describe_record(record)
+
+
+def test_inherited_boundaries_of_several_runs(snapshots: Snapshots) -> None:
+    snapshots.compare("inherited boundaries of two runs", "\n".join(inherited_sentences([inherited(), make_run()])))
+
+
+def test_only_what_is_so_is_said() -> None:
+    """The words that a kept file must not pick up when it is renewed."""
+    said = {name: describe(make()) for name, make in RUNS.items()}
+    assert [name for name in said if "readout collapse" in said[name]] == ["readout collapse"]
+    assert [name for name in said if "at the first look already" in said[name]] == ["inherited boundaries"]
+    assert [name for name in said if "did not last" in said[name]] == ["groups that did not last"]
+    assert "form" not in said["no groups, and what grew"]
+    assert "drift" not in said["nothing measured"]
+    assert "cannot be said" in said["nothing measured"]
+    assert "grew" not in said["nothing grew"] + said["growth unknown"]
+    assert "not measured" not in describe_record(computed())
