@@ -67,13 +67,15 @@ class PowerCut(Callback):
 def train(root: Path, *more: Callback, resume: Path | None = None) -> lgw.GWSimilarity:
     """Three epochs of three steps, a checkpoint and a look after each."""
     torch.manual_seed(0)
+    # By the step, at the last one of an epoch: from there Lightning 2.4 resumes with a step too many.
+    saver = ModelCheckpoint(root / "checkpoints", save_top_k=-1, filename="{step}", every_n_train_steps=3)
     watching = lgw.GWSimilarity(save_dir=root, probe_size=16, effort="fast", on_error="raise", verbose=False)
     trainer = Trainer(
         max_epochs=3,
         accelerator="cpu",
         devices=1,
         logger=CSVLogger(root, name="csv"),
-        callbacks=[watching, ModelCheckpoint(root / "checkpoints", save_top_k=-1, filename="{step}"), *more],
+        callbacks=[watching, saver, *more],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
