@@ -14,7 +14,7 @@ from benchmarks.planted.detectors import SHIPPED, Found
 from benchmarks.planted.evaluation import Row, ShiftRow, row_of, shift_row_of
 from benchmarks.planted.training import untrained_look
 from lightning_gw import Groups, GroupTracker, find_groups, gw_matrix
-from lightning_gw.analysis.analysis import ANCHOR, DRAWS
+from lightning_gw.analysis import ANCHOR, DRAWS
 from lightning_gw.geometry.geometries import get_geometry
 from lightning_gw.groups.events import Event
 from lightning_gw.significance import Null, null_of
