@@ -53,11 +53,12 @@ test-oldest:
 	@$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --only-binary :all: \
 		--constraint constraints-oldest.txt --editable '.[fast,tasks,ray,workspaces]' pytest pytest-timeout
 	@echo "*** torch is NOT tried at its oldest: this is torch $(OLDEST_TORCH), older CPU builds are not to be had. ***"
-	@$(OLDEST_TESTS) tests/smoke tests/tasks/test_language_task.py tests/tasks/test_strategies.py \
+	@$(OLDEST_TESTS) -m "slow or not slow" tests/smoke
+	@$(OLDEST_TESTS) tests/tasks/test_language_task.py tests/tasks/test_strategies.py \
 		tests/compare/test_wandb_summary.py tests/compare/test_ray_executor.py
 	@echo "Once more without Numba ..."
 	@$(OLDEST)/bin/pip uninstall --quiet --yes numba llvmlite
-	@$(OLDEST_TESTS) tests/smoke
+	@$(OLDEST_TESTS) -m "slow or not slow" tests/smoke
 	@echo "*** Passed, with torch $(OLDEST_TORCH) only; no older torch was tried. ***"
 
 lint: $(VENV)/installed-dev

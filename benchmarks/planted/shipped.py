@@ -14,7 +14,7 @@ from benchmarks.planted.detectors import SHIPPED, Found
 from benchmarks.planted.evaluation import Row, ShiftRow, row_of, shift_row_of
 from benchmarks.planted.training import untrained_look
 from lightning_gw import Groups, GroupTracker, find_groups, gw_matrix
-from lightning_gw.analysis import ANCHOR, DRAWS
+from lightning_gw.analysis import ANCHOR, BOOTSTRAP_SAMPLES
 from lightning_gw.geometry.geometries import get_geometry
 from lightning_gw.groups.events import Event
 from lightning_gw.significance import Null, null_of
@@ -80,7 +80,7 @@ def as_shipped(net: Net, samples: int = NULL_SAMPLES) -> Shipped:
 def look(representations: Mapping[str, Tensor], null: Null | str) -> Groups:
     """Groups of one look with their evidence."""
     matrix = gw_matrix(representations, geometry=GEOMETRY, effort="fast", bounds=None, anchor=ANCHOR)
-    groups = resampled(find_groups(matrix), representations, matrix, DRAWS, 0, get_geometry(GEOMETRY))
+    groups = resampled(find_groups(matrix), representations, matrix, BOOTSTRAP_SAMPLES, 0, get_geometry(GEOMETRY))
     return judged(groups, tested(representations, null).p_value)
 
 

@@ -144,6 +144,7 @@ def test_weights_and_biases_gets_from_two_processes_what_it_gets_from_one(
     assert one == two
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_draws")
 def test_the_pairs_of_layers_are_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each process works on its own pairs only, and together on all of them."""

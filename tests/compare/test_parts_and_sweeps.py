@@ -106,6 +106,7 @@ def test_a_full_grid_becomes_strategies_and_seeds(plan: Plan, monkeypatch: pytes
     assert len(found) == 4
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_no_grid_becomes_a_list_of_its_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_toy(tmp_path, ["fast"], seeds=[0, 1])
     content = yaml.safe_load(file.read_text())

@@ -79,6 +79,7 @@ def _searched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         pytest.importorskip("numba")
 
 
+@pytest.mark.representatives("compiled")
 def test_the_optimum_is_found_and_every_relabelling_recovered() -> None:
     assert share_solved(10) >= 0.98
 

@@ -49,6 +49,7 @@ def test_same_seed_same_result_and_no_global_randomness() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_result_does_not_depend_on_how_pairs_are_batched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightning_gw.gw.search.pairs.choose_moves", BatchedMoves)
     together = gw_matrix(layers(n=64))

@@ -48,6 +48,7 @@ def test_any_logger_gets_the_scalars() -> None:
     assert logger.rows == [(10, pytest.approx(expected_scalars(record), rel=1e-15))]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # its own, about NumPy and protobuf
 def test_tensorboardx_gets_numbers_pictures_and_sentences_without_tensorboard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

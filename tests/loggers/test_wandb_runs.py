@@ -23,6 +23,7 @@ def finish_wandb() -> Iterator[None]:
     wandb.finish()
 
 
+@pytest.mark.slow
 def test_a_run_of_the_users_own_is_logged_to_beside_their_rows(tmp_path: Path) -> None:
     run = wandb.init(mode="offline", dir=tmp_path, project="mine")
     run.log({"mine": 1.0})
@@ -92,6 +93,7 @@ def test_tables_that_fail_cost_a_record_only_themselves(tmp_path: Path, monkeypa
         assert "gw/matrix.path" not in row
 
 
+@pytest.mark.slow
 def test_tables_that_hold_training_up_are_left_out_from_then_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,6 +81,7 @@ def assert_rows_are_records(run: ServerRun, callback: GWSimilarity, prefix: str 
         assert numbers == finite_scalars(record, prefix)
 
 
+@pytest.mark.slow
 def test_an_online_run_holds_what_the_history_holds(server: WandbServer, tmp_path: Path) -> None:
     unwatched = Net(plain_net())
     trainer(tmp_path / "unwatched", max_epochs=2).fit(unwatched, loader(), loader(32))

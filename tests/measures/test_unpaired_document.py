@@ -19,6 +19,7 @@ def run(index: int) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.slow
 def test_a_frozen_block_is_told_from_a_trained_one_on_other_inputs(capsys: pytest.CaptureFixture[str]) -> None:
     matrix = run(0)["matrix"]
     assert matrix.debiased[0, 0] < matrix.resolution

@@ -17,6 +17,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return run_ranks(2, on_a_rank, tmp_path_factory.mktemp("metric-ranks"))
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds_on_all_inputs(ranks: list[dict[str, Any]]) -> None:
     twice = {name: torch.cat([x, x[20:]]) for name, x in inputs().items()}
     halves = {name: x.half() for name, x in inputs().items()}
@@ -32,10 +33,12 @@ def test_two_processes_find_what_one_finds_on_all_inputs(ranks: list[dict[str, A
         assert (found["seen"], found["not kept"]) == (14, 2 * rank)
 
 
+@pytest.mark.slow
 def test_gathered_states_can_be_compared_by_one_rank_alone(ranks: list[dict[str, Any]]) -> None:
     assert_same(ranks[0]["one rank computes"], gw_matrix(inputs()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -125,6 +125,7 @@ def test_another_run_is_picked_from_the_small_multiples_and_from_the_list(view):
     assert view.page.evaluate("window.taken") is None
 
 
+@pytest.mark.slow
 def test_the_address_is_honoured_on_load(view, address):
     view.open(f"{address}#run=joint%2Fseed-1&step=80")
     assert view.page.input_value("#run") == "joint/seed-1"
@@ -197,6 +198,7 @@ def test_the_parts_are_reached_by_keyboard_without_losing_the_view(view):
     view.page.focus("#pairs .scroll")  # a table wider than the screen can be scrolled by the arrow keys
 
 
+@pytest.mark.representatives("light")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_in_either_scheme(browser, address, scheme):
     view = View(browser, address, viewport={"width": 400, "height": 800}, color_scheme=scheme)

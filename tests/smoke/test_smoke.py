@@ -92,6 +92,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_training_is_looked_at_and_read_back(run: Path) -> None:
     history = lgw.load_history(run)
     assert [record.step for record in history] == [0, 3, 6, 9]
@@ -104,6 +105,7 @@ def test_a_training_is_looked_at_and_read_back(run: Path) -> None:
     assert lgw.describe(history).startswith(("By step 9", "No groups: by step 9"))
 
 
+@pytest.mark.slow
 def test_a_matrix_its_groups_and_unequal_sides() -> None:
     x = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
     matrix = lgw.gw_matrix({"x": x, "turned": x.flip(1) * 3, "square": x.square(), "line": x[:, :1]})
@@ -117,6 +119,7 @@ def test_a_matrix_its_groups_and_unequal_sides() -> None:
     assert lgw.gw_distance(x, x.flip(0)) == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_metric_agrees_with_the_matrix() -> None:
     x = torch.randn(24, 6, generator=torch.Generator().manual_seed(0))
     layers = {"x": x, "square": x.square()}
@@ -126,6 +129,7 @@ def test_the_metric_agrees_with_the_matrix() -> None:
     np.testing.assert_allclose(metric.compute().distortion, lgw.gw_matrix(layers).distortion, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_page_and_the_pictures(run: Path, tmp_path: Path) -> None:
     page = write_report(run).read_text(encoding="utf-8")
     assert page.lower().startswith("<!doctype html>")
@@ -136,6 +140,7 @@ def test_the_page_and_the_pictures(run: Path, tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_training_resumed_from_a_checkpoint_ends_as_if_never_stopped(run: Path, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="power cut"):
         train(tmp_path, PowerCut(7))
@@ -149,6 +154,7 @@ def test_training_resumed_from_a_checkpoint_ends_as_if_never_stopped(run: Path, 
         assert mine.group_ids == theirs.group_ids
 
 
+@pytest.mark.slow
 def test_a_look_solved_in_the_background_is_the_same(run: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     watching = lgw.GWSimilarity(

@@ -60,6 +60,7 @@ def run_dir(tmp_path) -> Iterator[Path]:
     shutil.rmtree(tmp_path)
 
 
+@pytest.mark.slow
 def test_strategy_is_added_to_the_callbacks_of_the_base(tmp_path):
     short = ("--trainer.max_steps=4", "--trainer.val_check_interval=4")
     cli = train("algebra", "greedy", 0, tmp_path, *short)

@@ -196,6 +196,7 @@ def test_without_its_check_a_careless_look_is_named_by_the_comparison() -> None:
     assert careful == []
 
 
+@pytest.mark.slow
 def test_without_failing_together_processes_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One process waits for its share of a look that another one could not make, until the group's own timeout."""
 
