@@ -239,8 +239,3 @@ def _entry(run: PlannedRun) -> dict[str, Any]:
         "seconds": None,
         "steps": configured_steps(run),
     }
-
-
-def comparison_file(out: Path) -> Path:
-    """Where a comparison says how its runs stand."""
-    return out / COMPARISON_FILE
