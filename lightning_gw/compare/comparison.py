@@ -102,7 +102,7 @@ class Comparison:
         from lightning_gw.compare.summary import conclude
 
         folder.check_owner(self.plan)  # before anything is written there, and again once nobody else can
-        open_runs = [run.path for run in self.runs if not folder.is_finished(self.plan.out / run.path)]
+        open_runs = [run.path for run in self.runs if folder.finished_seconds(self.plan.out / run.path) is None]
         claims = Claims(self.plan.out, open_runs, f"another folder: --out {folder.free_folder(self.plan.out)}")
         if claims.unlocked:
             self.say(f"Note: {self.plan.out} has no file locks; see to it that no other process does these runs.")

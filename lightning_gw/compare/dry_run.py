@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import shlex
 import time
 from typing import TYPE_CHECKING
@@ -23,12 +24,8 @@ _TRIAL_SECONDS = 60.0
 def show_plan(comparison: Comparison, trial: bool = True) -> int:
     """Check and print the plan: every run, whether it is new, goes on or is finished, its command and its time.
 
-    Args:
-        comparison: The comparison.
-        trial: Whether to train for a few steps, in a folder that is removed again, to tell the time.
-
     Returns:
-        0, or 1 where a trial failed.
+        0, or 1 where a `trial` was asked for and failed.
 
     Raises:
         UsageError: If a run's config or the folder cannot be used.
@@ -43,16 +40,15 @@ def show_plan(comparison: Comparison, trial: bool = True) -> int:
     steps = {run.path: comparison.states[run.path].steps or configured_steps(run) for run in plan.runs}
     for line in step_count_lines(plan, steps):
         say(line)
+    open_runs = [run for run in comparison.runs if comparison.states[run.path].status != "finished"]
     for run in comparison.runs:
-        place = plan.out / run.path
-        checkpoint = folder.last_checkpoint(place)
-        state = "finished" if folder.is_finished(place) else f"goes on from {checkpoint.name}" if checkpoint else "new"
+        checkpoint = folder.last_checkpoint(plan.out / run.path)
+        state = "finished" if run not in open_runs else f"goes on from {checkpoint.name}" if checkpoint else "new"
         state += f"; {steps[run.path]} optimizer steps" if steps[run.path] else ""
         say(f"\n{comparison.states[run.path].name} ({run.task}; {state})")
         if run.question:
             say(f"  {run.question}")
         say(f"  lightning-gw fit {shlex.join(fit_arguments(plan, run, None))}")
-    open_runs = [run for run in comparison.runs if comparison.states[run.path].status != "finished"]
     if not open_runs:
         say("\nEvery run is finished; the same command without --dry-run writes the page anew.")
         return 0
@@ -113,14 +109,8 @@ def _try_strategies(comparison: Comparison, runs: list[PlannedRun]) -> tuple[dic
 
 
 def makespan(seconds: list[float], workers: int) -> float:
-    """When the last of some runs ends that are taken up in this order, as workers come free.
-
-    Args:
-        seconds: How long each lasts.
-        workers: How many are at work at a time.
-    """
+    """When the last of some runs ends that last so long and are taken up in this order, as workers come free."""
     free = [0.0] * max(1, workers)
     for length in seconds:
-        first = free.index(min(free))
-        free[first] += length
+        heapq.heapreplace(free, free[0] + length)
     return max(free)

@@ -19,7 +19,7 @@ from lightning_gw.callback.trainer import total_steps
 from lightning_gw.compare.executors.base import Order
 from lightning_gw.compare.executors.process import RunProcess
 from lightning_gw.compare.plan import Plan, PlannedRun
-from lightning_gw.compare.run_callback import history_so_far, watchers
+from lightning_gw.compare.run_callback import history_so_far, planned_steps, watchers
 from lightning_gw.compare.run_command import fit_arguments, run_config, thread_variables
 
 #: Optimizer steps of a trial: enough that the first, in which much is set up, can be left out.
@@ -97,10 +97,6 @@ class Trial:
 def try_run(plan: Plan, run: PlannedRun) -> Trial:
     """Train a run for a few steps in a folder that is removed again.
 
-    Args:
-        plan: The plan.
-        run: One of its runs.
-
     Raises:
         TrialError: If it failed.
     """
@@ -108,9 +104,9 @@ def try_run(plan: Plan, run: PlannedRun) -> Trial:
         elsewhere = replace(plan, out=Path(folder))
         place = Path(folder, run.path)
         place.mkdir(parents=True)
-        found = place / "trial.json"
+        file = place / "trial.json"
         config: dict[str, Any] = run_config(elsewhere, run, "disabled")
-        watch = {"file": str(found), "steps": STEPS}
+        watch = {"file": str(file), "steps": STEPS}
         config["trainer"]["callbacks+"].append(
             {"class_path": "lightning_gw.compare.trial.Stopwatch", "init_args": watch}
         )
@@ -127,40 +123,15 @@ def try_run(plan: Plan, run: PlannedRun) -> Trial:
             plan_hash="",
         )
         began = time.time()
-        code = _wait(RunProcess(order))
+        code = RunProcess(order).wait()
         ended = time.time()
-        if code or not found.exists():
+        if code or not file.exists():
             from lightning_gw.compare.summary import failure
 
             raise TrialError(failure(code, order.log))
-        return _read(run.task, json.loads(found.read_text(encoding="utf-8")), began, ended)
-
-
-def _wait(process: RunProcess) -> int:
-    code = None
-    try:
-        while (code := process.poll()) is None:
-            time.sleep(0.05)
-        return code
-    finally:
-        if code is None:
-            process.ask()
-            process.end(5.0)
-
-
-def _read(task: str, found: Mapping[str, Any], began: float, ended: float) -> Trial:
-    return Trial(
-        task=task,
-        steps=found["steps"],
-        total=found["total"],
-        overhead=found["ready"] - began + ended - found["ended"],
-        step=found["step_seconds"],
-        look=found["look_seconds"],
-        looks=found["looks"],
-        share=found["look_share"],
-        validation=found["validation_seconds"],
-        validations=found["validations_per_step"],
-    )
+        found = json.loads(file.read_text(encoding="utf-8"))
+        overhead = found.pop("ready") - began + ended - found.pop("ended")
+        return Trial(task=run.task, overhead=overhead, **found)
 
 
 #: Batches of a validation that are enough to tell what the whole costs.
@@ -179,11 +150,9 @@ class _Mark(NamedTuple):
 class Stopwatch(Callback):
     """Stops training after some steps and writes what they took into a JSON file.
 
-    The file holds ``ready`` and ``ended`` (time of day before the first step and after the last look), ``steps``
-    (made), ``total`` (steps of the whole run, or None), ``step_seconds`` (looks and validations not counted),
-    ``look_seconds`` (of the last look), ``looks`` (how many the whole run makes after the first; None where checkpoints
-    bring them), ``look_share`` (the most that looks may take of the training time, or None), ``validation_seconds`` (of
-    a whole validation) and ``validations_per_step``.
+    The file holds ``ready`` and ``ended`` (time of day before the first step and after the last look), and the
+    attributes of `Trial` but ``task`` and ``overhead``. In ``step``, looks and validations are not counted; ``look`` is
+    that of the last look, ``validation`` that of a whole validation.
 
     Args:
         file: Where to write.
@@ -232,19 +201,18 @@ class Stopwatch(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write it all down."""
-        total, history = total_steps(trainer), history_so_far(trainer)
-        watcher = next(iter(watchers(trainer)), None)
+        history, watcher = history_so_far(trainer), next(iter(watchers(trainer)), None)
         content = {
             "ready": self._ready,
             "ended": time.time(),
             "steps": self._last.step,
-            "total": int(total) if math.isfinite(total) else None,
-            "step_seconds": self._step_seconds([record.seconds for record in history]),
-            "look_seconds": history[-1].seconds if len(history) else 0.0,
-            "looks": 0 if watcher is None else watcher.planned_looks(total),
-            "look_share": None if watcher is None else watcher.max_overhead,
-            "validation_seconds": self._validation_seconds(trainer),
-            "validations_per_step": _validations_per_step(trainer),
+            "total": planned_steps(trainer),
+            "step": self._step_seconds([record.seconds for record in history]),
+            "look": history[-1].seconds if len(history) else 0.0,
+            "looks": 0 if watcher is None else watcher.planned_looks(total_steps(trainer)),
+            "share": None if watcher is None else watcher.max_overhead,
+            "validation": self._validation_seconds(trainer),
+            "validations": _validations_per_step(trainer),
         }
         self.file.write_text(json.dumps(content), encoding="utf-8")
 
