@@ -61,24 +61,23 @@ def _say_times(comparison: Comparison, runs: list[PlannedRun]) -> int:
     tried, failed = _try_strategies(comparison, runs)
     for name, why in failed.items():
         say(f"The trial of {name} failed: {why}")
-    times = {}
+    times: dict[str, float] = {}
     for run in runs:
+        place = comparison.plan.out / run.path
         alike = tried.get(run.strategy) or next((each for each in tried.values() if each.task == run.task), None)
-        if alike is not None:
-            report = folder.read_json(comparison.plan.out / run.path / "progress.json") or {}
-            resumes = folder.last_checkpoint(comparison.plan.out / run.path) is not None
-            done = int(report.get("step", 0)) if resumes else 0
-            times[run.path] = alike.seconds(configured_steps(run), done)
-    if set(times) != {run.path for run in runs} or None in times.values():
+        report = folder.read_json(place / "progress.json") or {}
+        done = int(report.get("step", 0)) if folder.last_checkpoint(place) else 0
+        if alike is not None and (seconds := alike.seconds(configured_steps(run), done)) is not None:
+            times[run.path] = seconds
+    if len(times) < len(runs):
         say("How long the plan will take cannot be told: not every run has a known number of steps and a trial.")
         return 1 if failed else 0
-    known = {path: seconds for path, seconds in times.items() if seconds is not None}
-    width = max(len(comparison.states[path].name) for path in known)
+    width = max(len(comparison.states[path].name) for path in times)
     say("\nEstimated time:")
-    for path, seconds in known.items():
+    for path, seconds in times.items():
         say(f"  {comparison.states[path].name:<{width}}  about {clock(seconds)}")
     workers = comparison.workers or 1
-    total = makespan(list(known.values()), workers)
+    total = makespan(list(times.values()), workers)
     say(f"  {'the whole plan':<{width}}  about {clock(total)}, {workers} at a time")
     say("This rests on:")
     for name, trial in tried.items():

@@ -105,7 +105,7 @@ def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
         before, after = _flat(old), _flat(wanted[path])
         for key in [*before, *(key for key in after if key not in before)]:
             if before.get(key) != after.get(key):
-                file, _, option = key.partition("|")
+                file, option = key
                 change = f"{option}: {before.get(key, 'not set')} → {after.get(key, 'not set')}"
                 # The experiment's own config differs in the same way for every strategy.
                 line = f"{file}: {change}" if file.startswith("1. ") else f"{path.split('/')[0]}, {file}: {change}"
@@ -115,24 +115,24 @@ def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
                     yield line
 
 
-def _flat(identity: Mapping[str, Any]) -> dict[str, str]:
-    flat: dict[str, str] = {"task|task": str(identity["task"])}
-
-    def walk(node: Any, prefix: str) -> None:
-        if isinstance(node, Mapping) and node:
-            for key, value in node.items():
-                walk(value, f"{prefix}.{key}" if not prefix.endswith("|") else f"{prefix}{key}")
-        elif isinstance(node, list) and node:
-            for index, value in enumerate(node):
-                walk(value, f"{prefix}[{index}]")
-        else:
-            flat[prefix] = json.dumps(node)
-
-    for file, content in identity["configs"].items():
-        walk(content, f"{file}|")
-    walk(identity["overrides"], "overrides|")
-    flat.pop("overrides|", None)
+def _flat(identity: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """The value of every option in JSON, by the file that sets it and its dotted name."""
+    flat = {("task", "task"): str(identity["task"])}
+    for file, content in [*identity["configs"].items(), ("overrides", identity["overrides"])]:
+        flat |= {(file, option): json.dumps(value) for option, value in _options(content)}
+    flat.pop(("overrides", ""), None)  # there are none
     return flat
+
+
+def _options(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _options(value, f"{name}.{key}" if name else key)
+    elif isinstance(node, list) and node:
+        for index, value in enumerate(node):
+            yield from _options(value, f"{name}[{index}]")
+    else:
+        yield name, node
 
 
 def free_folder(folder: Path) -> Path:

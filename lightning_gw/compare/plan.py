@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -180,12 +181,9 @@ def _read_strategy(given: Any, base: Path, file: Path, where: str) -> tuple[str,
 
 def leading_comment(config: Path) -> str:
     """The comment a config opens with, as one line: a strategy's file says there what it asks."""
-    words = []
-    for line in config.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#") or not line.strip("# "):
-            break
-        words.append(line.strip("# "))
-    return " ".join(words)
+    lines = config.read_text(encoding="utf-8").splitlines()
+    comment = takewhile(lambda line: line.startswith("#") and line.strip("# "), lines)
+    return " ".join(line.strip("# ") for line in comment)
 
 
 def _read_seeds(given: Any, where: str) -> list[int]:

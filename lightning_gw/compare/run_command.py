@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,12 +65,19 @@ def fit_arguments(plan: Plan, run: PlannedRun, extra: Path | None, checkpoint: P
     return arguments
 
 
-def prepare(plan: Plan, run: PlannedRun, wandb: str, checkpoint: Path | None) -> list[str]:
-    """Make a run's folder with ``run.yaml`` and ``command.txt``; the command, for the current directory."""
+def prepare(
+    plan: Plan, run: PlannedRun, wandb: str, checkpoint: Path | None, *callbacks: Mapping[str, Any]
+) -> list[str]:
+    """Make a run's folder with ``run.yaml`` and ``command.txt``; the command, for the current directory.
+
+    The run gets these `callbacks` besides the one that reports progress.
+    """
     folder = plan.out / run.path
     folder.mkdir(parents=True, exist_ok=True)
+    config = run_config(plan, run, wandb)
+    config["trainer"]["callbacks+"] += callbacks
     extra = folder / "run.yaml"
-    extra.write_text(_HEADER + yaml.safe_dump(run_config(plan, run, wandb), sort_keys=False), encoding="utf-8")
+    extra.write_text(_HEADER + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     arguments = fit_arguments(plan, run, extra, checkpoint)
     command = [sys.executable, "-m", "lightning_gw", "fit", *arguments]
     threads = " ".join(f"{name}={value}" for name, value in thread_variables(plan).items())

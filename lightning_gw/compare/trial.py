@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.callback.trainer import total_steps
@@ -20,7 +18,7 @@ from lightning_gw.compare.executors.base import Order
 from lightning_gw.compare.executors.process import RunProcess
 from lightning_gw.compare.plan import Plan, PlannedRun
 from lightning_gw.compare.run_callback import history_so_far, planned_steps, watchers
-from lightning_gw.compare.run_command import fit_arguments, run_config, thread_variables
+from lightning_gw.compare.run_command import prepare, thread_variables
 
 #: Optimizer steps of a trial: enough that the first, in which much is set up, can be left out.
 STEPS = 10
@@ -103,23 +101,16 @@ def try_run(plan: Plan, run: PlannedRun) -> Trial:
     with tempfile.TemporaryDirectory(prefix="lightning-gw-trial-", ignore_cleanup_errors=True) as folder:
         elsewhere = replace(plan, out=Path(folder))
         place = Path(folder, run.path)
-        place.mkdir(parents=True)
         file = place / "trial.json"
-        config: dict[str, Any] = run_config(elsewhere, run, "disabled")
-        watch = {"file": str(file), "steps": STEPS}
-        config["trainer"]["callbacks+"].append(
-            {"class_path": "lightning_gw.compare.trial.Stopwatch", "init_args": watch}
-        )
-        extra = place / "run.yaml"
-        extra.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        watch = {"class_path": "lightning_gw.compare.trial.Stopwatch", "init_args": {"file": str(file), "steps": STEPS}}
         order = Order(
             key=run.path,
-            command=[sys.executable, "-m", "lightning_gw", "fit", *fit_arguments(elsewhere, run, extra)],
+            command=prepare(elsewhere, run, "disabled", None, watch),
             directory=Path.cwd(),
             variables={**thread_variables(plan), "WANDB_MODE": "disabled"},
             log=place / "log.txt",
             lock=place / "lock",
-            plan=extra,
+            plan=place / "run.yaml",
             plan_hash="",
         )
         began = time.time()

@@ -106,12 +106,9 @@ def begin(order: Order) -> RunProcess | Ended:
 
 
 def carry_out(order: Order, grace: float = 5.0, disk_delay: float = _DISK_DELAY) -> Ended:
-    """Do a run here, on a machine that may not be the comparison's, and wait for its end.
+    """Do a run here, on a machine that may not be the comparison's, and wait for its end as `RunProcess.wait` does.
 
-    Args:
-        order: What to do.
-        grace: Seconds the run has to stop, when this is interrupted.
-        disk_delay: Seconds that the disk may take to show what another machine wrote.
+    The disk may take `disk_delay` seconds to show what another machine wrote.
     """
     here = socket.gethostname()
     if unseen := _unseen(order, disk_delay):
