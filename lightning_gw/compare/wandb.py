@@ -1,8 +1,4 @@
-"""The summary run of a comparison in Weights & Biases: its tables, pictures and answers, beside the runs themselves.
-
-Runs of a comparison share a group (its title), have their strategy as job type and their seed in the config; the
-summary run joins the group with the job type ``summary``.
-"""
+"""The summary run of a comparison in Weights & Biases: its tables, pictures and answers, beside the runs themselves."""
 
 from __future__ import annotations
 
@@ -17,9 +13,6 @@ from lightning_gw.statistics.tables import comparison_tables
 
 if TYPE_CHECKING:
     from lightning_gw.report.tasks import TaskAnswer
-
-#: Job type of the summary run.
-JOB_TYPE = "summary"
 
 
 def log_summary_run(plan: Plan, mode: str, page: Path | None = None) -> str | None:
@@ -69,7 +62,7 @@ def _log(plan: Plan, mode: str, page: Path | None) -> str:
         dir=plan.out,
         mode=mode,  # type: ignore[arg-type]
         group=plan.title,
-        job_type=JOB_TYPE,
+        job_type="summary",
         name=f"{plan.title}: summary",
         id=identity,
         resume="allow",
