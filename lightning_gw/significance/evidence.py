@@ -46,12 +46,7 @@ def null_state(null: Null | str) -> dict[str, Any]:
 
 
 def null_from_state(state: Mapping[str, Any], geometry: Geometry) -> Null | str:
-    """Undo `null_state`.
-
-    Args:
-        state: What it gave.
-        geometry: The geometry that the null was made in, which a checkpoint cannot hold.
-    """
+    """Undo `null_state`, with the geometry that the null was made in, which a checkpoint cannot hold."""
     if "reason" in state:
         return str(state["reason"])
     values = dict(state)
@@ -72,14 +67,7 @@ def resampled(
 ) -> Groups:
     """The same groups with their stability, the support of every gap and the noise of every adjacent distance.
 
-    Args:
-        groups: What was found.
-        representations: Layer name to ``(n, d)``.
-        matrix: The matrix that they were found in.
-        draws: Resamples of the probe; 0 leaves the groups as they are.
-        seed: Seed of the resamples.
-        geometry: The matrix's geometry.
-        paired: Whether they were found in its identity column.
+    Args are those of `resample_distances`; 0 draws leave the groups as they are.
     """
     if draws == 0 or len(groups.labels) - len(matrix.degenerate) < 2:
         return groups
@@ -89,12 +77,7 @@ def resampled(
 
 
 def tested(representations: Mapping[str, Tensor], null: Null | str) -> Tested:
-    """Hold a look against a null.
-
-    Args:
-        representations: Layer name to ``(n, d)``.
-        null: The null, or why there is none.
-    """
+    """Hold a look, layer name to ``(n, d)``, against a null, or say why there is none."""
     if isinstance(null, str):
         return Tested(null)
     said = null.test(representations)
@@ -108,11 +91,7 @@ def judged(groups: Groups, p_value: float | None) -> Groups:
     """The same groups with the p-value, and no stronger than the evidence.
 
     Groups whose roughness is what the null gives too (p > 5 %) are taken back. They are "strong" only if every boundary
-    returned in at least half of the probe resamples.
-
-    Args:
-        groups: Groups, with their stability where it was measured.
-        p_value: Of their roughness, or None where there was no test.
+    returned in at least half of the probe resamples. Without a test the p-value is None.
     """
     if p_value is not None and p_value > LEVEL and groups.strength != "none":
         stability = None if groups.stability is None else ()
