@@ -20,15 +20,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lightning_gw.geometry.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
-from lightning_gw.geometry.spaces import (
-    Spaces,
-    check_layer,
-    distance_matrix,
-    find_defect,
-    find_non_finite,
-    make_space,
-    to_float64,
-)
+from lightning_gw.geometry.spaces import Spaces, distance_matrix, make_space
+from lightning_gw.geometry.validation import check_layer, find_defect, find_non_finite, to_float64
 from lightning_gw.gw.bounds.couplings import Profile, transport_bound
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import choose_moves

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import GEOMETRIES, PRECOMPUTED, Geometry, get_geometry_or_precomputed
-from lightning_gw.geometry.spaces import MINIMUM_INPUTS, Spaces, check_representations, make_spaces, to_float64
+from lightning_gw.geometry.spaces import Spaces, make_spaces
+from lightning_gw.geometry.validation import MINIMUM_INPUTS, check_representations, to_float64
 from lightning_gw.gw.coupling import SOLVER, Plans, check_options, solve_unequal
 from lightning_gw.gw.memory import check_memory
 from lightning_gw.gw.moves.shared import same_call, same_spaces
