@@ -51,10 +51,10 @@ def call_forward(module: nn.Module, batch: Any, probe_step: ProbeStep | None = N
 def _has_forward(module: nn.Module) -> bool:
     if "forward" in vars(module):  # put there by torch.compile
         return True
-    home = getattr(type(module).forward, "__module__", "")
-    return not (home.startswith("torch.nn.") and type(module).forward is nn.Module.forward) and not (
-        home.endswith(".core.module") and home.split(".")[0] in ("pytorch_lightning", "lightning")
-    )
+    forward = type(module).forward
+    home = getattr(forward, "__module__", "")
+    lightnings = home.endswith(".core.module") and home.split(".")[0] in ("pytorch_lightning", "lightning")
+    return forward is not nn.Module.forward and not lightnings
 
 
 def _arguments(module: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -61,7 +61,7 @@ class Observer:
         """Settle the layers and draw the probe.
 
         Args:
-            trainer: The Trainer, whose data is drawn from.
+            trainer: The Trainer, whose data is drawn from where none was given.
             module: The network.
             known_hash: Hash of the probe that the history so far was made with, if there is one.
             known_layers: Layers that the history so far was made with.
@@ -109,10 +109,6 @@ class Observer:
         Where the memory does not hold a probe batch, it goes through in halves, quarters and so on, and so it does from
         then on; the notes say so. They also say what the forward pass changed that could not be put back. Of several
         processes all look, and if one fails all do.
-
-        Args:
-            trainer: The Trainer, which moves batches and sets the precision.
-            module: The network.
 
         Raises:
             ValueError: If a layer is silent or its output has no row per input.

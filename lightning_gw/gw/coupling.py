@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_gw.geometry.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
+from lightning_gw.geometry.geometries import Geometry, get_geometry_or_precomputed
 from lightning_gw.geometry.spaces import Spaces, distance_matrix, make_space
-from lightning_gw.geometry.validation import check_layer, find_defect, find_non_finite, to_float64
+from lightning_gw.geometry.validation import check_layer, find_defect, to_float64
 from lightning_gw.gw.bounds.couplings import Profile, transport_bound
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import choose_moves
@@ -136,12 +136,7 @@ def gw_coupling(
 def best_coupling(first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int) -> GWCoupling:
     """The best coupling that is reached from any start.
 
-    Args:
-        first: ``(n, n)`` symmetric.
-        second: ``(m, m)`` symmetric.
-        a: ``(n,)`` weights adding up to 1.
-        b: ``(m,)`` weights adding up to 1.
-        seed: Seed of the random starts and of the search.
+    Between symmetric ``(n, n)`` and ``(m, m)`` matrices with ``(n,)`` and ``(m,)`` weights that add up to 1.
     """
     import ot  # where it is needed: it brings packages along that take a second to import
 
@@ -179,7 +174,7 @@ def _space(
     if len(points) == 0:
         raise ValueError(f"{name} has shape {tuple(points.shape)}: no inputs; expected at least one.")
     checked = _check_weights(name, weights, len(points))
-    reason = find_non_finite(points) if geometry is PRECOMPUTED else find_defect(points)
+    reason = find_defect(points, geometry)
     if reason is None:
         plain = distance_matrix(name, points, geometry)
         made, _, reason = make_space(plain, geometry, torch.from_numpy(checked).to(plain.device))

@@ -188,16 +188,9 @@ def assemble(
     anchor: float,
     seconds: float,
 ) -> GWMatrix:
-    """Spread what was found over all layers.
+    """Spread what was found for the usable `rows` and `columns` over all `layers` and `others`.
 
-    Args:
-        layers: Names of all rows, usable or not.
-        others: Names of all columns where they are another set of layers, else None.
-        rows: Spaces of the usable rows.
-        columns: Spaces of the usable columns, where they are another set.
-        found: Permutations of pairs, or transport plans where sizes differ.
-        anchor: Weight of the share of inputs moved.
-        seconds: Wall-clock seconds.
+    Where these are not another set, `others` and `columns` are None.
     """
     names = tuple(layers) if others is None else tuple(others)
     there = rows if columns is None else columns

@@ -17,15 +17,7 @@ def identity_start(count: int, n: int, device: torch.device) -> Tensor:
 
 
 def sorted_start(first: Tensor, second: Tensor) -> Tensor:
-    """Match the inputs of two layers in the order of a score.
-
-    Args:
-        first: ``(P, n)`` score of each input of the first layer.
-        second: ``(P, n)`` the same of the second layer.
-
-    Returns:
-        ``(P, n)`` permutations that match rank to rank.
-    """
+    """``(P, n)`` permutations that match the inputs of two layers rank to rank, by ``(P, n)`` scores of either."""
     order_first, order_second = first.argsort(dim=1, stable=True), second.argsort(dim=1, stable=True)
     return torch.empty_like(order_first).scatter_(1, order_first, order_second)
 
@@ -78,12 +70,7 @@ def reduced_costs(cost: FloatArray, first: FloatArray, second: FloatArray) -> Fl
 
     Any potentials may be taken off rows and columns. Most of the cost is the squared difference along one axis, whose
     optimal potentials are known from sorting; with them and the least of every row and column gone, hardly anything is
-    left to do.
-
-    Args:
-        cost: ``(n, n)`` costs of assigning row i to column j.
-        first: ``(n,)`` projections of the rows on the axis.
-        second: ``(n,)`` projections of the columns.
+    left to do. `cost` is ``(n, n)``; `first` and `second`, ``(n,)``, are where rows and columns lie on the axis.
     """
     rows, columns = first.argsort(), second.argsort()
     s, t = first[rows], second[columns]
