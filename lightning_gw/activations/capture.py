@@ -79,10 +79,8 @@ def capture(
             try:
                 run(batch)
             except Exception as error:
-                if collector.refused is error or is_out_of_memory(error):
-                    raise
-                reason = explained(error, module, batch, number, len(batches))
-                if reason is error:
+                as_it_is = collector.refused is error or is_out_of_memory(error)
+                if as_it_is or (reason := explained(error, module, batch, number, len(batches))) is None:
                     raise
                 raise reason from error
             collector.end()

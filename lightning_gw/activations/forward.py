@@ -51,18 +51,17 @@ def call_forward(module: nn.Module, batch: Any, probe_step: ProbeStep | None = N
 def _has_forward(module: nn.Module) -> bool:
     if "forward" in vars(module):  # put there by torch.compile
         return True
-    home = getattr(type(module).forward, "__module__", "")
-    return not (home.startswith("torch.nn.") and type(module).forward is nn.Module.forward) and not (
-        home.endswith(".core.module") and home.split(".")[0] in ("pytorch_lightning", "lightning")
-    )
+    forward = type(module).forward
+    home = getattr(forward, "__module__", "")
+    lightnings = home.endswith(".core.module") and home.split(".")[0] in ("pytorch_lightning", "lightning")
+    return forward is not nn.Module.forward and not lightnings
 
 
 def _arguments(module: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     parameters = inspect.signature(module.forward).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p for p in positional if p.default is p.empty]
-    takes_whole = bool(positional) and positional[0].name == "batch" and len(required) <= 1
-    if takes_whole:
+    if positional and positional[0].name == "batch" and len(required) <= 1:
         return (batch,), {}
     if isinstance(batch, Mapping):
         return _from_mapping(module, batch, list(parameters))

@@ -21,20 +21,17 @@ def to_float64(x: Tensor) -> Tensor:
     return x.detach().to(torch.float64)
 
 
-def find_non_finite(x: Tensor) -> str | None:
-    """How many inputs of ``(n, d)`` have NaN or infinite values, in plain words; None when none has."""
+def find_defect(x: Tensor, geometry: Geometry | None = None) -> str | None:
+    """Why a representation ``(n, d)`` cannot be compared with others, in plain words; None when it can.
+
+    Of an ``(n, n)`` matrix, where the geometry is precomputed, no more is asked than that it be finite.
+    """
     finite = torch.isfinite(x)
-    if bool(finite.all()):
+    if not bool(finite.all()):
+        bad = int((~finite).any(dim=1).sum())
+        return f"{bad} of its {len(x)} inputs have NaN or infinite values"
+    if geometry is PRECOMPUTED:
         return None
-    bad = int((~finite).any(dim=1).sum())
-    return f"{bad} of its {len(x)} inputs have NaN or infinite values"
-
-
-def find_defect(x: Tensor) -> str | None:
-    """Why a representation ``(n, d)`` cannot be compared with others, in plain words; None when it can."""
-    reason = find_non_finite(x)
-    if reason is not None:
-        return reason
     x = to_float64(x)
     spread = (x - x.mean(dim=0)).square().sum(dim=1).max()
     size = x.square().sum(dim=1).max()

@@ -40,14 +40,7 @@ def free_memory(device: torch.device) -> int | None:
 
 
 def check_memory(device: torch.device, layers: int, n: int, others: int = 0, m: int = 0) -> None:
-    """Refuse a matrix that cannot be computed in the memory there is, rather than be killed halfway.
-
-    Args:
-        device: Where the work is done.
-        layers: As in `needed_memory`, likewise `n`, `others` and `m`.
-        n: Number of inputs.
-        others: Number of layers of another set.
-        m: Number of inputs these were seen on.
+    """Refuse a matrix (see `needed_memory`) that does not fit on its device, rather than be killed halfway.
 
     Raises:
         MemoryError: If it does not fit.

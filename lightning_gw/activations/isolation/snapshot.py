@@ -160,8 +160,7 @@ class ModuleSnapshot:
 def kept_generators(*roots: Any) -> Iterator[None]:
     """Put back every random generator that data sets, loaders, samplers and transforms keep to themselves.
 
-    Args:
-        roots: What to look for generators in, through attributes and containers, of whatever class.
+    They are looked for in the attributes and containers of `roots` and of what these hold, of whatever class.
     """
     found: list[GeneratorState] = []
     seen: dict[int, Any] = {}

@@ -43,12 +43,8 @@ def spectral_bound(spectrum: Spectrum, first: Tensor, second: Tensor) -> Tensor:
 
     A matrix splits into a constant, a rank-two row-and-column part and a doubly centred part, orthogonal to each other
     and each mapped onto itself by permutations. The first is fixed, the second is least at sorted row means
-    (rearrangement inequality), the third at sorted eigenvalues (Hoffman and Wielandt 1953).
-
-    Args:
-        spectrum: Spectra of all layers.
-        first: ``(P,)`` int64 index of the first layer of each pair.
-        second: ``(P,)`` the second layer.
+    (rearrangement inequality), the third at sorted eigenvalues (Hoffman and Wielandt 1953). `first` and `second`
+    are the ``(P,)`` int64 indices of the layers of each pair.
     """
     n = spectrum.rows.shape[1]
     constant = (spectrum.mean[first] - spectrum.mean[second]).square()
@@ -58,10 +54,8 @@ def spectral_bound(spectrum: Spectrum, first: Tensor, second: Tensor) -> Tensor:
 
 
 def round_down(bound: Tensor, squared_norms: Tensor) -> Tensor:
-    """``bound`` less what floating point may have added, never below 0.
+    """``(P,)`` float64 bounds less what floating point may have added, never below 0.
 
-    Args:
-        bound: ``(P,)`` float64.
-        squared_norms: ``(P,)`` mean squares of the two matrices of each pair, added.
+    `squared_norms`, ``(P,)``, are the mean squares of the two matrices of each pair, added.
     """
     return (bound - ROUNDINGS * torch.finfo(torch.float64).eps * squared_norms).clamp(min=0)

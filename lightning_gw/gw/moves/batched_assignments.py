@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_gw.gw.moves.batched_swaps import descend, objective
+from lightning_gw.gw.moves.batched_swaps import descend, objective, rows_of
 
 #: Least raise of a price, in units of the loss per input.
 PRICE_STEP = 0.2
@@ -87,10 +87,7 @@ def reassign(
     The noise of a round is the same for all pairs, so that a result does not depend on how pairs were batched.
 
     Args:
-        first: ``(P, n, n)`` float32, zero diagonal.
-        second: ``(P, n, n)`` float32, zero diagonal.
-        permutation: ``(P, n)`` int64 starts.
-        linear: ``(P, n, n)`` linear gains ``F`` or None.
+        first: As in `SwapSearch`; likewise `second`, `permutation`, `linear`.
         rounds: Number of assignments.
         noise: First width of the uniform noise on the gradient, in units of the loss per input; it falls to 0.
         losses: ``(P,)`` how far the starts' objectives fall short of their ceilings.
@@ -105,7 +102,7 @@ def reassign(
     converged = torch.zeros(len(permutation), dtype=torch.bool, device=permutation.device)
     per_input = losses.float() / n
     for turn in range(rounds):
-        benefits = 2 * torch.bmm(first, second.gather(1, here[:, :, None].expand(-1, -1, n)))
+        benefits = 2 * torch.bmm(first, rows_of(second, here))
         if linear is not None:
             benefits += linear
         uniform = torch.rand(n, n, generator=generator).to(first.device)

@@ -76,8 +76,8 @@ class SwapSearch:
     """Descent state of one batch of pairs of layers.
 
     Args:
-        first: ``(P, n, n)`` float32 matrices ``A``.
-        second: ``(P, n, n)`` float32 matrices ``B``.
+        first: ``(P, n, n)`` float32 matrices ``A``, zero diagonal.
+        second: ``(P, n, n)`` float32 matrices ``B``, zero diagonal.
         permutation: ``(P, n)`` int64 start.
         linear: ``(P, n, n)`` linear gains ``F``, or None for none.
     """
@@ -101,7 +101,7 @@ class SwapSearch:
         """``(P, n, n)`` gain in ``S`` of every single swap."""
         m = 2 * self.product
         if self.linear is not None:
-            m += self.linear.gather(2, self.permutation[:, None, :].expand(-1, self.n, -1))
+            m += columns_of(self.linear, self.permutation)
         diagonal = m.diagonal(dim1=1, dim2=2).clone()
         g = m + m.transpose(1, 2)
         g.addcmul_(self.first, self.permuted, value=4)
@@ -131,9 +131,8 @@ class SwapSearch:
         v = partner.gather(1, u)
         valid = gain > -torch.inf
 
-        a = self._row_differences(self.first, u, v)
-        b = self._row_differences(self.permuted, u, v)
-        cross = self._column_differences(a, u, v) * self._column_differences(b, u, v)
+        a, b = (rows_of(matrix, u) - rows_of(matrix, v) for matrix in (self.first, self.permuted))
+        cross = (columns_of(a, u) - columns_of(a, v)) * (columns_of(b, u) - columns_of(b, v))
         cross = torch.where(valid[:, :, None] & valid[:, None, :], cross, 0.0)
         joint = torch.where(valid, gain, 0.0) + 2 * cross.tril(-1).sum(dim=2)
         cumulative = joint.cumsum(dim=1)
@@ -150,22 +149,9 @@ class SwapSearch:
         # Added, not written: a rejected pair may share an index with a kept one and must leave it alone.
         shift = torch.where(keep, v - u, 0)
         exchange.scatter_add_(1, u, shift).scatter_add_(1, v, -shift)
-        rows = exchange[:, :, None].expand(-1, -1, self.n)
-        self.product = self.product.gather(1, rows)
+        self.product = rows_of(self.product, exchange)
         self.permuted = permute_both(self.permuted, exchange)
         self.permutation = self.permutation.gather(1, exchange)
-
-    def _row_differences(self, matrix: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        def rows(index: Tensor) -> Tensor:
-            return matrix.gather(1, index[:, :, None].expand(-1, -1, self.n))
-
-        return rows(u) - rows(v)
-
-    def _column_differences(self, matrix: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        def columns(index: Tensor) -> Tensor:
-            return matrix.gather(2, index[:, None, :].expand(-1, matrix.shape[1], -1))
-
-        return columns(u) - columns(v)
 
     def select(self, index: Tensor) -> None:
         """Keep only these pairs of the batch."""
@@ -177,11 +163,19 @@ class SwapSearch:
         self.count = len(index)
 
 
+def rows_of(matrices: Tensor, index: Tensor) -> Tensor:
+    """Rows ``(P, S)`` of ``(P, n, m)`` matrices: ``(P, S, m)``; quicker than ``take_along_dim``."""
+    return matrices.gather(1, index[:, :, None].expand(-1, -1, matrices.shape[2]))
+
+
+def columns_of(matrices: Tensor, index: Tensor) -> Tensor:
+    """Columns ``(P, S)`` of ``(P, n, m)`` matrices: ``(P, n, S)``."""
+    return matrices.gather(2, index[:, None, :].expand(-1, matrices.shape[1], -1))
+
+
 def permute_both(matrices: Tensor, permutation: Tensor) -> Tensor:
     """``B[p][:, p]`` for a batch: ``(P, n, n)`` and ``(P, n)`` to ``(P, n, n)``."""
-    n = matrices.shape[-1]
-    rows = matrices.gather(1, permutation[:, :, None].expand(-1, -1, n))
-    return rows.gather(2, permutation[:, None, :].expand(-1, n, -1))
+    return columns_of(rows_of(matrices, permutation), permutation)
 
 
 def objective(a: Tensor, b: Tensor, permutation: Tensor, linear: Tensor | None) -> Tensor:
@@ -198,10 +192,7 @@ def descend(
     """Descend from each start until no single swap helps, or for at most `rounds` rounds.
 
     Args:
-        first: ``(P, n, n)`` float32, zero diagonal.
-        second: ``(P, n, n)`` float32, zero diagonal.
-        permutation: ``(P, n)`` int64 starts.
-        linear: ``(P, n, n)`` linear gains or None.
+        first: As in `SwapSearch`; likewise `second`, `permutation`, `linear`.
         rounds: Most rounds spent on any pair.
 
     Returns:
@@ -245,7 +236,7 @@ def anneal(
     The noise of a round is the same for all pairs, so that a result does not depend on how pairs were batched.
 
     Args:
-        first: As in `descend`; likewise `second`, `permutation`, `linear`.
+        first: As in `SwapSearch`; likewise `second`, `permutation`, `linear`.
         rounds: Number of rounds.
         generator: CPU generator the noise is drawn from.
         hot: ``(P,)`` first temperatures.

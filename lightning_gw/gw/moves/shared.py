@@ -1,9 +1,7 @@
 """Many processes on one matrix: its pairs are shared out over the ranks of a process group, and gathered.
 
 Whatever is searched is searched by one rank and handed to all, so that every rank goes on from the same bits and takes
-the same decisions, also on unlike machines; the rest runs on all ranks alike. Every exchange between them is the same
-collective, in which a rank hands over either what it found or that it failed. One that fails between two exchanges
-takes part in the next one with its failure, and all of them raise instead of waiting for it.
+the same decisions, also on unlike machines; the rest runs on all ranks alike.
 """
 
 from __future__ import annotations
@@ -24,13 +22,12 @@ if TYPE_CHECKING:
     from lightning_gw.gw.result import GWMatrix
 
 
-class SharedMoves:
+class SharedMoves(Moves):
     """Moves whose pairs are shared out over ranks; what they find is what the moves inside find, to the bit."""
 
     def __init__(self, inner: Moves, ranks: Ranks) -> None:
+        super().__init__(inner.search, inner.anchor)
         self.name = inner.name
-        self.search = inner.search
-        self.anchor = inner.anchor
         self._inner = inner
         self._ranks = ranks
 
@@ -71,13 +68,6 @@ def same_call(
     options: Mapping[str, object],
 ) -> None:
     """Make sure that all ranks ask for the same matrix, as far as can be told before it is begun.
-
-    Args:
-        ranks: The processes.
-        rows: Representations by layer.
-        columns: Those of the other set, if there is one.
-        warm_start: What the search starts from.
-        options: All else, by name.
 
     Raises:
         ValueError: On every rank, naming what differs.

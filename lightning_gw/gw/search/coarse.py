@@ -18,12 +18,7 @@ COARSE_FROM = 2 * LANDMARKS
 
 
 def subset(search: SearchMatrices, chosen: Tensor) -> SearchMatrices:
-    """Search matrices of some of the inputs.
-
-    Args:
-        search: Of all ``n`` inputs.
-        chosen: ``(m,)`` indices of the inputs.
-    """
+    """Search matrices of some of the inputs, of which `chosen` are the ``(m,)`` indices."""
     found = SearchMatrices.of(search.whole()[:, chosen][:, :, chosen])
     return replace(found, scale=found.scale * search.scale)
 
