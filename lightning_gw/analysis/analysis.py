@@ -17,7 +17,8 @@ from torch import Tensor
 
 from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.geometry.spaces import get_geometry
-from lightning_gw.groups.groups import MINIMUM_FOR_ROUGHNESS, Groups, find_groups, why_no_roughness
+from lightning_gw.groups.groups import Groups, find_groups
+from lightning_gw.groups.roughness import MINIMUM_FOR_ROUGHNESS, why_no_roughness
 from lightning_gw.groups.tracking import GroupTracker
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.result import GWMatrix
@@ -161,7 +162,9 @@ class Analysis:
         ]
         notes += [f"{name}: {reason}" for name, reason in why_undefined(representations, self.config.measures).items()]
         # A network of too few layers has no roughness at any look; the first record says so for all.
-        if (lacking := why_no_roughness(groups)) and (not self._layers or len(layers) > MINIMUM_FOR_ROUGHNESS):
+        if (lacking := why_no_roughness(groups.roughness)) and (
+            not self._layers or len(layers) > MINIMUM_FOR_ROUGHNESS
+        ):
             notes.append(lacking)
         paired = find_groups(gw.identity_distance)
         samples, seed = self.config.bootstrap_samples, self.config.seed
