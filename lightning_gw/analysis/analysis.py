@@ -6,7 +6,7 @@ Knows nothing of Lightning: the same records come from live training and from sa
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.analysis.config import AnalysisConfig
+from lightning_gw.analysis.start import BASIS, Held, Start
 from lightning_gw.geometry.spaces import get_geometry
 from lightning_gw.groups.groups import Groups, find_groups
+from lightning_gw.groups.reference import Reference
 from lightning_gw.groups.roughness import MINIMUM_FOR_ROUGHNESS, why_no_roughness
 from lightning_gw.groups.tracking import GroupTracker
 from lightning_gw.gw.matrix import gw_matrix
@@ -27,7 +29,9 @@ from lightning_gw.records.context import LookContext
 from lightning_gw.records.record import Record
 from lightning_gw.significance import Null
 from lightning_gw.significance.evidence import judged, null_from_state, null_state, resampled, tested
+from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.distributed import Ranks
+from lightning_gw.utilities.text import listed
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -64,7 +68,8 @@ class Analysis:
         """Forget everything: the next look is the first."""
         self._tracker = GroupTracker()
         self._layers: tuple[str, ...] = ()
-        self._start: NDArray[np.float64] | None = None
+        self._start: Start | None = None
+        self._trained = ""  # why the network had learnt something before the first look
         self._null: Null | str = NO_NULL
         self._previous: GWMatrix | None = None
         self._previous_anchored: GWMatrix | None = None
@@ -102,7 +107,8 @@ class Analysis:
             seen = _as_the_first_sees(ranks, representations)
             if null is not None:
                 self._null = null_from_state(null, self._geometry)
-            found, anchored, start = self._analyse(seen, context.notes, process_group)
+                self._trained = str(null.get("trained", ""))
+            found, anchored, start = self._analyse(seen, context, process_group)
         # Nothing is remembered before everything that can fail is done, everywhere: a failed look leaves no trace.
         events = tuple(self._tracker.update(context.step, found["groups"]))
         self._layers, self._start = tuple(seen), start
@@ -114,26 +120,29 @@ class Analysis:
             seconds=time.perf_counter() - started,
         )
 
-    def groups_alone(self, representations: Mapping[str, Tensor]) -> tuple[Groups, Mapping[str, str]]:
-        """Groups as a first look without a null finds them; nothing is remembered.
+    def groups_alone(
+        self, representations: Mapping[str, Tensor], reference: Reference | None = None
+    ) -> tuple[Groups, Mapping[str, str]]:
+        """Groups as a look without a null finds them; nothing is remembered.
 
         Args:
             representations: Layer name → ``(n, d)``, in depth order.
+            reference: What they are held against.
 
         Returns:
             The groups, and why layers were left out, by name.
         """
         anchored = self._solve(representations, self.config.anchor, None)
-        return self._groups(representations, anchored, None, {})[0], anchored.degenerate
+        distances, _ = self._distances(representations, anchored, {})
+        return judged(self._grouped(representations, anchored, distances, reference), None), anchored.degenerate
 
     def _analyse(
-        self, representations: Mapping[str, Tensor], notes: Sequence[str], process_group: Group
-    ) -> tuple[dict[str, Any], GWMatrix, NDArray[np.float64]]:
+        self, representations: Mapping[str, Tensor], context: LookContext, process_group: Group
+    ) -> tuple[dict[str, Any], GWMatrix, Start]:
         """Find whatever of a record comes from its own look alone, and change nothing.
 
         Returns:
-            Those fields of the record; the matrix its groups were found in; and the adjacent distances that growth is
-            measured against.
+            Those fields of the record; the matrix its groups were found in; and what growth is measured against.
         """
         layers = tuple(representations)
         if self._layers and layers != self._layers:
@@ -150,13 +159,18 @@ class Analysis:
         if self.config.anchor:
             anchored = self._solve(representations, self.config.anchor, self._previous_anchored, process_group)
         measures = layer_similarities(representations, self.config.measures)
-        test = tested(representations, self._null)
-        groups, found_in = self._groups(representations, anchored, test.p_value, measures)
-        start = groups.adjacent if self._start is None else self._start
+        distances, found_in = self._distances(representations, anchored, measures)
+        begun, said = self._begun(context, distances, gw)
+        first = begun is not self._start
+        held = Held.of(begun, NO_NULL if said else self._null, first, comparable=self.config.paired)
+        test = tested(representations, self._null if not said else f"none: {said[0]}")
+        groups = judged(self._grouped(representations, anchored, distances, held.reference), test)
+        changed = None if first else find_groups(distances, Reference(begun.adjacent[None]))
         with np.errstate(divide="ignore", invalid="ignore"):
-            growth = groups.adjacent / start
+            growth = groups.adjacent / begun.adjacent
         notes = [
-            *notes,
+            *context.notes,
+            *said,
             *(f"Layer {name} is left out: {reason}" for name, reason in gw.degenerate.items()),
             *test.notes,
         ]
@@ -166,13 +180,16 @@ class Analysis:
             not self._layers or len(layers) > MINIMUM_FOR_ROUGHNESS
         ):
             notes.append(lacking)
-        paired = find_groups(gw.identity_distance)
         samples, seed = self.config.bootstrap_samples, self.config.seed
+        paired = find_groups(gw.identity_distance, held.paired)
+        paired = resampled(paired, representations, gw, samples, seed, self._geometry, held.paired, identity=True)
         found = {
             "layers": layers,
             "gw": gw,
             "groups": groups,
-            "groups_paired": resampled(paired, representations, gw, samples, seed, self._geometry, paired=True),
+            "groups_paired": paired,
+            "changed": changed,
+            "reference": held.words,
             "growth": growth,
             "measures": measures,
             "notes": tuple(notes),
@@ -180,7 +197,7 @@ class Analysis:
             "null": test.null,
             "agreement": agreements(gw, measures, groups.labels, seed=self.config.seed) if gw.unit_scale else {},
         }
-        return found, anchored, start
+        return found, anchored, begun
 
     def _solve(
         self,
@@ -203,37 +220,69 @@ class Analysis:
             process_group=process_group,
         )
 
-    def _groups(
+    def _distances(
         self,
         representations: Mapping[str, Tensor],
         anchored: GWMatrix,
-        p_value: float | None,
         measures: dict[str, NDArray[np.float64]],
-    ) -> tuple[Groups, str]:
-        """The look's groups with their evidence, and the name of the matrix they were found in.
+    ) -> tuple[GWMatrix | FloatArray, str]:
+        """The distances that groups are found in, and the name of their matrix.
 
         The matrix is kept among the record's measures where the record does not hold it already.
         """
         if not self.config.paired:
             unpaired = unpaired_gw_matrix(representations, splits=UNPAIRED_SPLITS, seed=self.config.seed)
             measures["gw_unpaired"] = unpaired.similarity
-            return judged(find_groups(unpaired.resolved_distance), p_value), "gw_unpaired"
-        groups = find_groups(anchored)
-        groups = resampled(
-            groups, representations, anchored, self.config.bootstrap_samples, self.config.seed, self._geometry
-        )
-        if anchored.anchor == 0:
-            return judged(groups, p_value), "gw"
-        if anchored.unit_scale:
+            return unpaired.resolved_distance, "gw_unpaired"
+        if anchored.anchor and anchored.unit_scale:
             measures["gw_anchored"] = anchored.similarity
-        return judged(groups, p_value), "gw_anchored"
+        return anchored, "gw_anchored" if anchored.anchor else "gw"
+
+    def _grouped(
+        self,
+        representations: Mapping[str, Tensor],
+        anchored: GWMatrix,
+        distances: GWMatrix | FloatArray,
+        reference: Reference | None,
+    ) -> Groups:
+        """The groups in these distances, with their stability where the matchings behind them are known."""
+        groups = find_groups(distances, reference)
+        if distances is not anchored:
+            return groups
+        samples, seed = self.config.bootstrap_samples, self.config.seed
+        return resampled(groups, representations, anchored, samples, seed, self._geometry, reference)
+
+    def _begun(
+        self, context: LookContext, distances: GWMatrix | FloatArray, gw: GWMatrix
+    ) -> tuple[Start, tuple[str, ...]]:
+        """What this look is held against, itself where it is the first of its kind, and what to say of that."""
+        basis = {"geometry": self._geometry.name, "anchor": self.config.anchor, "paired": self.config.paired}
+        basis |= {key: context.probe[key] for key in BASIS if key in context.probe}
+        differs = [] if self._start is None else self._start.differs(basis)
+        if self._start is not None and not differs:
+            return self._start, ()
+        adjacent = distances.distance if isinstance(distances, GWMatrix) else distances
+        begun = Start(
+            context.step,
+            adjacent.diagonal(1).copy(),
+            gw.identity_distance.diagonal(1).copy(),
+            trained=self._trained if self._start is None else f"by step {context.step} it had been trained",
+            basis=basis,
+        )
+        if self._start is None:
+            return begun, ()
+        return begun, (
+            f"From this look on, growth and groups are held against it and no longer against step {self._start.step}: "
+            f"the {listed(differs)} changed.",
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors, for a checkpoint that is loaded ``weights_only``."""
         state: dict[str, Any] = {"tracker": self._tracker.state_dict(), "layers": list(self._layers)}
         state["null"] = null_state(self._null)
+        state["trained"] = self._trained
         if self._start is not None:
-            state["start"] = torch.from_numpy(self._start.copy())
+            state["begun"] = self._start.state_dict()
         if self._previous is not None and self._previous_anchored is not None:
             state["couplings"] = torch.from_numpy(self._previous.couplings.astype(np.int32))
             state["anchored"] = torch.from_numpy(self._previous_anchored.couplings.astype(np.int32))
@@ -250,8 +299,12 @@ class Analysis:
         self._layers = tuple(state["layers"])
         # Checkpoints made before nulls were kept lack it.
         self._null = null_from_state(state.get("null", {"reason": NO_NULL}), self._geometry)
-        if "start" in state:
-            self._start = state["start"].cpu().numpy().astype(np.float64)
+        self._trained = str(state.get("trained", ""))
+        if "begun" in state:
+            self._start = Start.from_state(state["begun"])
+        elif "start" in state:  # checkpoints made before looks were held against it kept the distances alone
+            adjacent = state["start"].cpu().numpy().astype(np.float64)
+            self._start = Start(0, adjacent, np.full_like(adjacent, np.nan))
         if "couplings" in state:
             self._previous = _only_couplings(self._layers, state, "couplings", 0.0)
         if "anchored" in state:  # checkpoints made before groups were found in the anchored matrix lack it

@@ -52,6 +52,10 @@ class Record(LookContext):
         found_in: Which matrix `groups` were found in: ``"gw"``, that of `gw` itself, or ``"gw_anchored"`` or
             ``"gw_unpaired"``, which are among `measures`. `growth` and ``groups.adjacent`` are of that matrix too.
         null: What ``groups.p_value`` was held against, or why there is none, in words beginning with "none".
+        reference: What `groups` are held against: steps that networks take which learnt nothing, in words; or why there
+            is nothing, in words beginning with "none".
+        changed: What this training changed since its start: the boundaries whose steps grew beyond those of the first
+            look, whatever the network was then. None at the first look.
         agreement: How far Gromov-Wasserstein agrees with each of `measures`, and with the identity column: measure to
             plain numbers (see `measures.agreements`).
 
@@ -85,6 +89,8 @@ class Record(LookContext):
     seconds: float = 0.0
     found_in: str = "gw"
     null: str = ""
+    reference: str = ""
+    changed: Groups | None = None
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
@@ -228,5 +234,5 @@ def check_schema(line: Mapping[str, Any]) -> None:
 _HINTS = get_type_hints(Record)
 #: Fields whose values a line holds, and those of the matrix that stand beside them, by type.
 _LINE = {name: _HINTS[name] for name in Record.__dataclass_fields__ if name not in ("gw", "measures")}
-_NEEDED = frozenset(_LINE) - {"metrics", "seconds", "notes", "found_in", "null", "agreement"}
+_NEEDED = frozenset(_LINE) - {"metrics", "seconds", "notes", "found_in", "null", "reference", "changed", "agreement"}
 _LINE_OF_GW = {"geometry": str, "unit_scale": bool, "anchor": float, "warm_looks": int, "degenerate": dict[str, str]}

@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.geometry.spaces import Spaces, check_representations, make_spaces
 from lightning_gw.groups.groups import Groups, find_boundaries
+from lightning_gw.groups.reference import Reference
 from lightning_gw.gw.moves.batched_swaps import permute_both
 from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.result import GWMatrix
@@ -126,7 +127,7 @@ class Stability:
     asked: int
 
 
-def stability(groups: Groups, resampled: FloatArray) -> Stability:
+def stability(groups: Groups, resampled: FloatArray, reference: Reference | None = None) -> Stability:
     """Share of draws in which each boundary returns, at exactly the same layer.
 
     It is about the noise of the probe alone and says nothing about chance: a boundary of an untrained network may be
@@ -137,6 +138,7 @@ def stability(groups: Groups, resampled: FloatArray) -> Stability:
         groups: What was found, with the default options of `find_groups`.
         resampled: ``(draws, L, L)`` distances from `resample_distances`. Of more than 50 layers only the first ``5000 /
             L`` draws are looked at, and at least 20, so that it stays quick; `Stability.draws` says how many.
+        reference: What the groups were held against.
 
     Raises:
         ValueError: If the numbers of layers differ.
@@ -147,7 +149,7 @@ def stability(groups: Groups, resampled: FloatArray) -> Stability:
     draws = min(asked, max(FEWEST_DRAWS, DRAWS_TIMES_LAYERS // count))
     seen = np.zeros(max(count - 1, 0))
     for distances in resampled[:draws]:
-        seen[list(find_boundaries(distances))] += 1
+        seen[list(find_boundaries(distances, reference))] += 1
     found = seen / max(draws, 1)
     returned = tuple(float(found[boundary]) for boundary in groups.boundaries)
     return Stability(groups.boundaries, returned, found, draws, asked)

@@ -1,0 +1,103 @@
+"""The look that a run is held against: its first one, or the first one that was made as all later ones are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from lightning_gw.groups.reference import Reference
+from lightning_gw.significance import Null
+from lightning_gw.utilities.arrays import FloatArray
+
+#: What has to be the same for two looks to be held against each other, and what people call it.
+BASIS = {
+    "geometry": "geometry",
+    "anchor": "anchor",
+    "paired": "pairing",
+    "hash": "probe",
+    "pooling": "pooling",
+    "normalisation": "way that normalisation layers are read",
+}
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first look of a run.
+
+    Attributes:
+        step: Trainer global step.
+        adjacent: ``(L − 1,)`` distances from each layer to the next, in the matrix that groups are found in.
+        paired: The same of the identity column.
+        trained: Why the network had learnt something by then, in words; empty where its weights were fresh.
+        basis: How it was made, by the keys of `BASIS`.
+    """
+
+    step: int
+    adjacent: FloatArray
+    paired: FloatArray
+    trained: str = ""
+    basis: Mapping[str, Any] = field(default_factory=dict)
+
+    def differs(self, basis: Mapping[str, Any]) -> list[str]:
+        """What of another look was made differently, in words; empty where the two can be held against each other."""
+        return [word for key, word in BASIS.items() if key in self.basis and self.basis[key] != basis.get(key)]
+
+    def state_dict(self) -> dict[str, Any]:
+        """State in plain types and tensors, for a checkpoint."""
+        arrays = {name: torch.from_numpy(np.array(getattr(self, name))) for name in ("adjacent", "paired")}
+        return {"step": self.step, "trained": self.trained, "basis": dict(self.basis), **arrays}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Start:
+        """Undo `state_dict`."""
+        arrays = {name: state[name].cpu().numpy().astype(np.float64) for name in ("adjacent", "paired")}
+        return cls(int(state["step"]), **arrays, trained=str(state["trained"]), basis=dict(state["basis"]))
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the groups of one look are held against.
+
+    Attributes:
+        reference: Steps of networks that learnt nothing, or None where there are none.
+        paired: The same for the identity column.
+        words: What they are, or why there are none, in words beginning with "none".
+    """
+
+    reference: Reference | None
+    paired: Reference | None
+    words: str
+
+    @classmethod
+    def of(cls, start: Start, null: Null | str, first: bool, comparable: bool) -> Held:
+        """What there is to hold a look against.
+
+        Args:
+            start: What the run began with; of its first look the look itself.
+            null: Networks with fresh weights, or why there are none.
+            first: Whether this is the run's first look. Before training a network has what its architecture has, so
+                that it is held against itself.
+            comparable: Whether the null's distances are of the same kind as those that groups are found in.
+        """
+        rows, paired, words = [], [], []
+        if not start.trained:
+            rows.append(start.adjacent[None])
+            paired.append(start.paired[None])
+            words.append("itself, before training" if first else f"its own first look (step {start.step})")
+        if isinstance(null, Null) and comparable and (start.trained or not first):
+            rows.append(null.adjacent)
+            paired.append(null.paired)
+            words.append(f"{null.samples} {null.kind} networks" + (f" ({null.way})" if null.way else ""))
+        if not rows:
+            return cls(None, None, f"none: {start.trained}, and {_lacking(null)}")
+        return cls(Reference(np.concatenate(rows)), Reference(np.concatenate(paired)), " and ".join(words))
+
+
+def _lacking(null: Null | str) -> str:
+    if isinstance(null, Null):
+        return "the networks with fresh weights were measured otherwise"
+    return f"there are no networks with fresh weights ({null.removeprefix('none: ')})"
