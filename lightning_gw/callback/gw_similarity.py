@@ -175,6 +175,7 @@ class GWSimilarity(Callback):
         self.prefix = prefix if name is None else f"{prefix}{name}/"
         self.verbose = verbose
         self.on_error = on_error
+        self.untrained = untrained
         self.max_overhead = share = SHARES[solve] if max_overhead == "auto" else max_overhead
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(
@@ -246,7 +247,7 @@ class GWSimilarity(Callback):
         self._look_loop.keep_representations = keep
 
     def planned_looks(self, steps: float) -> int | None:
-        """LookLoop that a training of so many optimizer steps makes after the first, if none is put off.
+        """Looks that a training of so many optimizer steps makes after the first, if none is put off.
 
         Asked once ``fit`` has begun; None where it cannot be told: at checkpoints, and without an end in sight.
         """

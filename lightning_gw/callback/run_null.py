@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +65,9 @@ def null_of_run(
         assert isinstance(network, LightningModule)
         return observer.observe(trainer, network).representations
 
-    # Beneath the second after which it is drawn, the bar is not seen; in a file it is not to be drawn over and over.
-    pace = 0.1 if sys.stderr.isatty() else 10.0
     asked = FEW if samples is None else samples
-    with tqdm(total=asked, desc="Networks with fresh weights", delay=1, leave=False, mininterval=pace) as bar:
-
-        def progress(done: int, total: int) -> None:
-            with suppress(Exception):  # a terminal that is gone is no reason to do without the null
-                bar.update(done - bar.n)
-
-        try:
+    try:
+        with _counted(asked) as progress:
             null = reinitialisation_null(
                 module,
                 represent,
@@ -86,9 +79,29 @@ def null_of_run(
                 probe=observer.probe_hash or "",
                 progress=progress,
             )
-        except Exception as error:
-            return f"none: networks with fresh weights could not be looked through ({error})", trained
+    except Exception as error:
+        return f"none: networks with fresh weights could not be looked through ({error})", trained
     return null, trained
+
+
+@contextmanager
+def _counted(total: int) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, and what moves it on; a terminal that is gone is no reason to do without the null."""
+    # Beneath the second after which it is drawn, the bar is not seen; in a file it is not to be drawn over and over.
+    pace = 0.1 if sys.stderr.isatty() else 10.0
+    bar: Any = None
+    with suppress(Exception):
+        bar = tqdm(total=total, desc="Networks with fresh weights", delay=1, leave=False, mininterval=pace)
+
+    def progress(done: int, _: int) -> None:
+        with suppress(Exception):
+            bar.update(done - bar.n)
+
+    try:
+        yield progress
+    finally:
+        with suppress(Exception):
+            bar.close()
 
 
 def cache_folder() -> Path:

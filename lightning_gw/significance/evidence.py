@@ -20,6 +20,8 @@ from lightning_gw.utilities.arrays import FloatArray
 
 #: Groups that a null gives with more than this probability are none.
 LEVEL = 0.05
+#: Networks that a null needs for a p-value that low.
+ENOUGH_NETWORKS = round(1 / LEVEL) - 1
 #: A boundary that returns in fewer probe resamples than this is no strong one.
 STABLE = 0.5
 
@@ -31,13 +33,11 @@ class Tested:
     Attributes:
         null: What the networks of the null are, how many and where from; or why there is none.
         p_values: ``(L − 1,)`` p-value of each gap (see `boundary_p_values`); None where there is no test.
-        samples: Networks of the null.
         notes: What the test leaves out.
     """
 
     null: str
     p_values: FloatArray | None = None
-    samples: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -105,32 +105,35 @@ def tested(representations: Mapping[str, Tensor], null: Null | str) -> Tested:
     """
     if isinstance(null, str):
         return Tested(null)
+    if null.samples < ENOUGH_NETWORKS:
+        few = f"{null.samples} networks with fresh weights are too few for one"
+        return Tested(f"none: {few} (null_samples={ENOUGH_NETWORKS} or more are enough)")
     p_values = boundary_p_values(null.solver(representations).matched, null.adjacent)
     if np.isnan(p_values).all():
         return Tested("none: No p-value: it takes three usable distances between neighbouring layers, so 4 layers.")
     networks = f"{null.samples} {null.kind} networks" + (f" ({null.way})" if null.way else "")
-    return Tested(networks, p_values, null.samples)
+    return Tested(networks, p_values)
 
 
 def judged(groups: Groups, test: Tested | None) -> Groups:
     """The same groups with their p-values, and no stronger than the evidence.
 
-    A boundary that a network which learnt nothing would have too (p > 5 %) is taken back, where the null has networks
-    enough to tell. Groups are "strong" only if every boundary returned in at least half of the probe resamples.
+    A boundary that a network which learnt nothing would have too (p > 5 %) is taken back. Groups are "strong" only if
+    every boundary returned in at least half of the probe resamples.
 
     Args:
         groups: Groups, with their stability where it was measured.
         test: What the null said; None where there was no test.
     """
     if test is not None and test.p_values is not None:
-        groups = _tested(groups, test.p_values, enough=1 / (test.samples + 1) <= LEVEL)
+        groups = _tested(groups, test.p_values)
     unstable = groups.stability is not None and min(groups.stability, default=1.0) < STABLE
     weakened = groups.strength == "strong" and unstable
     return replace(groups, strength="weak" if weakened else groups.strength)
 
 
-def _tested(groups: Groups, p_values: FloatArray, enough: bool) -> Groups:
-    kept = [k for k in groups.boundaries if not enough or p_values[k] <= LEVEL]
+def _tested(groups: Groups, p_values: FloatArray) -> Groups:
+    kept = [k for k in groups.boundaries if p_values[k] <= LEVEL]
     labels, now = list(groups.labels), 0
     for layer, label in enumerate(groups.labels):
         labels[layer] = now if label >= 0 else label

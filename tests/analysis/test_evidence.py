@@ -93,24 +93,28 @@ def test_records_carry_stability_noise_and_agreement_of_measures(tmp_path: Path)
     assert record.groups.stability == tuple(support[list(record.groups.boundaries)])
     assert record.groups.noise is not None
     assert (record.groups.noise > 0).all()
-    assert record.null.startswith("none: no null was asked for")
+    assert record.null.startswith("none: 3 networks with fresh weights are too few")
+    assert record.reference == "its own first look (step 0) and 3 re-initialised networks (reset_parameters)"
     np.testing.assert_allclose(
         record.groups.adjacent, np.sqrt(2 * (1 - np.diagonal(record.measures["gw_anchored"], 1))), rtol=1e-9
     )
 
 
-def test_a_network_that_begins_trained_gets_no_such_null_and_is_told_why(tmp_path: Path) -> None:
+def test_an_initialisation_of_its_own_is_no_evidence_of_training_and_has_no_copies(tmp_path: Path) -> None:
     module = Stack()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(3).add_(0.2)
-    with pytest.warns(UserWarning, match="no null.*not fresh"):
+    with pytest.warns(UserWarning, match="no null: resetting its layers does not give weights like those it began"):
         fit(tmp_path, module, null_samples=19, draws=0)
-    for record in lgw.load_history(tmp_path):
-        assert record.null.startswith("none: the weights at the start are not fresh")
+    first, *later = lgw.load_history(tmp_path)
+    assert first.reference == "itself, before training"
+    assert {record.reference for record in later} == {"its own first look (step 0)"}
+    for record in (first, *later):
+        assert record.null.startswith("none: resetting its layers does not give")
         assert record.groups.p_value is None
         assert record.groups.stability is None
-        assert "no p-value (the weights at the start are not fresh" in describe_record(record)
+        assert "no p-value (resetting its layers does not give" in describe_record(record)
 
 
 def test_groups_can_be_found_in_the_plain_matrix_or_as_if_nothing_were_paired(tmp_path: Path) -> None:

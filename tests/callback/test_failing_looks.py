@@ -69,7 +69,7 @@ def data() -> DataLoader[Any]:
 def fit(root: Path, module: Net, **options: Any) -> GWSimilarity:
     TRIED.clear()
     defaults = {"when": [2, 3], "probe_size": 24, "effort": "fast", "verbose": False, "on_error": "raise"}
-    defaults["max_overhead"] = None
+    defaults |= {"max_overhead": None, "null_samples": 0}
     callback = GWSimilarity(save_dir=root, layers="layers.*", **(defaults | options))
     pl.Trainer(
         accelerator="cpu",
