@@ -19,6 +19,14 @@ from lightning_gw.activations.forward import call_forward
 from lightning_gw.activations.isolation.snapshot import is_sharded, kept_generators
 from lightning_gw.activations.isolation.undisturbed import undisturbed
 from lightning_gw.activations.layers import choose_layers, match_layers
+from lightning_gw.activations.normalisation import (
+    OWN_STATISTICS,
+    PROBE_STATISTICS,
+    has_running_statistics,
+    normalised_widths,
+    read_by_the_probe,
+    unsettled_layers,
+)
 from lightning_gw.activations.probe import Probe, ProbeError, draw_probe
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import LookError
@@ -39,6 +47,9 @@ class Observer:
         self.config = config
         self._modules: tuple[str, ...] = ()
         self._probe: Probe | None = None
+        self._unsettled: frozenset[str] | None = None  # normalisation layers, as they were at the start of the run
+        self._running = False  # whether there are any that gather statistics
+        self._scaled: tuple[str, ...] = ()
         self._fits: int | None = None  # inputs per forward pass that fit in memory, once all of a batch did not
         self.notes: tuple[str, ...] = ()
 
@@ -61,11 +72,28 @@ class Observer:
             "size": self._probe.size,
             "source": self._probe.source,
             "pooling": pooling,
+            "positions": "scaled to norm 1" if self._scaled else "as they are",
+            **({"normalisation": self.normalisation} if self._running else {}),
             "layers": list(layers),
         }
 
+    @property
+    def normalisation(self) -> str:
+        """How layers are read that gather statistics in training, at every look of the run alike."""
+        return PROBE_STATISTICS if self._unsettled else OWN_STATISTICS
+
+    @property
+    def unsettled(self) -> list[str] | None:
+        """Names of the layers that are read by the probe's statistics, for a checkpoint; None before `prepare`."""
+        return None if self._unsettled is None else sorted(self._unsettled)
+
     def prepare(
-        self, trainer: Trainer, module: LightningModule, known_hash: str | None, known_layers: Sequence[str]
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        known_hash: str | None,
+        known_layers: Sequence[str],
+        unsettled: Sequence[str] | None = None,
     ) -> list[str]:
         """Settle the layers and draw the probe.
 
@@ -74,6 +102,8 @@ class Observer:
             module: The network.
             known_hash: Hash of the probe that the history so far was made with, if there is one.
             known_layers: Layers that the history so far was made with.
+            unsettled: Layers that the history so far read by the probe's statistics; None for those whose own are not
+                settled now.
 
         Returns:
             What the user should be warned of.
@@ -99,6 +129,8 @@ class Observer:
                 f"{', '.join(self._modules)}. A history follows one set of layers: use the same layers=..., or start a "
                 "new history without the checkpoint's state."
             )
+        self._running = has_running_statistics(module)
+        self._unsettled = unsettled_layers(module) if unsettled is None else frozenset(unsettled)
         source, data = find_data(trainer, self.config.data)
         with kept_generators(data):  # an augmentation that draws from a generator of its own is not to notice
             self._probe = draw_probe(
@@ -167,16 +199,23 @@ class Observer:
 
     def _capture(self, trainer: Trainer, module: LightningModule) -> tuple[Activations, list[str]]:
         assert self._probe is not None
+        batches = self._probe.batches if self._fits is None else in_pieces(self._probe.batches, self._fits)
+        run = self._runner(trainer, module)
+        # A copy with fresh weights has not settled whatever the live network has.
+        by_probe = (self._unsettled or frozenset()) | unsettled_layers(module)
         with undisturbed(module, trainer) as disturbed:
+            said = read_by_the_probe(module, by_probe, batches, run)
             activations = capture(
                 module,
                 self._modules,
-                self._probe.batches if self._fits is None else in_pieces(self._probe.batches, self._fits),
-                self._runner(trainer, module),
+                batches,
+                run,
                 self.config.pooling,
                 optional=self.config.layers is None,
+                scaled_widths=normalised_widths(module),
             )
-        return activations, disturbed
+        self._scaled = activations.scaled
+        return replace(activations, notes=(*activations.notes, *filter(None, [said]))), disturbed
 
     def _halve(self, tried: int, problem: str) -> None:
         """Take half as many inputs at a time from now on."""

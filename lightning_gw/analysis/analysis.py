@@ -304,7 +304,8 @@ class Analysis:
             self._start = Start.from_state(state["begun"])
         elif "start" in state:  # checkpoints made before looks were held against it kept the distances alone
             adjacent = state["start"].cpu().numpy().astype(np.float64)
-            self._start = Start(0, adjacent, np.full_like(adjacent, np.nan))
+            basis = {"normalisation": "own statistics", "positions": "as they are"}
+            self._start = Start(0, adjacent, np.full_like(adjacent, np.nan), basis=basis)
         if "couplings" in state:
             self._previous = _only_couplings(self._layers, state, "couplings", 0.0)
         if "anchored" in state:  # checkpoints made before groups were found in the anchored matrix lack it

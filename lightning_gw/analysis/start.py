@@ -20,6 +20,7 @@ BASIS = {
     "paired": "pairing",
     "hash": "probe",
     "pooling": "pooling",
+    "positions": "scale of positions",
     "normalisation": "way that normalisation layers are read",
 }
 

@@ -121,7 +121,8 @@ class LookLoop:
         self._pace.start(trainer.global_step, total_steps(trainer))
         with self._pace.charged(), self._aside():
             known = loaded["probe_hash"] if loaded else None
-            for warning in self._observer.prepare(trainer, module, known, self._solver.layers):
+            unsettled = loaded.get("unsettled") if loaded else None
+            for warning in self._observer.prepare(trainer, module, known, self._solver.layers, unsettled):
                 self._error_policy.warn(warning)
             with Ranks("world", "Opening the history").failing_together(agree=True):
                 self._open_history(trainer, folder, loaded)
@@ -188,6 +189,7 @@ class LookLoop:
             "step": self.last,
             "recorded": self._delivery.last,
             "probe_hash": self._observer.probe_hash,
+            "unsettled": self._observer.unsettled,
             "metrics": dict(self.metrics),
             "folder": str(history.path.absolute()) if history is not None and history.path else None,
             "budget": self._pace.budget.state_dict(),

@@ -18,8 +18,16 @@ from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.significance import Null, reinitialisation_null
 from lightning_gw.significance.nulls.origin import origin_of
 
-#: Networks with fresh weights that a run looks through unless it is told how many.
+#: Networks with fresh weights that a run looks through unless it is told how many: so many where a forward pass is
+#: next to nothing beside the search, which is up to so many parameters times inputs, and one where it is not.
 FEW = 3
+SMALL = 10**8
+
+
+def few(module: nn.Module, observer: Observer) -> int:
+    """Networks that together cost less than one look. Not timed: the same run is to find the same on any machine."""
+    inputs = 0 if observer.probe is None else observer.probe.size
+    return FEW if inputs * sum(p.numel() for p in module.parameters()) <= SMALL else 1
 
 
 def null_of_run(
@@ -39,7 +47,7 @@ def null_of_run(
         trainer: The Trainer.
         module: The network, with the weights that training begins with.
         observer: Prepared: it has probe and layers.
-        samples: Networks; 0 for no null, None for as many, up to `FEW`, as cost less than one look.
+        samples: Networks; 0 for no null, None for a `few`.
         solver: How neighbouring layers are compared: arguments of `reinitialisation_null`.
         untrained: Returns a network like it with fresh weights.
 
@@ -65,14 +73,13 @@ def null_of_run(
         assert isinstance(network, LightningModule)
         return observer.observe(trainer, network).representations
 
-    asked = FEW if samples is None else samples
+    asked = few(module, observer) if samples is None else samples
     try:
         with _counted(asked) as progress:
             null = reinitialisation_null(
                 module,
                 represent,
                 asked,
-                looks_worth=1.0 if samples is None else None,
                 **solver,
                 build=fresh,
                 cache=None if trainer.fast_dev_run else cache_folder(),  # type: ignore[attr-defined]

@@ -108,7 +108,6 @@ def reinitialisation_null(
     seed: int = 0,
     build: Callable[[], nn.Module] | Reinitialiser | None = None,
     time_limit: float | None = None,
-    looks_worth: float | None = None,
     cache: str | os.PathLike[str] | None = None,
     probe: str = "",
     progress: Callable[[int, int], None] | None = None,
@@ -132,8 +131,6 @@ def reinitialisation_null(
         seed: Seed of weights and search. The k-th network is the same whatever `samples` is.
         build: Returns a fresh network, where none can be had otherwise; or a `Reinitialiser` of this module.
         time_limit: Seconds after which no further network is begun; M is then what was done, and a note says so.
-        looks_worth: Make no more networks, beyond the first, than together take as long as so many looks at one network
-            would, by what the first one took.
         cache: Folder where nulls are kept, by architecture, probe and options. What is there is taken up, after its
             first network was made once more and found to be the same, and added to where more are asked for.
         probe: Hash of the probe inputs, part of what a stored null is found by.
@@ -166,19 +163,9 @@ def reinitialisation_null(
                 "the same architecture; a null needs the same layers of all."
             )
         layers, inputs = names, len(next(iter(representations.values()), ()))
-        seen = time.perf_counter()
-        found = np.stack(solver(representations))
-        solving.append(time.perf_counter() - seen)
-        return found
+        return np.stack(solver(representations))
 
-    solving: list[float] = []
     rows = [row(0)]
-    if looks_worth is not None:
-        whole = time.perf_counter() - started
-        # A look compares every two layers, not neighbours alone, and harder.
-        a_look = whole + solving[0] * len(layers)
-        time_limit = min(looks_worth * a_look - whole, np.inf if time_limit is None else time_limit)
-        samples = max(1, min(samples, int(looks_worth * a_look / max(whole, 1e-9))))
     key, description, stored = "", {}, 0
     if cache is not None:
         description = _description(module, fresh.way, solver, layers, inputs, probe)
