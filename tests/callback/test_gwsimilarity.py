@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from callback_nets import (
 )
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
+from snapshots import Snapshots, error_of
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -222,9 +224,23 @@ def test_lazy_networks_are_explained(tmp_path: Path) -> None:
         watcher(tmp_path)._observer.prepare(None, Net(net), None, ())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("argument", "message"), [({"geometry": "standardised"}, "Known: euclidean"), ({"effort": "hi"}, "Known: fast")]
+WRONG_OPTIONS: tuple[dict[str, Any], ...] = (
+    {"geometry": "standardised"},
+    {"effort": "hi"},
+    {"solve": "elsewhere"},
+    {"when": "checkpoints"},
+    {"when": "every_n_steps"},
+    {"when": [1, 2.5]},
+    {"when": "log", "looks": 0},
+    {"when": "log", "every_n_steps": 0},
+    {"null_samples": -1},
+    {"measures": ["ckka"]},
+    {"max_overhead": 0.0},
+    {"on_error": "ignore"},
 )
-def test_an_unknown_option_is_refused_at_once(argument: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        lgw.GWSimilarity(**argument)
+
+
+def test_a_wrong_option_is_refused_at_once(snapshots: Snapshots) -> None:
+    told = [f"{options}\n    {error_of(partial(lgw.GWSimilarity, **options))}" for options in WRONG_OPTIONS]
+    assert all("ValueError: " in line for line in told)
+    snapshots.compare("wrong options", "\n".join(told))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from snapshots import Snapshots
 from toy_comparison import write_toy
 
 from lightning_gw.compare.plan import Plan, read_plan
@@ -31,28 +32,25 @@ def look(summary: str = "no groups", growth: tuple[float, ...] = (), probe: str 
     )
 
 
-def test_runs_say_their_groups_or_where_layers_moved_apart(plan: Plan) -> None:
+def test_runs_say_their_groups_or_where_layers_moved_apart(plan: Plan, snapshots: Snapshots) -> None:
     fast = RunState("fast/seed-0", "fast", "toy", "finished", accuracy=0.5)
     slow = RunState("slow/seed-0", "slow", "toy", "finished", accuracy=0.25)
     states = {"fast/seed-0": fast, "slow/seed-0": slow}
     histories: list[Any] = [[look("1–2 | 3–4  strong")], [look(growth=(1.2, float("nan"), 2.5))]]
-    assert summary_lines(plan, states, histories) == [
-        "fast  accuracy 0.500  1–2 | 3–4  strong",
-        "slow  accuracy 0.250  no groups; layers 3 and 4 moved apart most (×2.50)",
-    ]
+    lines = summary_lines(plan, states, histories)
     states["fast/seed-0"] = replace(fast, accuracy=None, metrics=["val/acc", "train/loss"])
     states["slow/seed-0"] = replace(slow, status="failed", error="ValueError: no")
-    lines = summary_lines(plan, states, [None, None])
-    assert lines[0].startswith("fast  accuracy unknown  ")
-    assert "no GWSimilarity" in lines[0]
-    assert lines[1] == "slow  failed: ValueError: no"
+    without = summary_lines(plan, states, [None, None])
+    assert "×2.50" in lines[1]
+    assert "failed" in without[1]
+    snapshots.compare("summary", "\n".join([*lines, *without]))
 
 
-def test_a_metric_that_no_run_logged_is_named_with_those_that_were(plan: Plan) -> None:
+def test_a_metric_that_no_run_logged_is_named_with_those_that_were(plan: Plan, snapshots: Snapshots) -> None:
     fast = RunState("fast/seed-0", "fast", "toy", "finished", metrics=["train/loss", "val/acc"])
     states = {"fast/seed-0": fast, "slow/seed-0": replace(fast, name="slow")}
-    said = "Metric 'val/accuracy' was never logged; logged were train/loss and val/acc."
-    assert accuracy_notes(plan, states) == [said]
+    (said,) = accuracy_notes(plan, states)
+    snapshots.compare("metric never logged", said)
     states["slow/seed-0"] = replace(fast, name="slow", metrics=["val/accuracy"])
     assert accuracy_notes(plan, states) == [f"fast: {said}"]
     states["fast/seed-0"] = replace(fast, status="failed")  # it may never have come to its first validation

@@ -133,6 +133,12 @@ def test_a_citation_that_is_not_in_the_bibliography_is_named(tmp_path: Path) -> 
     ]
 
 
+def test_every_paper_that_a_docstring_names_is_in_the_bibliography() -> None:
+    files = sorted((DOCS.parent / "lightning_gw").rglob("*.py"))
+    assert any(citations(file.read_text("utf-8")) for file in files)
+    assert list(unknown_citations(files, DOCS / "bibliography.md")) == []
+
+
 def test_only_prose_is_linked_and_only_to_what_is_known() -> None:
     html = "<p>Song et al. (2012)</p><code>Song et al. 2012</code><a href='x'>Song 2012</a> Nobody 1999"
     assert linked(html, "../b.html", {"song-2012"}) == (

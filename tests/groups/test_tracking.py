@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from snapshots import Snapshots
 
 from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.tracking import Event, GroupTracker, converged_at
@@ -120,10 +121,14 @@ def test_state_survives_a_checkpoint_in_plain_types() -> None:
         assert one.group_ids == other.group_ids
 
 
-@pytest.mark.parametrize("kind", ["birth", "death", "split", "merge"])
-def test_every_event_has_a_sentence_in_the_right_number(kind: str) -> None:
-    assert "ayers 3–5" in Event(kind, 1, 0, (2, 3, 4)).sentence()  # type: ignore[arg-type]
-    assert "ayer 3 " in Event(kind, 1, 0, (2,)).sentence()  # type: ignore[arg-type]
+def test_every_event_has_a_sentence_in_the_right_number(snapshots: Snapshots) -> None:
+    told = []
+    for kind in ("birth", "death", "split", "merge"):
+        many, one = Event(kind, 1, 0, (2, 3, 4)).sentence(), Event(kind, 1, 0, (2,)).sentence()  # type: ignore[arg-type]
+        assert "ayers 3–5" in many
+        assert "ayer 3 " in one
+        told += [many, one]
+    snapshots.compare("events", "\n".join(told))
 
 
 def test_jitter_is_no_story() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import pickle
 import warnings
 from copy import deepcopy
@@ -21,16 +20,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MetricCollection
 
 import lightning_gw as lgw
-import lightning_gw.metric.metric
 from lightning_gw import GromovWassersteinMatrix, GWMatrix, gw_matrix
 
 NO_GROUPS = "No groups, similarity falls off smoothly with depth"
-
-
-def test_the_example_in_the_docs_runs() -> None:
-    found = doctest.testmod(lightning_gw.metric.metric)
-    assert found.attempted >= 8
-    assert found.failed == 0
 
 
 @pytest.mark.parametrize("sizes", [(24,), (8, 8, 8), (1, 20, 3)])

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from snapshots import Snapshots
 from torch import Tensor
 
 from lightning_gw.activations.capture import Activations
@@ -62,7 +63,7 @@ def looking_at(outputs: list[Tensor]) -> Callable[[ProbeSetting], Mapping[str, T
     return represent
 
 
-def test_mean_pooling_shows_what_the_first_token_cannot() -> None:
+def test_mean_pooling_shows_what_the_first_token_cannot(snapshots: Snapshots) -> None:
     report = probe_report(looking_at(data()), [OWN, replace(OWN, pooling="first")], draws=2, resamples=20)
     own, first = report.settings
     assert {look.boundaries for look in own.looks} == {(BOUNDARY,)}
@@ -72,23 +73,21 @@ def test_mean_pooling_shows_what_the_first_token_cannot() -> None:
     assert first.usual() == ("none", 2)
     assert first.agreement == 0
     assert first.share(BOUNDARY) == 0
-    said = answer(report)
-    assert said.startswith("Yes, your groups depend on how you look. The run's own setting finds 1–4 / 5–8 in two of")
-    assert "“pooling first” finds no groups in two of two draws (0.00)" in said
+    assert answer(report).startswith("Yes")
+    snapshots.compare("pooling decides", answer(report))
 
 
-def test_what_cannot_be_looked_through_says_why_and_the_rest_stands() -> None:
+def test_what_cannot_be_looked_through_says_why_and_the_rest_stands(snapshots: Snapshots) -> None:
     settings = [OWN, replace(OWN, size=999), replace(OWN, without="nothing*"), replace(OWN, without="l.[0-6]")]
     report = probe_report(looking_at(data()), [*settings, replace(OWN, without="l.0")], draws=2, resamples=0)
-    assert [found.why for found in report.settings[:2]] == ["", "999 inputs are more than the 200 there are"]
-    assert report.settings[2].why.startswith("without='nothing*' matches no layer; there are: l.0, l.1")
-    assert report.settings[3].why == "Only l.7 is left, and at least 2 layers are needed to compare."
+    assert [bool(found.why) for found in report.settings] == [False, True, True, True, False]
+    why = [f"{found.label}: {found.why}" for found in report.settings if found.why]
+    snapshots.compare("settings that fail", "\n".join([*why, answer(report)]))
     last = report.settings[4]
     assert last.looks[0].labels == (-1, 0, 0, 0, 1, 1, 1, 1), "told in the places of the run's layers"
     assert last.looks[0].boundaries == (BOUNDARY,)
     assert last.usual()[0] == "2–4 | 5–8"
     assert last.agreement == 1, "layers that are left out have no part in it"
-    assert "999 inputs, without nothing* and without l.[0-6]" in answer(report)
     plain = json.loads(json.dumps(report.to_json(), allow_nan=False))
     assert [row["label"] for row in plain["settings"]] == [found.label for found in report.settings]
     assert plain["settings"][0]["boundary_share"] == [0, 0, 0, 1, 0, 0, 0]
@@ -140,7 +139,7 @@ def test_a_draw_that_fails_costs_that_draw() -> None:
     assert steps[3] == (3, 6, "20 inputs")
 
 
-def test_draws_are_held_against_the_same_draw_of_the_run() -> None:
+def test_draws_are_held_against_the_same_draw_of_the_run(snapshots: Snapshots) -> None:
     outputs = data()
     flat = [outputs[0]] * LAYERS
 
@@ -158,7 +157,7 @@ def test_draws_are_held_against_the_same_draw_of_the_run() -> None:
         assert [look.ranges for look in found.looks] == ["1–4 | 5–8", "none"]
         assert found.agreement == 1
         assert found.repeat == 0
-    assert "other inputs alone change them (adjusted Rand index between draws 0.00)" in answer(report)
+    snapshots.compare("draws decide", answer(report))
     assert report.enough_inputs() is None
 
 
@@ -197,42 +196,37 @@ def report_on_sizes(found: Mapping[int, tuple[str, ...]], shared: Mapping[int, f
 
 
 @pytest.mark.parametrize(
-    ("found", "shared", "enough", "said"),
+    ("name", "found", "shared", "enough"),
     [
-        ({32: ("0011", "0111"), 64: ("0011",) * 2, 128: ("0011",) * 2}, {}, 64, "64 inputs are enough: from there on"),
-        (
-            {32: ("0011",) * 2, 64: ("0011", "0111"), 128: ("0011",) * 2},
-            {},
-            128,
-            "agree at 128 inputs, but the groups still change at 64",
-        ),
-        ({32: ("0011",) * 2, 64: ("0111",) * 2, 128: ("0111",) * 2}, {}, 64, "64 inputs are enough"),
-        ({32: ("0011",) * 2, 64: ("0111", "0001")}, {}, None, "No size tried (32 and 64 inputs) is enough"),
-        ({64: ("0011",) * 2, 32: ("0011",) * 2}, {}, 32, "32 inputs are enough"),
-        ({32: ("0011", "0111"), 64: ("0011",) * 2}, {64: 1.0}, None, "No size tried (32 inputs) is enough"),
-        ({32: ("0011",) * 2, 64: ("0011",) * 2}, {64: 0.8}, 32, "But draws of 64 share 80%"),
-        (
-            {32: ("0011",) * 2, 64: ("0011",) * 2},
-            {32: 1.0, 64: 1.0},
-            None,
-            "all draws of a size are of the same inputs",
-        ),
-        ({32: ("0011",), 64: ("0011",)}, {}, None, "was not asked"),
+        ("from the second size on", {32: ("0011", "0111"), 64: ("0011",) * 2, 128: ("0011",) * 2}, {}, 64),
+        ("only at the largest", {32: ("0011",) * 2, 64: ("0011", "0111"), 128: ("0011",) * 2}, {}, 128),
+        ("other groups at the smallest", {32: ("0011",) * 2, 64: ("0111",) * 2, 128: ("0111",) * 2}, {}, 64),
+        ("no size is enough", {32: ("0011",) * 2, 64: ("0111", "0001")}, {}, None),
+        ("sizes out of order", {64: ("0011",) * 2, 32: ("0011",) * 2}, {}, 32),
+        ("one size does not count", {32: ("0011", "0111"), 64: ("0011",) * 2}, {64: 1.0}, None),
+        ("draws share most inputs", {32: ("0011",) * 2, 64: ("0011",) * 2}, {64: 0.8}, 32),
+        ("draws share all inputs", {32: ("0011",) * 2, 64: ("0011",) * 2}, {32: 1.0, 64: 1.0}, None),
+        ("one draw", {32: ("0011",), 64: ("0011",)}, {}, None),
     ],
 )
 def test_how_many_inputs_are_enough(
-    found: Mapping[int, tuple[str, ...]], shared: Mapping[int, float], enough: int | None, said: str
+    name: str,
+    found: Mapping[int, tuple[str, ...]],
+    shared: Mapping[int, float],
+    enough: int | None,
+    snapshots: Snapshots,
 ) -> None:
     report = report_on_sizes(found, shared)
     assert report.enough_inputs() == enough
-    assert said in answer(report)
+    assert (f"{enough} inputs" in answer(report)) == (enough is not None)
+    snapshots.compare(f"enough inputs {name}", answer(report))
 
 
-def test_draws_that_differ_from_the_run_are_counted_where_most_do_not() -> None:
+def test_draws_that_differ_from_the_run_are_counted_where_most_do_not(snapshots: Snapshots) -> None:
     rows = report_on_sizes({32: ("0011",) * 3, 64: ("0011", "0111", "0011")}, {}).settings
     report = ProbeReport(tuple("abcd"), (rows[0], replace(rows[1], agreement=0.7)), 3)
     assert "“32 inputs”" not in answer(report)
-    assert "“64 inputs” finds other groups than the run's in one of three draws (0.70)" in answer(report)
+    snapshots.compare("one draw differs", answer(report))
 
 
 def test_settings_differ_from_the_run_in_one_thing_and_appear_once() -> None:
