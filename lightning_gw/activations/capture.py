@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from lightning_gw.activations.batches import count_rows, padding_mask
-from lightning_gw.activations.failures import explained, is_out_of_memory
+from lightning_gw.activations.failures import explaining
 from lightning_gw.activations.layers import named_layers
 from lightning_gw.activations.pooling import Pooling, pool
 
@@ -80,15 +80,8 @@ def capture(
             hooks.callback(named[name].register_forward_hook(partial(collector.hook, name)).remove)
         for number, batch in enumerate(batches, start=1):
             collector.begin(batch)
-            try:
+            with explaining(module, batch, number, len(batches), lambda error: collector.refused is error):
                 run(batch)
-            except Exception as error:
-                if collector.refused is error or is_out_of_memory(error):
-                    raise
-                reason = explained(error, module, batch, number, len(batches))
-                if reason is error:
-                    raise
-                raise reason from error
             collector.end()
     return collector.result(layers)
 

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrizations
 from torch.nn.utils.spectral_norm import SpectralNorm
 
 from lightning_gw.activations.batches import count_rows
+from lightning_gw.activations.failures import explaining
 
 #: Running statistics count as settled where what they began with has less than this share in them.
 SETTLED = 0.05
@@ -68,8 +69,9 @@ def read_by_the_probe(
     for layer in layers:
         layer.momentum = None  # the plain mean over batches
         layer.reset_running_stats()
-    for batch in batches:
-        run(batch)
+    for number, batch in enumerate(batches, start=1):
+        with explaining(module, batch, number, len(batches)):
+            run(batch)
     for layer in layers:
         layer.training = False
     return ""

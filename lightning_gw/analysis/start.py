@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lightning_gw.groups.reference import Reference
+from lightning_gw.records.record import BEFORE_TRAINING
 from lightning_gw.significance import Null
 from lightning_gw.utilities.arrays import FloatArray
 
@@ -88,7 +89,7 @@ class Held:
         if not start.trained:
             rows.append(start.adjacent[None])
             paired.append(start.paired[None])
-            words.append("itself, before training" if first else f"its own first look (step {start.step})")
+            words.append(BEFORE_TRAINING if first else f"its own first look (step {start.step})")
         if isinstance(null, Null) and comparable and (start.trained or not first):
             rows.append(null.adjacent)
             paired.append(null.paired)

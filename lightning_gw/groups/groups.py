@@ -108,6 +108,18 @@ class Groups:
         left_out = [i for i, label in enumerate(self.labels) if label < 0]
         return " | ".join(layer_ranges(group, left_out) for group in self.members())
 
+    def sentence(self) -> str:
+        """What was found and how far it goes, in words; layers counted from 1."""
+        if self.strength == "none":
+            beyond = " beyond what the reference has" if self.reference else ""
+            return f"No groups: no boundary stands out{beyond}."
+        doubt = ""
+        if not self.reference:
+            doubt = ", since without a reference the architecture may have these steps by itself"
+        elif lacking := sorted(set(self.unreferenced) & set(self.boundaries)):
+            doubt = f", since the reference lacks the step after layer {lacking[0] + 1}"
+        return f"{self.count} groups, {self.ranges()}: {self.strength}{doubt}."
+
 
 def find_groups(
     matrix: GWMatrix | ArrayLike,

@@ -20,6 +20,8 @@ from lightning_gw.utilities.json_values import from_json, metrics_to_json, numbe
 SCHEMA_VERSION = 1
 #: What precedes the name of a further measure's matrix in the array file.
 MEASURE_PREFIX = "measures/"
+#: `Record.reference` of the first look at a network that had learnt nothing by then.
+BEFORE_TRAINING = "itself, before training"
 #: What `Record.group_ids` are called in a line.
 _ON_DISK = "identities"
 STRENGTHS = get_args(Strength)
@@ -98,8 +100,16 @@ class Record(LookContext):
         """An older name of `group_ids`."""
         return self.group_ids
 
+    @property
+    def before_training(self) -> bool:
+        """Whether this is the first look at a network that had learnt nothing by then."""
+        return self.reference == BEFORE_TRAINING
+
     def summary(self) -> str:
         """One line for a terminal: the groups as 1-based layer ranges and how strongly they stand out."""
+        if self.before_training:
+            steps = ", ".join(str(k + 1) for k in self.groups.built_in)
+            return f"before training; largest steps of the architecture after {steps}" if steps else "before training"
         if self.groups.strength == "none":
             return "no groups"
         return f"{self.groups.ranges()}  {self.groups.strength}"

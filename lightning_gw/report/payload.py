@@ -35,6 +35,7 @@ from lightning_gw.records.description import (
     describe_record,
     found_in_phrase,
     measure_name,
+    own_steps_phrase,
     p_value_phrase,
     paired_name,
     stability_phrase,
@@ -173,6 +174,7 @@ def _look(record: Record, at: float, moves: Sequence[tuple[int | None, int | Non
             for group, first, last in runs_of_layers(groups)
         ],
         "boundaries": list(groups.boundaries),
+        "builtIn": list(groups.built_in),
         "moves": [list(move) for move in moves],
         "pairedBoundaries": list(record.groups_paired.boundaries),
         "gw": _upper(gw.similarity),
@@ -185,6 +187,23 @@ def _look(record: Record, at: float, moves: Sequence[tuple[int | None, int | Non
         "sentence": describe_record(record),
         "facts": _facts(record),
     }
+
+
+def _references(record: Record) -> list[list[str]]:
+    """What groups were held against, what the architecture does by itself, and what this training changed."""
+    if not record.reference:  # records of older versions were held against nothing
+        return []
+    against = record.reference.removeprefix("none: ")
+    facts = [["Held against", against if against == record.reference else f"nothing: {against}"]]
+    if record.groups.reference:
+        words = own_steps_phrase(record.groups)
+        facts.append(["Architecture", words[0].upper() + words[1:]])
+    if record.changed is not None:
+        made = record.changed
+        facts.append(
+            ["This training", f"parted {made.ranges()}, {made.strength}" if made.boundaries else "no boundary"]
+        )
+    return facts
 
 
 def _palette_index(identities: Sequence[int], group: int) -> int | None:
@@ -203,6 +222,7 @@ def _facts(record: Record) -> list[list[str]]:
     facts = [["Strength", f"{groups.strength.capitalize()}. {contrast_sentence(groups)}"]]
     if record.found_in != "gw":
         facts.append(["Found in", f"{found_in_phrase(record)}; the picture shows the plain one"])
+    facts += _references(record)
     paired = record.groups_paired
     words = "no groups" if paired.strength == "none" else f"{paired.ranges()}, {paired.strength}"
     if not np.isfinite(paired.adjacent).any():

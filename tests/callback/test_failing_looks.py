@@ -151,7 +151,7 @@ def test_a_failing_look_leaves_the_network_as_it_was(tmp_path: Path) -> None:
             self.calls += 1
             self.cache["last"].append(self.calls)
             x = self.norm(x)
-            if not self.training and self.calls > 2:
+            if not self.training and self.calls > 4:  # two batches, through once for the statistics and once seen
                 raise ZeroDivisionError("the layer gave up")
             return x
 
