@@ -122,7 +122,7 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
     if not np.isfinite(groups.adjacent).any():
         return f"{when} no two neighbouring layers could be compared, so whether there are groups cannot be said."
     if record.before_training:
-        return f"{when} nothing is learnt yet: {own_steps_phrase(groups)}."
+        return f"Before training (step {record.step}) {own_steps_phrase(groups)}."
     if groups.strength == "none":
         beyond = " beyond what the architecture does by itself" if groups.reference else ""
         return (
