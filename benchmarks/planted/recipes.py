@@ -32,7 +32,7 @@ class Recipe:
 _SHAPED = {
     "resnet": Recipe(120, 48),
     "resnet_identity": Recipe(120, 48),
-    "convnext": Recipe(130, 48, rate=4e-3),
+    "convnext": Recipe(260, 48, rate=4e-3),
     "vit": Recipe(280, 48, rate=3e-3),
     "llama": Recipe(360, 64, rate=3e-3),
 }
