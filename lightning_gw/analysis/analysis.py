@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Splits of the probe behind unpaired comparison.
 UNPAIRED_SPLITS = 4
+#: Said where looks are made in another way from some step on.
+SEEN_OTHERWISE = "none: the networks with fresh weights were looked at in another way than this look"
 #: Said where a run was held against nothing.
 NO_NULL = "none: no null was asked for (null_samples=99 would make one)"
 
@@ -111,6 +113,8 @@ class Analysis:
             found, anchored, start = self._analyse(seen, context, process_group)
         # Nothing is remembered before everything that can fail is done, everywhere: a failed look leaves no trace.
         events = tuple(self._tracker.update(context.step, found["groups"]))
+        if self._start is not None and start is not self._start:
+            self._null = SEEN_OTHERWISE
         self._layers, self._start = tuple(seen), start
         self._previous, self._previous_anchored = found["gw"], anchored
         return Record(
@@ -162,8 +166,9 @@ class Analysis:
         distances, found_in = self._distances(representations, anchored, measures)
         begun, said = self._begun(context, distances, gw)
         first = begun is not self._start
-        held = Held.of(begun, NO_NULL if said else self._null, first, comparable=self.config.paired)
-        test = tested(representations, self._null if not said else f"none: {said[0]}")
+        null = SEEN_OTHERWISE if said else self._null
+        held = Held.of(begun, null, first, comparable=self.config.paired)
+        test = tested(representations, null)
         groups = judged(self._grouped(representations, anchored, distances, held.reference), test)
         changed = None if first else find_groups(distances, Reference(begun.adjacent[None]))
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -46,7 +46,8 @@ class Start:
 
     def differs(self, basis: Mapping[str, Any]) -> list[str]:
         """What of another look was made differently, in words; empty where the two can be held against each other."""
-        return [word for key, word in BASIS.items() if key in self.basis and self.basis[key] != basis.get(key)]
+        both = [key for key in BASIS if key in self.basis and key in basis]
+        return [BASIS[key] for key in both if self.basis[key] != basis[key]]
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors, for a checkpoint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_gw as lgw
+from lightning_gw.analysis import Analysis
+from lightning_gw.records.context import LookContext
 from lightning_gw.records.description import describe_record
 
 
@@ -140,3 +143,22 @@ def test_groups_can_be_found_in_the_plain_matrix_or_as_if_nothing_were_paired(tm
 def test_options_that_make_no_sense_are_refused(option: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lgw.GWSimilarity(**option)
+
+
+def test_a_run_resumed_with_another_geometry_begins_anew_instead_of_mixing_numbers(tmp_path: Path) -> None:
+    first, _ = fit(tmp_path, draws=0)
+    assert first.history is not None
+    state = first.state_dict()
+    analysis = Analysis(geometry="dcor", bootstrap_samples=0)
+    analysis.load_state_dict(state["analysis"])
+    representations = {name: torch.randn(24, 8) for name in first.history[-1].layers}
+    context = LookContext(step=9, epoch=0, probe=dict(first.history[-1].probe))
+    record = analysis.look(representations, context)
+    assert any("the geometry changed" in note for note in record.notes)
+    assert record.reference.startswith("none: by step 9 it had been trained")
+    np.testing.assert_array_equal(record.growth, 1.0)
+    assert record.changed is None
+    later = analysis.look(representations, replace(context, step=12))
+    assert not any("changed" in note for note in later.notes)
+    assert later.null.startswith("none: the networks with fresh weights were looked at in another way")
+    assert later.changed is not None
