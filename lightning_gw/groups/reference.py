@@ -14,7 +14,7 @@ from lightning_gw.gw.result import GWMatrix
 
 #: Distances are compared where they are large against this share of the reference's largest step: ratios of distances
 #: that are both next to nothing say nothing, and blocks that begin as the identity have distances of exactly zero.
-FLOOR = 0.5
+FLOOR = 0.25
 #: … or against this share of the network's own largest step, where the reference takes next to none anywhere.
 OWN_FLOOR = 0.05
 #: Steps below this share of the largest are none that people would name, however much they stand out from the rest.
@@ -87,9 +87,9 @@ class Reference:
     def excess(self, adjacent: FloatArray) -> FloatArray:
         """How many times the reference's each step is: ``√((d² + f²) / (r² + f²))``.
 
-        ``r`` is the reference's step and ``f`` half its largest one, below which a distance is next to nothing (or a
-        twentieth of the largest ``d``, where that is more). A gap that the reference lacks is held against the root
-        mean square of the others.
+        ``r`` is the reference's step and ``f`` a quarter of its largest one, below which a distance is next to nothing
+        (or a twentieth of the largest ``d``, where that is more). A gap that the reference lacks is held against the
+        root mean square of the others.
 
         Args:
             adjacent: ``(L − 1,)`` distances ``d`` from each layer to the next; NaN stays NaN.
