@@ -65,9 +65,10 @@ def judge(copies: Sequence[Untrained]) -> dict[str, list[str]]:
     for one, other in permutations(copies, 2):
         found["one copy"].append(said(find_groups(one.distances, other.distances)))
     for k, one in enumerate(copies):
-        others = np.stack([other.adjacent for j, other in enumerate(copies) if j != k])
-        if len(others) > 1:
-            found["two copies"].append(said(find_groups(one.distances, Reference(others))))
+        first, *others = (other for j, other in enumerate(copies) if j != k)
+        if others:  # as in a run: of the first look everything is known, of the others neighbours alone
+            steps = np.stack([first.distances.diagonal(1), *(other.adjacent for other in others)])
+            found["two copies"].append(said(find_groups(one.distances, Reference(steps, first.distances))))
     return found
 
 

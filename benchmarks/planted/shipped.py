@@ -85,7 +85,7 @@ def look(
 ) -> tuple[Groups, Start]:
     """Groups of one look with their evidence, and the first look of the run, which is this one where there was none."""
     matrix = gw_matrix(representations, geometry=GEOMETRY, effort="fast", bounds=None, anchor=ANCHOR)
-    start = begun or Start(step, matrix.distance.diagonal(1).copy(), matrix.identity_distance.diagonal(1).copy())
+    start = begun or Start(step, matrix.distance, matrix.identity_distance)
     reference = Held.of(start, null, first=begun is None, comparable=True).reference
     found = find_groups(matrix, reference)
     kind = get_geometry(GEOMETRY)

@@ -170,7 +170,7 @@ class Analysis:
         held = Held.of(begun, null, first, comparable=self.config.paired)
         test = tested(representations, null)
         groups = judged(self._grouped(representations, anchored, distances, held.reference), test)
-        changed = None if first else find_groups(distances, Reference(begun.adjacent[None]))
+        changed = None if first else find_groups(distances, begun.reference)
         with np.errstate(divide="ignore", invalid="ignore"):
             growth = groups.adjacent / begun.adjacent
         notes = [
@@ -266,11 +266,10 @@ class Analysis:
         differs = [] if self._start is None else self._start.differs(basis)
         if self._start is not None and not differs:
             return self._start, ()
-        adjacent = distances.distance if isinstance(distances, GWMatrix) else distances
         begun = Start(
             context.step,
-            adjacent.diagonal(1).copy(),
-            gw.identity_distance.diagonal(1).copy(),
+            distances.distance if isinstance(distances, GWMatrix) else distances,
+            gw.identity_distance,
             trained=self._trained if self._start is None else f"by step {context.step} it had been trained",
             basis=basis,
         )
@@ -308,9 +307,12 @@ class Analysis:
         if "begun" in state:
             self._start = Start.from_state(state["begun"])
         elif "start" in state:  # checkpoints made before looks were held against it kept the distances alone
-            adjacent = state["start"].cpu().numpy().astype(np.float64)
+            neighbours = state["start"].cpu().numpy().astype(np.float64)
+            unknown = np.full((len(neighbours) + 1,) * 2, np.nan)
+            known = unknown.copy()
+            known[np.arange(len(neighbours)), np.arange(1, len(known))] = neighbours
             basis = {"normalisation": "own statistics", "positions": "as they are"}
-            self._start = Start(0, adjacent, np.full_like(adjacent, np.nan), basis=basis)
+            self._start = Start(0, known, unknown, basis=basis)
         if "couplings" in state:
             self._previous = _only_couplings(self._layers, state, "couplings", 0.0)
         if "anchored" in state:  # checkpoints made before groups were found in the anchored matrix lack it

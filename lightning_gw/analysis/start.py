@@ -32,17 +32,27 @@ class Start:
 
     Attributes:
         step: Trainer global step.
-        adjacent: ``(L − 1,)`` distances from each layer to the next, in the matrix that groups are found in.
+        distances: ``(L, L)`` distances of the matrix that groups are found in.
         paired: The same of the identity column.
         trained: Why the network had learnt something by then, in words; empty where its weights were fresh.
         basis: How it was made, by the keys of `BASIS`.
     """
 
     step: int
-    adjacent: FloatArray
+    distances: FloatArray
     paired: FloatArray
     trained: str = ""
     basis: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def adjacent(self) -> FloatArray:
+        """``(L − 1,)`` distances from each layer to the next."""
+        return self.distances.diagonal(1)
+
+    @property
+    def reference(self) -> Reference:
+        """What holding against this look alone means."""
+        return Reference(self.adjacent[None], self.distances)
 
     def differs(self, basis: Mapping[str, Any]) -> list[str]:
         """What of another look was made differently, in words; empty where the two can be held against each other."""
@@ -51,13 +61,13 @@ class Start:
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors, for a checkpoint."""
-        arrays = {name: torch.from_numpy(np.array(getattr(self, name))) for name in ("adjacent", "paired")}
+        arrays = {name: torch.from_numpy(np.array(getattr(self, name))) for name in ("distances", "paired")}
         return {"step": self.step, "trained": self.trained, "basis": dict(self.basis), **arrays}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Start:
         """Undo `state_dict`."""
-        arrays = {name: state[name].cpu().numpy().astype(np.float64) for name in ("adjacent", "paired")}
+        arrays = {name: state[name].cpu().numpy().astype(np.float64) for name in ("distances", "paired")}
         return cls(int(state["step"]), **arrays, trained=str(state["trained"]), basis=dict(state["basis"]))
 
 
@@ -89,7 +99,7 @@ class Held:
         rows, paired, words = [], [], []
         if not start.trained:
             rows.append(start.adjacent[None])
-            paired.append(start.paired[None])
+            paired.append(start.paired.diagonal(1)[None])
             words.append(BEFORE_TRAINING if first else f"its own first look (step {start.step})")
         if isinstance(null, Null) and comparable and (start.trained or not first):
             rows.append(null.adjacent)
@@ -97,7 +107,13 @@ class Held:
             words.append(f"{null.samples} {null.kind} networks" + (f" ({null.way})" if null.way else ""))
         if not rows:
             return cls(None, None, f"none: {start.trained}, and {_lacking(null)}")
-        return cls(Reference(np.concatenate(rows)), Reference(np.concatenate(paired)), " and ".join(words))
+        whole = None if start.trained else start.distances
+        whole_paired = None if start.trained else start.paired
+        return cls(
+            Reference(np.concatenate(rows), whole),
+            Reference(np.concatenate(paired), whole_paired),
+            " and ".join(words),
+        )
 
 
 def _lacking(null: Null | str) -> str:

@@ -31,9 +31,12 @@ class Reference:
     Attributes:
         adjacent: ``(R, L − 1)`` distances from each layer to the next in each of ``R`` networks; NaN beside a layer
             that is degenerate there.
+        first: ``(L, L)`` distances of the first of them, where all are known: with them steps across layers that are
+            left out can be judged too.
     """
 
     adjacent: FloatArray
+    first: FloatArray | None = None
 
     @classmethod
     def of(
@@ -48,8 +51,8 @@ class Reference:
             layers: Number of its layers ``L``.
 
         Returns:
-            The ``(R, U − 1)`` steps from each usable layer to the next one. Where layers lie between the two, a
-            `Reference`, which holds neighbours only, has none.
+            The ``(R, U − 1)`` steps from each usable layer to the next one. Where layers lie between the two, networks
+            of which neighbours alone are known have none.
 
         Raises:
             ValueError: If a reference is of other layers, another geometry or anchor, or no matrix of distances.
@@ -60,8 +63,10 @@ class Reference:
                     f"The reference holds steps of shape {given.adjacent.shape}, where {layers} layers ask for "
                     f"(networks, {layers - 1}). Make it of the same layers."
                 )
-            steps = given.adjacent[:, usable[:-1]]
-            return cls(np.where(np.diff(usable) == 1, steps, np.nan))
+            steps = np.where(np.diff(usable) == 1, given.adjacent[:, usable[:-1]], np.nan)
+            if given.first is not None:
+                steps[0] = given.first[usable[:-1], usable[1:]]
+            return cls(steps)
         alone = isinstance(given, GWMatrix) or (not _holds_matrices(given) and np.ndim(cast("ArrayLike", given)) == 2)
         several = [cast("GWMatrix | ArrayLike", given)] if alone else list(cast("Sequence[ArrayLike]", given))
         if not several:
