@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.analysis.config import AnalysisConfig
-from lightning_gw.analysis.start import BASIS, Held, Start
+from lightning_gw.analysis.start import Held, Start
 from lightning_gw.geometry.spaces import get_geometry
 from lightning_gw.groups.groups import Groups, find_groups
 from lightning_gw.groups.reference import Reference
@@ -28,10 +28,16 @@ from lightning_gw.measures import agreements, layer_similarities, unpaired_gw_ma
 from lightning_gw.records.context import LookContext
 from lightning_gw.records.record import Record
 from lightning_gw.significance import Null
-from lightning_gw.significance.evidence import judged, null_from_state, null_state, resampled, tested
+from lightning_gw.significance.evidence import (
+    judged,
+    null_from_state,
+    null_state,
+    resampled,
+    spread,
+    tested,
+)
 from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.distributed import Ranks
-from lightning_gw.utilities.text import listed
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -164,7 +170,9 @@ class Analysis:
             anchored = self._solve(representations, self.config.anchor, self._previous_anchored, process_group)
         measures = layer_similarities(representations, self.config.measures)
         distances, found_in = self._distances(representations, anchored, measures)
-        begun, said = self._begun(context, distances, gw)
+        basis = {"geometry": self._geometry.name, "anchor": self.config.anchor, "paired": self.config.paired}
+        looked = Start.of(context, basis, distances, gw.identity_distance, self._trained)
+        begun, said = looked.unless(self._start)
         first = begun is not self._start
         null = SEEN_OTHERWISE if said else self._null
         held = Held.of(begun, null, first, comparable=self.config.paired)
@@ -195,6 +203,7 @@ class Analysis:
             "groups_paired": paired,
             "changed": changed,
             "reference": held.words,
+            **spread(representations, anchored if distances is anchored else None, self._geometry, held.reference),
             "growth": growth,
             "measures": measures,
             "notes": tuple(notes),
@@ -256,29 +265,6 @@ class Analysis:
             return groups
         samples, seed = self.config.bootstrap_samples, self.config.seed
         return resampled(groups, representations, anchored, samples, seed, self._geometry, reference)
-
-    def _begun(
-        self, context: LookContext, distances: GWMatrix | FloatArray, gw: GWMatrix
-    ) -> tuple[Start, tuple[str, ...]]:
-        """What this look is held against, itself where it is the first of its kind, and what to say of that."""
-        basis = {"geometry": self._geometry.name, "anchor": self.config.anchor, "paired": self.config.paired}
-        basis |= {key: context.probe[key] for key in BASIS if key in context.probe}
-        differs = [] if self._start is None else self._start.differs(basis)
-        if self._start is not None and not differs:
-            return self._start, ()
-        begun = Start(
-            context.step,
-            distances.distance if isinstance(distances, GWMatrix) else distances,
-            gw.identity_distance,
-            trained=self._trained if self._start is None else f"by step {context.step} it had been trained",
-            basis=basis,
-        )
-        if self._start is None:
-            return begun, ()
-        return begun, (
-            f"From this look on, growth and groups are held against it and no longer against step {self._start.step}: "
-            f"the {listed(differs)} changed.",
-        )
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors, for a checkpoint that is loaded ``weights_only``."""

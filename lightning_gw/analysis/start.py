@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from lightning_gw.groups.reference import Reference
+from lightning_gw.gw.result import GWMatrix
+from lightning_gw.records.context import LookContext
 from lightning_gw.records.record import BEFORE_TRAINING
 from lightning_gw.significance import Null
 from lightning_gw.utilities.arrays import FloatArray
+from lightning_gw.utilities.text import listed
 
 #: What has to be the same for two looks to be held against each other, and what people call it.
 BASIS = {
@@ -43,6 +46,45 @@ class Start:
     paired: FloatArray
     trained: str = ""
     basis: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        context: LookContext,
+        basis: Mapping[str, Any],
+        distances: GWMatrix | FloatArray,
+        paired: FloatArray,
+        trained: str,
+    ) -> Start:
+        """A look, as what others are held against.
+
+        Args:
+            context: When and how it was made.
+            basis: How it was analysed, by keys of `BASIS`.
+            distances: What groups are found in.
+            paired: The same of the identity column.
+            trained: Why the network had learnt something before the run's first look; empty where it had not.
+        """
+        probe = {key: context.probe[key] for key in BASIS if key in context.probe}
+        matrix = distances.distance if isinstance(distances, GWMatrix) else distances
+        return cls(context.step, matrix, paired, trained, {**basis, **probe})
+
+    def unless(self, start: Start | None) -> tuple[Start, tuple[str, ...]]:
+        """What this look is held against, itself where it is the first of its kind, and what to say of that.
+
+        Args:
+            start: What the looks before were held against; None where there were none.
+        """
+        differs = [] if start is None else start.differs(self.basis)
+        if start is None:
+            return self, ()
+        if not differs:
+            return start, ()
+        said = (
+            f"From this look on, growth and groups are held against it and no longer against step {start.step}: the "
+            f"{listed(differs)} changed."
+        )
+        return replace(self, trained=f"by step {self.step} it had been trained"), (said,)
 
     @property
     def adjacent(self) -> FloatArray:

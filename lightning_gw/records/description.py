@@ -100,13 +100,14 @@ def describe(history: Sequence[Record]) -> str:
         sentences += _readout_warning(last.groups)
     sentences += changed_sentences(last, history[0].step)
     sentences += growth_sentences(last, history[0].step)
+    sentences += dominance_sentences(last)
     sentences += degenerate_sentences(last)
     return " ".join(sentences)
 
 
 def describe_record(record: Record) -> str:
     """One look in words: its groups with their strength and support, and which layers were left out."""
-    return " ".join([describe_groups(record, "At"), *degenerate_sentences(record)])
+    return " ".join([describe_groups(record, "At"), *dominance_sentences(record), *degenerate_sentences(record)])
 
 
 def describe_groups(record: Record, preposition: str = "At") -> str:
@@ -213,6 +214,22 @@ def contrast_sentence(groups: Groups) -> str:
         f"The weakest boundary is {groups.contrast:.2f} times what the trend of gaps inside groups would give. "
         "Contrast alone proves nothing: untrained networks show some too."
     )
+
+
+def dominance_sentences(record: Record) -> list[str]:
+    """Whether the groups hang on a few inputs far from all others."""
+    if record.dominance is None or record.without_dominant is None or not record.groups.boundaries:
+        return []
+    lost = sorted(set(record.groups.boundaries) - set(record.without_dominant))
+    if not lost:
+        return []
+    share = f"which carry up to {float(np.nanmax(record.dominance)):.0%} of a layer's squared distance"
+    where = "no boundary is found"
+    if len(lost) < len(record.groups.boundaries):
+        after = listed([str(k + 1) for k in lost])
+        one = len(lost) == 1
+        where = f"no boundary is found after layer {after}" if one else f"none are found after layers {after}"
+    return [f"Without the 5 % most distant inputs, {share}, {where}."]
 
 
 def growth_sentences(record: Record, start: int) -> list[str]:

@@ -58,6 +58,11 @@ class Record(LookContext):
             is nothing, in words beginning with "none".
         changed: What this training changed since its start: the boundaries whose steps grew beyond those of the first
             look, whatever the network was then. None at the first look.
+        dominance: ``(L,)`` share of each layer's squared distance that its most distant 5 % of inputs carry; None in
+            records of older versions.
+        effective_rank: ``(L,)`` number of directions that each layer spreads the inputs over, likewise.
+        without_dominant: Boundaries that stand without the 5 % of inputs that are most distant on average; None where
+            that was not tried.
         agreement: How far Gromov-Wasserstein agrees with each of `measures`, and with the identity column: measure to
             plain numbers (see `measures.agreements`).
 
@@ -93,6 +98,9 @@ class Record(LookContext):
     null: str = ""
     reference: str = ""
     changed: Groups | None = None
+    dominance: FloatArray | None = None
+    effective_rank: FloatArray | None = None
+    without_dominant: tuple[int, ...] | None = None
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
@@ -244,5 +252,6 @@ def check_schema(line: Mapping[str, Any]) -> None:
 _HINTS = get_type_hints(Record)
 #: Fields whose values a line holds, and those of the matrix that stand beside them, by type.
 _LINE = {name: _HINTS[name] for name in Record.__dataclass_fields__ if name not in ("gw", "measures")}
-_NEEDED = frozenset(_LINE) - {"metrics", "seconds", "notes", "found_in", "null", "reference", "changed", "agreement"}
+_LATER = {"reference", "changed", "dominance", "effective_rank", "without_dominant"}
+_NEEDED = frozenset(_LINE) - {"metrics", "seconds", "notes", "found_in", "null", "agreement"} - _LATER
 _LINE_OF_GW = {"geometry": str, "unit_scale": bool, "anchor": float, "warm_looks": int, "degenerate": dict[str, str]}

@@ -33,6 +33,7 @@ from lightning_gw.records.description import (
     contrast_sentence,
     describe,
     describe_record,
+    dominance_sentences,
     found_in_phrase,
     measure_name,
     own_steps_phrase,
@@ -206,6 +207,19 @@ def _references(record: Record) -> list[list[str]]:
     return facts
 
 
+def _spread(record: Record) -> list[list[str]]:
+    """How much of what is seen comes from a few inputs or a few directions."""
+    if record.dominance is None or record.effective_rank is None or not np.isfinite(record.dominance).any():
+        return []
+    most = int(np.nanargmax(record.dominance))
+    low, high = np.nanmin(record.effective_rank), np.nanmax(record.effective_rank)
+    words = (
+        f"the most distant 5 % of inputs carry up to {record.dominance[most]:.0%} of a layer's squared distance (layer "
+        f"{most + 1}); layers spread the inputs over {low:.1f} to {high:.1f} directions"
+    )
+    return [["Spread", " ".join([words + ".", *dominance_sentences(record)]).rstrip(".")]]
+
+
 def _palette_index(identities: Sequence[int], group: int) -> int | None:
     return identities[group] % len(OKABE_ITO) if group >= 0 else None
 
@@ -233,6 +247,7 @@ def _facts(record: Record) -> list[list[str]]:
     )
     if words := agreement_phrase(record):
         facts.append(["Other measures", words])
+    facts += _spread(record)
     if math.isfinite(groups.roughness):
         facts.append(
             ["Roughness", f"{groups.roughness:.3g}, the spread of log adjacent distance about a smooth curve in depth"]

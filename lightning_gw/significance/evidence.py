@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry
-from lightning_gw.groups.groups import Groups
+from lightning_gw.groups.groups import Groups, find_boundaries
 from lightning_gw.groups.reference import Reference
 from lightning_gw.gw.result import GWMatrix
+from lightning_gw.measures.spread import dominant_inputs, dominant_share, effective_rank
 from lightning_gw.significance import AdjacentSolver, Null, noise_of_adjacent, resample_distances, stability
 from lightning_gw.significance.nulls.boundary_p_values import boundary_p_values
 from lightning_gw.utilities.arrays import FloatArray
@@ -94,6 +95,31 @@ def resampled(
     distances = resample_distances(representations, matrix, draws, seed, identity, geometry)
     found = stability(groups, distances, reference)
     return replace(groups, stability=found.returned, support=found.found, noise=noise_of_adjacent(distances))
+
+
+def spread(
+    representations: Mapping[str, Tensor], matrix: GWMatrix | None, geometry: Geometry, reference: Reference | None
+) -> dict[str, Any]:
+    """How much of what is seen comes from a few inputs or a few directions, by fields of `Record`.
+
+    Args:
+        representations: Layer name to ``(n, d)``.
+        matrix: What groups were found in, whose matchings are held as found; None where they are not known.
+        geometry: The matrix's geometry.
+        reference: What the groups were held against.
+    """
+    told: dict[str, Any] = {
+        "dominance": dominant_share(representations),
+        "effective_rank": effective_rank(representations),
+    }
+    far = dominant_inputs(representations)
+    if matrix is not None and len(far) > 0 and len(matrix.degenerate) + 2 <= len(representations):
+        weights = torch.ones(matrix.couplings.shape[-1], dtype=torch.float64)
+        weights[far.tolist()] = 0.0
+        without = (weights / weights.sum())[None]
+        distances = resample_distances(representations, matrix, geometry=geometry, weights=without)
+        told["without_dominant"] = find_boundaries(distances[0], reference)
+    return told
 
 
 def tested(representations: Mapping[str, Tensor], null: Null | str) -> Tested:

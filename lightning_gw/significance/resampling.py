@@ -33,6 +33,7 @@ def resample_distances(
     seed: int = 0,
     paired: bool = False,
     geometry: Geometry | None = None,
+    weights: Tensor | None = None,
 ) -> FloatArray:
     """Distances between all layers as they might have come out on other inputs of the same kind.
 
@@ -57,6 +58,7 @@ def resample_distances(
         seed: Seed of the weights; the global generators are never touched.
         paired: Resample the identity column instead.
         geometry: The matrix's geometry, where it is none of the named ones.
+        weights: ``(draws, n)`` weights of the inputs, each row adding up to 1, in place of drawn ones.
 
     Returns:
         ``(draws, L, L)`` float64 distances; NaN for degenerate layers.
@@ -64,6 +66,7 @@ def resample_distances(
     Raises:
         ValueError: If the matrix is between two sets of layers, or not of these layers and inputs.
     """
+    draws = draws if weights is None else len(weights)
     if draws < 1:
         raise ValueError(f"draws is {draws}; expected at least 1.")
     if matrix.other_layers is not None:
@@ -84,7 +87,7 @@ def resample_distances(
     if len(names) < 2:
         return resampled
     first, second = torch.triu_indices(len(names), len(names), 1)
-    weights = _dirichlet(draws, n, seed).to(spaces.matrices.device)
+    weights = (_dirichlet(draws, n, seed) if weights is None else weights.double()).to(spaces.matrices.device)
     in_place = torch.arange(n).repeat(len(first), 1)
     if paired:
         permutations = in_place

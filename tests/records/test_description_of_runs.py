@@ -52,6 +52,12 @@ def grown(by: float) -> list[Record]:
     return [replace(record, growth=np.full(8, by)) for record in make_run(DRIFT)]
 
 
+def dominated() -> list[Record]:
+    """Groups that hang on a few inputs far from all others."""
+    runs = make_run()
+    return [replace(r, dominance=np.full(9, 0.83), effective_rank=np.full(9, 4.0), without_dominant=()) for r in runs]
+
+
 #: Runs, whose whole answer is kept.
 RUNS: dict[str, Callable[[], list[Record]]] = {
     "groups from first to last": make_run,
@@ -63,6 +69,7 @@ RUNS: dict[str, Callable[[], list[Record]]] = {
     "a pre-trained network without copies": pre_trained,
     "an architecture before training": widening,
     "a layer left out": lambda: make_run(degenerate=4),
+    "groups that hang on a few inputs": dominated,
     "nothing measured": nothing_measured,
     "nothing grew": lambda: grown(1.0),
     "growth unknown": lambda: grown(np.nan),
