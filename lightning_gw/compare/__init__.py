@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_gw.compare.comparison import Comparison
+from lightning_gw.compare.executors import make_executor
 from lightning_gw.compare.executors.base import Executor, ExecutorSettings
-from lightning_gw.compare.executors.choice import make_executor
 from lightning_gw.compare.plan import Plan, PlannedRun, read_plan
 from lightning_gw.compare.sweep import choose_runs, write_sweep
 

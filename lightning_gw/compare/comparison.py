@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import signal
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from rich.console import Console
 
@@ -102,7 +102,7 @@ class Comparison:
         from lightning_gw.compare.summary import conclude
 
         folder.check_owner(self.plan)  # before anything is written there, and again once nobody else can
-        open_runs = [run.path for run in self.runs if not folder.is_finished(self.plan.out / run.path)]
+        open_runs = [run.path for run in self.runs if folder.finished_seconds(self.plan.out / run.path) is None]
         claims = Claims(self.plan.out, open_runs, f"another folder: --out {folder.free_folder(self.plan.out)}")
         if claims.unlocked:
             self.say(f"Note: {self.plan.out} has no file locks; see to it that no other process does these runs.")
@@ -162,7 +162,8 @@ class Comparison:
         try:
             for note in self.executor.open():
                 self.say(f"Note: {note}")
-            signal.signal(signal.SIGTERM, _interrupt)  # after opening: Ray sets a handler of its own
+            # SIGTERM stops a comparison as Ctrl-C does; after opening, since Ray sets a handler of its own.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             self._begun = time.monotonic()
             with make_view(self.plan.title, self.workers or 1, lambda: time.monotonic() - self._begun) as view:
                 yield view
@@ -286,14 +287,5 @@ class Comparison:
 
 def _first_seeds_first(runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """The first seed of every strategy, then the second: a comparison can be read as far as it got."""
-    before: Counter[str] = Counter()
-    ranks = {}
-    for run in runs:
-        ranks[run.path] = before[run.strategy]
-        before[run.strategy] += 1
-    return sorted(runs, key=lambda run: ranks[run.path])
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    """SIGTERM stops a comparison as Ctrl-C does."""
-    raise KeyboardInterrupt
+    ranks: defaultdict[str, Iterator[int]] = defaultdict(itertools.count)
+    return sorted(runs, key=lambda run: next(ranks[run.strategy]))

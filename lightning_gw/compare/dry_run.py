@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import shlex
 import time
 from typing import TYPE_CHECKING
@@ -23,12 +24,8 @@ _TRIAL_SECONDS = 60.0
 def show_plan(comparison: Comparison, trial: bool = True) -> int:
     """Check and print the plan: every run, whether it is new, goes on or is finished, its command and its time.
 
-    Args:
-        comparison: The comparison.
-        trial: Whether to train for a few steps, in a folder that is removed again, to tell the time.
-
     Returns:
-        0, or 1 where a trial failed.
+        0, or 1 where a `trial` was asked for and failed.
 
     Raises:
         UsageError: If a run's config or the folder cannot be used.
@@ -43,16 +40,15 @@ def show_plan(comparison: Comparison, trial: bool = True) -> int:
     steps = {run.path: comparison.states[run.path].steps or configured_steps(run) for run in plan.runs}
     for line in step_count_lines(plan, steps):
         say(line)
+    open_runs = [run for run in comparison.runs if comparison.states[run.path].status != "finished"]
     for run in comparison.runs:
-        place = plan.out / run.path
-        checkpoint = folder.last_checkpoint(place)
-        state = "finished" if folder.is_finished(place) else f"goes on from {checkpoint.name}" if checkpoint else "new"
+        checkpoint = folder.last_checkpoint(plan.out / run.path)
+        state = "finished" if run not in open_runs else f"goes on from {checkpoint.name}" if checkpoint else "new"
         state += f"; {steps[run.path]} optimizer steps" if steps[run.path] else ""
         say(f"\n{comparison.states[run.path].name} ({run.task}; {state})")
         if run.question:
             say(f"  {run.question}")
         say(f"  lightning-gw fit {shlex.join(fit_arguments(plan, run, None))}")
-    open_runs = [run for run in comparison.runs if comparison.states[run.path].status != "finished"]
     if not open_runs:
         say("\nEvery run is finished; the same command without --dry-run writes the page anew.")
         return 0
@@ -65,24 +61,23 @@ def _say_times(comparison: Comparison, runs: list[PlannedRun]) -> int:
     tried, failed = _try_strategies(comparison, runs)
     for name, why in failed.items():
         say(f"The trial of {name} failed: {why}")
-    times = {}
+    times: dict[str, float] = {}
     for run in runs:
+        place = comparison.plan.out / run.path
         alike = tried.get(run.strategy) or next((each for each in tried.values() if each.task == run.task), None)
-        if alike is not None:
-            report = folder.read_json(comparison.plan.out / run.path / "progress.json") or {}
-            resumes = folder.last_checkpoint(comparison.plan.out / run.path) is not None
-            done = int(report.get("step", 0)) if resumes else 0
-            times[run.path] = alike.seconds(configured_steps(run), done)
-    if set(times) != {run.path for run in runs} or None in times.values():
+        report = folder.read_json(place / "progress.json") or {}
+        done = int(report.get("step", 0)) if folder.last_checkpoint(place) else 0
+        if alike is not None and (seconds := alike.seconds(configured_steps(run), done)) is not None:
+            times[run.path] = seconds
+    if len(times) < len(runs):
         say("How long the plan will take cannot be told: not every run has a known number of steps and a trial.")
         return 1 if failed else 0
-    known = {path: seconds for path, seconds in times.items() if seconds is not None}
-    width = max(len(comparison.states[path].name) for path in known)
+    width = max(len(comparison.states[path].name) for path in times)
     say("\nEstimated time:")
-    for path, seconds in known.items():
+    for path, seconds in times.items():
         say(f"  {comparison.states[path].name:<{width}}  about {clock(seconds)}")
     workers = comparison.workers or 1
-    total = makespan(list(known.values()), workers)
+    total = makespan(list(times.values()), workers)
     say(f"  {'the whole plan':<{width}}  about {clock(total)}, {workers} at a time")
     say("This rests on:")
     for name, trial in tried.items():
@@ -113,14 +108,8 @@ def _try_strategies(comparison: Comparison, runs: list[PlannedRun]) -> tuple[dic
 
 
 def makespan(seconds: list[float], workers: int) -> float:
-    """When the last of some runs ends that are taken up in this order, as workers come free.
-
-    Args:
-        seconds: How long each lasts.
-        workers: How many are at work at a time.
-    """
+    """When the last of some runs ends that last so long and are taken up in this order, as workers come free."""
     free = [0.0] * max(1, workers)
     for length in seconds:
-        first = free.index(min(free))
-        free[first] += length
+        heapq.heapreplace(free, free[0] + length)
     return max(free)

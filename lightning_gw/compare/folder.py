@@ -60,9 +60,8 @@ def check_owner(plan: Plan) -> None:
     held = read_json(file)
     if held is None or not isinstance(held.get("runs"), dict):
         raise UsageError(f"{file} is damaged, so it cannot be told what is in {plan.out}. Give another folder: {other}")
-    kept = {path: run for path, run in held["runs"].items() if _leaves_something(plan.out / path)}
-    difference = list(_difference(kept, _identities(plan)))
-    if difference:
+    kept = {path: run for path, run in held["runs"].items() if _left_something(plan.out / path)}
+    if difference := list(_difference(kept, _identities(plan))):
         shown = difference[:_LINES_SHOWN]
         if len(difference) > len(shown):
             shown.append(f"… and {len(difference) - len(shown)} more")
@@ -92,8 +91,8 @@ def _identities(plan: Plan) -> dict[str, Any]:
     return {run.path: json.loads(json.dumps(run.identity(), default=str)) for run in plan.runs}
 
 
-def _leaves_something(run: Path) -> bool:
-    return is_finished(run) or last_checkpoint(run) is not None
+def _left_something(run: Path) -> bool:
+    return finished_seconds(run) is not None or last_checkpoint(run) is not None
 
 
 def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
@@ -106,7 +105,7 @@ def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
         before, after = _flat(old), _flat(wanted[path])
         for key in [*before, *(key for key in after if key not in before)]:
             if before.get(key) != after.get(key):
-                file, _, option = key.partition("|")
+                file, option = key
                 change = f"{option}: {before.get(key, 'not set')} → {after.get(key, 'not set')}"
                 # The experiment's own config differs in the same way for every strategy.
                 line = f"{file}: {change}" if file.startswith("1. ") else f"{path.split('/')[0]}, {file}: {change}"
@@ -116,24 +115,24 @@ def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[
                     yield line
 
 
-def _flat(identity: Mapping[str, Any]) -> dict[str, str]:
-    flat: dict[str, str] = {"task|task": str(identity["task"])}
-
-    def walk(node: Any, prefix: str) -> None:
-        if isinstance(node, Mapping) and node:
-            for key, value in node.items():
-                walk(value, f"{prefix}.{key}" if not prefix.endswith("|") else f"{prefix}{key}")
-        elif isinstance(node, list) and node:
-            for index, value in enumerate(node):
-                walk(value, f"{prefix}[{index}]")
-        else:
-            flat[prefix] = json.dumps(node)
-
-    for file, content in identity["configs"].items():
-        walk(content, f"{file}|")
-    walk(identity["overrides"], "overrides|")
-    flat.pop("overrides|", None)
+def _flat(identity: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """The value of every option in JSON, by the file that sets it and its dotted name."""
+    flat = {("task", "task"): str(identity["task"])}
+    for file, content in [*identity["configs"].items(), ("overrides", identity["overrides"])]:
+        flat |= {(file, option): json.dumps(value) for option, value in _options(content)}
+    flat.pop(("overrides", ""), None)  # there are none
     return flat
+
+
+def _options(node: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for key, value in node.items():
+            yield from _options(value, f"{name}.{key}" if name else key)
+    elif isinstance(node, list) and node:
+        for index, value in enumerate(node):
+            yield from _options(value, f"{name}[{index}]")
+    else:
+        yield name, node
 
 
 def free_folder(folder: Path) -> Path:
@@ -142,11 +141,6 @@ def free_folder(folder: Path) -> Path:
     while (candidate := folder.with_name(f"{folder.name}-{number}")).exists():
         number += 1
     return candidate
-
-
-def is_finished(folder: Path) -> bool:
-    """Whether a run ended well."""
-    return read_json(folder / _FINISHED_FILE) is not None
 
 
 def finished_seconds(folder: Path) -> float | None:
@@ -182,7 +176,7 @@ def write_comparison(
         plan: The plan.
         states: Path of every run that the caller has to do → its ``status``, ``error``, ``seconds`` and ``steps``. How
             the others stand is read from the disk: another process may have them to do.
-        notes: What a reader of the whole comparison must know, in sentences; None keeps what is there.
+        notes: What a reader must know, in sentences; None keeps what is there.
 
     Returns:
         Path of every run of the plan → its entry.
@@ -207,13 +201,7 @@ def write_comparison(
 
 
 def read_state(plan: Plan, run: PlannedRun, held: Mapping[str, Any]) -> dict[str, Any]:
-    """How a run stands that another process may have to do.
-
-    Args:
-        plan: The plan.
-        run: One of its runs.
-        held: Content of ``comparison.json``, which a process that was killed may have left behind.
-    """
+    """How a run stands that another process may have to do, which may have been killed since it wrote `held`."""
     entry: Mapping[str, Any] = next((entry for entry in held.get("runs", []) if entry.get("path") == run.path), {})
     state = {key: entry[key] for key in ("status", "error", "seconds", "steps") if entry.get(key) is not None}
     seconds = finished_seconds(plan.out / run.path)

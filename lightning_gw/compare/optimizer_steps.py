@@ -20,12 +20,7 @@ def configured_steps(run: PlannedRun) -> int | None:
 
 
 def step_count_lines(plan: Plan, steps: Mapping[str, int | None]) -> list[str]:
-    """One line per task: how many steps its runs get, and which get others.
-
-    Args:
-        plan: The plan.
-        steps: Run path → its optimizer steps, or None where they are not known yet.
-    """
+    """One line per task: how many steps its runs get, by their paths, and which get others; None is not known yet."""
     lines = []
     for task in dict.fromkeys(run.task for run in plan.runs):
         strategies: dict[int | None, list[str]] = {}
@@ -37,13 +32,10 @@ def step_count_lines(plan: Plan, steps: Mapping[str, int | None]) -> list[str]:
 
 
 def unequal_step_counts(plan: Plan, steps: Mapping[str, int | None]) -> list[str]:
-    """A sentence for each task whose runs train for different numbers of steps.
-
-    Args:
-        plan: The plan.
-        steps: Run path → its optimizer steps, or None where they are not known.
-    """
-    tasks = {run.task: {steps[other.path] for other in plan.runs if other.task == run.task} for run in plan.runs}
+    """A sentence for each task whose runs train for different numbers of steps."""
+    tasks: dict[str, set[int | None]] = {}
+    for run in plan.runs:
+        tasks.setdefault(run.task, set()).add(steps[run.path])
     return [
         f"{line}; what differs between these runs may be due to that."
         for line, known in zip(step_count_lines(plan, steps), tasks.values(), strict=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from lightning_gw.compare.executors.base import ExecutorSettings, read_executor
+from lightning_gw.compare.executors.base import ExecutorSettings, read_executor, require_known
 from lightning_gw.lightning_cli.options import read_yaml
 from lightning_gw.utilities.errors import UsageError, near_names, sentence
 
@@ -89,7 +90,7 @@ def read_plan(file: Path, out: Path | None = None) -> Plan:
         UsageError: For whatever the file gets wrong, by name and with near names.
     """
     content = read_yaml(file)
-    _require_known(content, _COMPARISON_KEYS, str(file))
+    require_known(content, _COMPARISON_KEYS, str(file))
     title = str(content.get("title") or file.stem)
     threads = content.get("threads", 1)
     if not isinstance(threads, int) or threads < 1:
@@ -97,7 +98,7 @@ def read_plan(file: Path, out: Path | None = None) -> Plan:
     wandb = content.get("wandb") or {}
     if not isinstance(wandb, dict):
         raise UsageError(f"{file}: wandb should hold project and entity, but is {wandb!r}.")
-    _require_known(wandb, _WANDB_KEYS, f"{file}: wandb")
+    require_known(wandb, _WANDB_KEYS, f"{file}: wandb")
     experiments = content.get("experiments")
     if not isinstance(experiments, list) or not experiments:
         raise UsageError(f"{file}: experiments should be a list of at least one experiment.")
@@ -117,7 +118,7 @@ def _read_experiment(given: Any, number: int, file: Path) -> list[PlannedRun]:
     where = f"{file}: experiment {number}"
     if not isinstance(given, dict):
         raise UsageError(f"{where} should hold task, config, strategies and seeds, but is {given!r}.")
-    _require_known(given, _EXPERIMENT_KEYS, where)
+    require_known(given, _EXPERIMENT_KEYS, where)
     for key in ("task", "config", "strategies", "seeds"):
         if key not in given:
             raise UsageError(f"{where} lacks {key!r}.")
@@ -158,7 +159,7 @@ def _read_strategy(given: Any, base: Path, file: Path, where: str) -> tuple[str,
         raise UsageError(f"{where}: a strategy is a name, or a mapping with a name; got {given!r}.")
     name = str(given["name"])
     where = f"{where}: strategy {name!r}"
-    _require_known(given, _STRATEGY_KEYS, where)
+    require_known(given, _STRATEGY_KEYS, where)
     if "/" in name or "\\" in name or name in (".", ".."):
         raise UsageError(f"{where}: the name becomes a folder, so it cannot hold a slash.")
     overrides = _read_overrides(given.get("overrides"), where)
@@ -180,12 +181,9 @@ def _read_strategy(given: Any, base: Path, file: Path, where: str) -> tuple[str,
 
 def leading_comment(config: Path) -> str:
     """The comment a config opens with, as one line: a strategy's file says there what it asks."""
-    words = []
-    for line in config.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#") or not line.strip("# "):
-            break
-        words.append(line.strip("# "))
-    return " ".join(words)
+    lines = config.read_text(encoding="utf-8").splitlines()
+    comment = takewhile(lambda line: line.startswith("#") and line.strip("# "), lines)
+    return " ".join(line.strip("# ") for line in comment)
 
 
 def _read_seeds(given: Any, where: str) -> list[int]:
@@ -216,13 +214,6 @@ def _read_overrides(given: Any, where: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise UsageError(f"{where}: overrides should map dotted options to values, but is {given!r}.")
     return {str(option): value for option, value in given.items()}
-
-
-def _require_known(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
-    for key in given:
-        if key not in known:
-            hint = near_names(str(key), known) or f"There are: {', '.join(known)}."
-            raise UsageError(f"{where}: {key!r} is no option here. {hint}")
 
 
 def _require_unique_strategies(runs: list[PlannedRun], file: Path) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -58,13 +59,8 @@ class RunState:
 
     def take(self, report: dict[str, Any]) -> None:
         """Take over what the run wrote about itself."""
-        self.step = int(report["step"])
-        self.steps = report["steps"]
-        self.pace = report["pace"]
-        self.accuracy = report["accuracy"]
-        self.looks = int(report["looks"])
-        self.groups = report["groups"]
-        self.metrics = report["metrics"]
+        for name in ("step", "steps", "pace", "accuracy", "looks", "groups", "metrics"):
+            setattr(self, name, report[name])
 
     def forget(self) -> None:
         """The run starts over: keep its name, not how far it was."""
@@ -107,16 +103,25 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-class View(Protocol):
+class View(ABC):
     """Shows how the runs stand."""
 
-    def __enter__(self) -> View: ...
-    def __exit__(self, *exception: object) -> None: ...
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        return None
+
+    @abstractmethod
     def update(self, states: Sequence[RunState]) -> None:
         """Show `states` as they are now."""
 
     def note(self, text: str) -> None:
-        """Say something that stays."""
+        """Print a line that stays: above a table, among other lines."""
+        self._console.print(text, soft_wrap=True, markup=False)
 
 
 def make_view(title: str, workers: int, elapsed: Callable[[], float], console: Console | None = None) -> View:
@@ -132,14 +137,15 @@ def make_view(title: str, workers: int, elapsed: Callable[[], float], console: C
     return TableView(title, workers, elapsed, console) if console.is_terminal else LineView(console)
 
 
-class TableView:
+class TableView(View):
     """A table with one line per run, redrawn in place."""
 
     def __init__(self, title: str, workers: int, elapsed: Callable[[], float], console: Console) -> None:
-        self._title, self._workers, self._elapsed, self._console = title, workers, elapsed, console
+        super().__init__(console)
+        self._title, self._workers, self._elapsed = title, workers, elapsed
         self._live = Live(console=console, auto_refresh=False, transient=False, vertical_overflow="crop")
 
-    def __enter__(self) -> TableView:
+    def __enter__(self) -> Self:
         self._live.start()
         return self
 
@@ -149,10 +155,6 @@ class TableView:
     def update(self, states: Sequence[RunState]) -> None:
         """Redraw."""
         self._live.update(self.render(states), refresh=True)
-
-    def note(self, text: str) -> None:
-        """Print a line above the table."""
-        self._console.print(text, soft_wrap=True, markup=False)
 
     def render(self, states: Sequence[RunState]) -> RenderableType:
         """The heading and the table."""
@@ -219,18 +221,12 @@ class TableView:
         ]
 
 
-class LineView:
+class LineView(View):
     """One line per event: a run started, looked at its layers, ended. For logs of builds and clusters."""
 
     def __init__(self, console: Console) -> None:
-        self._console = console
+        super().__init__(console)
         self._told: dict[str, tuple[Status, int]] = {}
-
-    def __enter__(self) -> LineView:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        return None
 
     def update(self, states: Sequence[RunState]) -> None:
         """Print what is new."""
@@ -239,11 +235,7 @@ class LineView:
             if (state.status, state.looks) == (status, looks):
                 continue
             self._told[state.path] = (state.status, state.looks)
-            self._console.print(f"{state.name}: {self._event(state, status)}", soft_wrap=True, markup=False)
-
-    def note(self, text: str) -> None:
-        """Print a line."""
-        self._console.print(text, soft_wrap=True, markup=False)
+            self.note(f"{state.name}: {self._event(state, status)}")
 
     @staticmethod
     def _event(state: RunState, before: Status) -> str:

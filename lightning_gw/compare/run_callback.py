@@ -110,7 +110,7 @@ class RunProgress(Callback):
         now, done = time.monotonic(), trainer.global_step - self._first_step
         content = {
             "step": trainer.global_step,
-            "steps": _planned_steps(trainer),
+            "steps": planned_steps(trainer),
             "pace": (now - self._started_training) / done if done > 0 else None,
             "accuracy": self._value if self._value is not None and math.isfinite(self._value) else None,
             "metrics": sorted(trainer.callback_metrics),
@@ -142,7 +142,7 @@ def watchers(trainer: Trainer) -> list[GWSimilarity]:
     return [callback for callback in callbacks if isinstance(callback, GWSimilarity)]
 
 
-def _planned_steps(trainer: Trainer) -> int | None:
+def planned_steps(trainer: Trainer) -> int | None:
     """Optimizer steps of the whole run, or None where that is not known."""
     total = total_steps(trainer)
     return int(total) if math.isfinite(total) else None

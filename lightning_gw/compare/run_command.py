@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,12 @@ _HEADER = """\
 
 
 def run_config(plan: Plan, run: PlannedRun, wandb: str) -> dict[str, Any]:
-    """What a comparison adds to a run's own configs: its loggers, and a callback that reports progress.
-
-    Args:
-        plan: The plan.
-        run: One of its runs.
-        wandb: ``offline``, ``online`` or ``disabled``.
-    """
+    """What a comparison adds to a run's own configs: its loggers, and a callback that reports progress."""
     folder = str((plan.out / run.path).absolute())
     loggers: list[dict[str, Any]] = [
         {"class_path": "pytorch_lightning.loggers.CSVLogger", "init_args": {"save_dir": folder, "name": "csv"}}
     ]
     if wandb != "disabled":
-        # One W&B run however often it is interrupted: the same id is taken up again.
-        identity = hashlib.sha256(folder.encode()).hexdigest()[:12]
         logger = {
             **plan.wandb,
             "save_dir": folder,
@@ -43,7 +36,8 @@ def run_config(plan: Plan, run: PlannedRun, wandb: str) -> dict[str, Any]:
             "job_type": run.strategy,
             "name": f"{run.strategy}-seed-{run.seed}",
             "tags": [run.task],
-            "id": identity,
+            # One W&B run however often it is interrupted: the same id is taken up again.
+            "id": hashlib.sha256(folder.encode()).hexdigest()[:12],
             "resume": "allow",
         }
         loggers.insert(0, {"class_path": "pytorch_lightning.loggers.WandbLogger", "init_args": logger})
@@ -60,14 +54,7 @@ def run_config(plan: Plan, run: PlannedRun, wandb: str) -> dict[str, Any]:
 
 
 def fit_arguments(plan: Plan, run: PlannedRun, extra: Path | None, checkpoint: Path | None = None) -> list[str]:
-    """Arguments of ``lightning-gw fit`` for a run.
-
-    Args:
-        plan: The plan.
-        run: One of its runs.
-        extra: The file `run_config` was written to.
-        checkpoint: Where to go on from, after an interruption.
-    """
+    """Arguments of ``lightning-gw fit``; `extra` is the file that `run_config` was written to."""
     arguments = [word for config in run.configs for word in ("-c", _short(config))]
     if extra is not None:
         arguments += ["-c", _short(extra)]
@@ -78,16 +65,19 @@ def fit_arguments(plan: Plan, run: PlannedRun, extra: Path | None, checkpoint: P
     return arguments
 
 
-def prepare(plan: Plan, run: PlannedRun, wandb: str, checkpoint: Path | None) -> list[str]:
-    """Make a run's folder with ``run.yaml`` and ``command.txt``.
+def prepare(
+    plan: Plan, run: PlannedRun, wandb: str, checkpoint: Path | None, *callbacks: Mapping[str, Any]
+) -> list[str]:
+    """Make a run's folder with ``run.yaml`` and ``command.txt``; the command, for the current directory.
 
-    Returns:
-        The command, ready to be started in the current directory with `environment`.
+    The run gets these `callbacks` besides the one that reports progress.
     """
     folder = plan.out / run.path
     folder.mkdir(parents=True, exist_ok=True)
+    config = run_config(plan, run, wandb)
+    config["trainer"]["callbacks+"] += callbacks
     extra = folder / "run.yaml"
-    extra.write_text(_HEADER + yaml.safe_dump(run_config(plan, run, wandb), sort_keys=False), encoding="utf-8")
+    extra.write_text(_HEADER + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     arguments = fit_arguments(plan, run, extra, checkpoint)
     command = [sys.executable, "-m", "lightning_gw", "fit", *arguments]
     threads = " ".join(f"{name}={value}" for name, value in thread_variables(plan).items())

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
-from lightning_gw.compare.optimizer_steps import configured_steps, step_count_lines, unequal_step_counts
-from lightning_gw.compare.progress import clock
-
-if TYPE_CHECKING:
-    from lightning_gw.compare.comparison import Comparison
-
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lightning_gw.compare.optimizer_steps import configured_steps, step_count_lines, unequal_step_counts
 from lightning_gw.compare.plan import Plan, PlannedRun
-from lightning_gw.compare.progress import RunState
+from lightning_gw.compare.progress import RunState, clock
 from lightning_gw.records.description import never_logged
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.record import Record
 from lightning_gw.utilities.text import listed
+
+if TYPE_CHECKING:
+    from lightning_gw.compare.comparison import Comparison
 
 #: A metric's name and value take about this much; what is longer is an explanation.
 _NUMBER_WIDTH = 32
@@ -35,8 +32,8 @@ def summary_lines(plan: Plan, states: Mapping[str, RunState], histories: Sequenc
 
     Args:
         plan: The plan.
-        states: Run path to how it stands.
-        histories: What each run of the plan recorded, in its order; None where there is nothing to read.
+        states: How each run stands, by its path.
+        histories: What each run recorded, in the plan's order; None where there is nothing to read.
     """
     rows = []
     for run, history in zip(plan.runs, histories, strict=True):
@@ -51,7 +48,7 @@ def summary_lines(plan: Plan, states: Mapping[str, RunState], histories: Sequenc
     return [f"{name:<{names}}  {number:<{numbers}}  {groups}".rstrip() for name, number, groups in rows]
 
 
-def history_of(plan: Plan, run: PlannedRun) -> History | None:
+def _history_of(plan: Plan, run: PlannedRun) -> History | None:
     """A run's history, or None where it left none."""
     try:
         return load_history(plan.out / run.path)
@@ -60,12 +57,7 @@ def history_of(plan: Plan, run: PlannedRun) -> History | None:
 
 
 def probe_notes(plan: Plan, histories: Sequence[History | None]) -> list[str]:
-    """Whether all runs of a task were looked at through the same probe inputs; a sentence for each task where not.
-
-    Args:
-        plan: The plan.
-        histories: One per run of the plan, in its order.
-    """
+    """A sentence for each task whose runs were looked at through different probe inputs."""
     probes: dict[str, dict[str, list[str]]] = {}
     for run, history in zip(plan.runs, histories, strict=True):
         for found in sorted({str(record.probe.get("hash")) for record in history or ()}):
@@ -79,12 +71,7 @@ def probe_notes(plan: Plan, histories: Sequence[History | None]) -> list[str]:
 
 
 def accuracy_notes(plan: Plan, states: Mapping[str, RunState]) -> list[str]:
-    """A sentence for each metric named as ``accuracy`` that finished runs never logged, with those that they did.
-
-    Args:
-        plan: The plan.
-        states: Run path to how it stands.
-    """
+    """A sentence for each metric named as ``accuracy`` that finished runs never logged, with those that they did."""
     lacking: dict[str, list[str]] = {}
     finished = [run for run in plan.runs if states[run.path].status == "finished" and run.accuracy is not None]
     for run in finished:
@@ -143,34 +130,24 @@ def _largest_growth(record: Record) -> str:
     growth = np.asarray(record.growth, dtype=float)
     if not np.isfinite(growth).any():
         return ""
-    widest = int(np.nanargmax(np.where(np.isfinite(growth), growth, np.nan)))
+    widest = int(np.where(np.isfinite(growth), growth, -np.inf).argmax())
     return f"; layers {widest + 1} and {widest + 2} moved apart most (×{growth[widest]:.2f})"
 
 
 def conclude(comparison: Comparison, seconds: float) -> int:
-    """Say how the runs ended, and write the page once no other process has runs left to do.
-
-    Args:
-        comparison: The comparison; all its runs have ended.
-        seconds: What they took.
+    """Say how the runs ended after `seconds`, and write the page once no other process has runs left to do.
 
     Returns:
         0 when all of them ended well, 1 when some failed.
     """
-    from lightning_gw.compare.summary import accuracy_notes, history_of, log_tail, probe_notes, summary_lines
-
     plan, states, say = comparison.plan, comparison.states, comparison.say
     comparison.save()
     comparison.take_what_is_finished()  # what others finished meanwhile
     mine = {run.path for run in comparison.runs}
-    histories = [history_of(plan, run) for run in plan.runs]
+    histories = [_history_of(plan, run) for run in plan.runs]
     steps = {run.path: states[run.path].steps or configured_steps(run) for run in plan.runs}
-    notes = [
-        *probe_notes(plan, histories),
-        *accuracy_notes(plan, states),
-        *unequal_step_counts(plan, steps),
-        *comparison.losses,
-    ]
+    notes = probe_notes(plan, histories) + accuracy_notes(plan, states) + unequal_step_counts(plan, steps)
+    notes += comparison.losses
     comparison.save(notes)
     failed = [run for run in comparison.runs if states[run.path].status == "failed"]
     for run in failed:

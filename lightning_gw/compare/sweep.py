@@ -35,19 +35,15 @@ def choose_runs(
 ) -> list[str] | None:
     """Paths of the runs that a command names, in the order of the plan; None where it names none and so means all.
 
-    Args:
-        plan: The plan.
-        only: Paths of runs, ``STRATEGY/seed-K``.
-        strategies: All runs of these strategies.
-        seeds: All runs with these seeds; with `strategies`, those that have both.
+    Those in `only` are named by their paths; with `strategies` and `seeds`, those that have both are meant.
 
     Raises:
         UsageError: For a name that is not in the plan, with near names.
     """
     if not (only or strategies or seeds):
         return None
-    _require([*(only or ())], [run.path for run in plan.runs], "--only", "run")
-    _require([*(strategies or ())], [run.strategy for run in plan.runs], "--strategy", "strategy")
+    _require(only or (), [run.path for run in plan.runs], "--only", "run")
+    _require(strategies or (), [run.strategy for run in plan.runs], "--strategy", "strategy")
     _require([str(seed) for seed in seeds or ()], [str(run.seed) for run in plan.runs], "--seed", "seed")
     chosen = set(only or ())
     if strategies or seeds:
@@ -64,10 +60,7 @@ def choose_runs(
 def sweep_config(plan: Plan, config: Path, out: Path | None = None) -> dict[str, Any]:
     """The plan as a W&B sweep: a grid of strategies and seeds where it is one, else a list of its runs.
 
-    Args:
-        plan: The plan.
-        config: The comparison's YAML file, from where the agents are started.
-        out: Folder that stands in for the config's, or None.
+    Args as those of `write_sweep`, but that `config` is where the agents find it.
     """
     strategies = list(dict.fromkeys(run.strategy for run in plan.runs))
     seeds = list(dict.fromkeys(run.seed for run in plan.runs))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,15 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.callback.trainer import total_steps
 from lightning_gw.compare.executors.base import Order
 from lightning_gw.compare.executors.process import RunProcess
 from lightning_gw.compare.plan import Plan, PlannedRun
-from lightning_gw.compare.run_callback import history_so_far, watchers
-from lightning_gw.compare.run_command import fit_arguments, run_config, thread_variables
+from lightning_gw.compare.run_callback import history_so_far, planned_steps, watchers
+from lightning_gw.compare.run_command import prepare, thread_variables
 
 #: Optimizer steps of a trial: enough that the first, in which much is set up, can be left out.
 STEPS = 10
@@ -97,70 +95,34 @@ class Trial:
 def try_run(plan: Plan, run: PlannedRun) -> Trial:
     """Train a run for a few steps in a folder that is removed again.
 
-    Args:
-        plan: The plan.
-        run: One of its runs.
-
     Raises:
         TrialError: If it failed.
     """
     with tempfile.TemporaryDirectory(prefix="lightning-gw-trial-", ignore_cleanup_errors=True) as folder:
         elsewhere = replace(plan, out=Path(folder))
         place = Path(folder, run.path)
-        place.mkdir(parents=True)
-        found = place / "trial.json"
-        config: dict[str, Any] = run_config(elsewhere, run, "disabled")
-        watch = {"file": str(found), "steps": STEPS}
-        config["trainer"]["callbacks+"].append(
-            {"class_path": "lightning_gw.compare.trial.Stopwatch", "init_args": watch}
-        )
-        extra = place / "run.yaml"
-        extra.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        file = place / "trial.json"
+        watch = {"class_path": "lightning_gw.compare.trial.Stopwatch", "init_args": {"file": str(file), "steps": STEPS}}
         order = Order(
             key=run.path,
-            command=[sys.executable, "-m", "lightning_gw", "fit", *fit_arguments(elsewhere, run, extra)],
+            command=prepare(elsewhere, run, "disabled", None, watch),
             directory=Path.cwd(),
             variables={**thread_variables(plan), "WANDB_MODE": "disabled"},
             log=place / "log.txt",
             lock=place / "lock",
-            plan=extra,
+            plan=place / "run.yaml",
             plan_hash="",
         )
         began = time.time()
-        code = _wait(RunProcess(order))
+        code = RunProcess(order).wait()
         ended = time.time()
-        if code or not found.exists():
+        if code or not file.exists():
             from lightning_gw.compare.summary import failure
 
             raise TrialError(failure(code, order.log))
-        return _read(run.task, json.loads(found.read_text(encoding="utf-8")), began, ended)
-
-
-def _wait(process: RunProcess) -> int:
-    code = None
-    try:
-        while (code := process.poll()) is None:
-            time.sleep(0.05)
-        return code
-    finally:
-        if code is None:
-            process.ask()
-            process.end(5.0)
-
-
-def _read(task: str, found: Mapping[str, Any], began: float, ended: float) -> Trial:
-    return Trial(
-        task=task,
-        steps=found["steps"],
-        total=found["total"],
-        overhead=found["ready"] - began + ended - found["ended"],
-        step=found["step_seconds"],
-        look=found["look_seconds"],
-        looks=found["looks"],
-        share=found["look_share"],
-        validation=found["validation_seconds"],
-        validations=found["validations_per_step"],
-    )
+        found = json.loads(file.read_text(encoding="utf-8"))
+        overhead = found.pop("ready") - began + ended - found.pop("ended")
+        return Trial(task=run.task, overhead=overhead, **found)
 
 
 #: Batches of a validation that are enough to tell what the whole costs.
@@ -179,11 +141,9 @@ class _Mark(NamedTuple):
 class Stopwatch(Callback):
     """Stops training after some steps and writes what they took into a JSON file.
 
-    The file holds ``ready`` and ``ended`` (time of day before the first step and after the last look), ``steps``
-    (made), ``total`` (steps of the whole run, or None), ``step_seconds`` (looks and validations not counted),
-    ``look_seconds`` (of the last look), ``looks`` (how many the whole run makes after the first; None where checkpoints
-    bring them), ``look_share`` (the most that looks may take of the training time, or None), ``validation_seconds`` (of
-    a whole validation) and ``validations_per_step``.
+    The file holds ``ready`` and ``ended`` (time of day before the first step and after the last look), and the
+    attributes of `Trial` but ``task`` and ``overhead``. In ``step``, looks and validations are not counted; ``look`` is
+    that of the last look, ``validation`` that of a whole validation.
 
     Args:
         file: Where to write.
@@ -232,19 +192,18 @@ class Stopwatch(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write it all down."""
-        total, history = total_steps(trainer), history_so_far(trainer)
-        watcher = next(iter(watchers(trainer)), None)
+        history, watcher = history_so_far(trainer), next(iter(watchers(trainer)), None)
         content = {
             "ready": self._ready,
             "ended": time.time(),
             "steps": self._last.step,
-            "total": int(total) if math.isfinite(total) else None,
-            "step_seconds": self._step_seconds([record.seconds for record in history]),
-            "look_seconds": history[-1].seconds if len(history) else 0.0,
-            "looks": 0 if watcher is None else watcher.planned_looks(total),
-            "look_share": None if watcher is None else watcher.max_overhead,
-            "validation_seconds": self._validation_seconds(trainer),
-            "validations_per_step": _validations_per_step(trainer),
+            "total": planned_steps(trainer),
+            "step": self._step_seconds([record.seconds for record in history]),
+            "look": history[-1].seconds if len(history) else 0.0,
+            "looks": 0 if watcher is None else watcher.planned_looks(total_steps(trainer)),
+            "share": None if watcher is None else watcher.max_overhead,
+            "validation": self._validation_seconds(trainer),
+            "validations": _validations_per_step(trainer),
         }
         self.file.write_text(json.dumps(content), encoding="utf-8")
 

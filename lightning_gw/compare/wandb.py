@@ -1,8 +1,4 @@
-"""The summary run of a comparison in Weights & Biases: its tables, pictures and answers, beside the runs themselves.
-
-Runs of a comparison share a group (its title), have their strategy as job type and their seed in the config; the
-summary run joins the group with the job type ``summary``.
-"""
+"""The summary run of a comparison in Weights & Biases: its tables, pictures and answers, beside the runs themselves."""
 
 from __future__ import annotations
 
@@ -18,21 +14,13 @@ from lightning_gw.statistics.tables import comparison_tables
 if TYPE_CHECKING:
     from lightning_gw.report.tasks import TaskAnswer
 
-#: Job type of the summary run.
-JOB_TYPE = "summary"
-
 
 def log_summary_run(plan: Plan, mode: str, page: Path | None = None) -> str | None:
     """Log what a comparison found as one W&B run, in place of the one logged before.
 
     Per task there are the tables of `comparison_tables` (``<task>/runs``, …), the pictures of `task_pictures`
-    (``<task>/timelines``, …), in the summary the
-    answer in words and the p-values. The page and ``comparison.json`` are an artifact of type ``gw-comparison``.
-
-    Args:
-        plan: The plan, whose folder holds ``comparison.json``.
-        mode: ``offline``, ``online`` or ``disabled``.
-        page: The page, if there is one.
+    (``<task>/timelines``, …), and in the summary the answer in words and the p-values. `page` and ``comparison.json``
+    are an artifact of type ``gw-comparison``.
 
     Returns:
         A sentence: why it could not be logged, or where the workspace of a comparison logged online opens; None where
@@ -52,7 +40,6 @@ def log_summary_run(plan: Plan, mode: str, page: Path | None = None) -> str | No
         )
     except Exception as error:  # whatever a server or a disk may do; the runs are finished and on disk
         return f"The comparison's summary was not logged to W&B ({type(error).__name__}: {error})."
-    return None
 
 
 def _log(plan: Plan, mode: str, page: Path | None) -> str:
@@ -75,7 +62,7 @@ def _log(plan: Plan, mode: str, page: Path | None) -> str:
         dir=plan.out,
         mode=mode,  # type: ignore[arg-type]
         group=plan.title,
-        job_type=JOB_TYPE,
+        job_type="summary",
         name=f"{plan.title}: summary",
         id=identity,
         resume="allow",
@@ -122,13 +109,12 @@ def summary_values(task: str, answer: TaskAnswer) -> dict[str, Any]:
 def comparison_workspace(entity: str, project: str, title: str, tasks: Mapping[str, Sequence[str]]) -> Any:
     """The workspace of a comparison, not saved yet.
 
-    Runs are those of the comparison's group, grouped by strategy (their job type). The first section holds the
-    comparison's own pictures, the second the timeline of every run; then groups, learning and the layers' distances.
+    Runs are those of the comparison's group, which is its title, grouped by strategy (their job type).
 
     Args:
         entity: W&B user or team.
         project: W&B project.
-        title: Title of the comparison, which is the group of its runs.
+        title: Title of the comparison.
         tasks: Task to the names of the metrics that its runs are judged by.
 
     Returns:
@@ -186,13 +172,7 @@ def comparison_workspace(entity: str, project: str, title: str, tasks: Mapping[s
 
 
 def save_workspace(entity: str, project: str, title: str, tasks: Mapping[str, Sequence[str]]) -> str:
-    """Save the workspace of a comparison that was logged online.
-
-    Args are those of `comparison_workspace`.
-
-    Returns:
-        A sentence: where it opens, or why there is none.
-    """
+    """Save the `comparison_workspace`; a sentence that says where it opens, or why there is none."""
     try:
         workspace = comparison_workspace(entity, project, title, tasks)
     except ImportError:

@@ -53,12 +53,7 @@ def null_state(null: Null | str) -> dict[str, Any]:
 
 
 def null_from_state(state: Mapping[str, Any], geometry: Geometry) -> Null | str:
-    """Undo `null_state`.
-
-    Args:
-        state: What it gave.
-        geometry: The geometry that the null was made in, which a checkpoint cannot hold.
-    """
+    """Undo `null_state`, with the geometry that the null was made in, which a checkpoint cannot hold."""
     if "reason" in state:
         return str(state["reason"])
     values = {name: value for name, value in state.items() if name != "trained"}
@@ -123,12 +118,7 @@ def spread(
 
 
 def tested(representations: Mapping[str, Tensor], null: Null | str) -> Tested:
-    """Hold a look against a null.
-
-    Args:
-        representations: Layer name to ``(n, d)``.
-        null: The null, or why there is none.
-    """
+    """Hold a look, layer name to ``(n, d)``, against a null, or say why there is none."""
     if isinstance(null, str):
         return Tested(null)
     if null.samples < ENOUGH_NETWORKS:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -88,16 +89,16 @@ def resample_distances(
         return resampled
     first, second = torch.triu_indices(len(names), len(names), 1)
     weights = (_dirichlet(draws, n, seed) if weights is None else weights.double()).to(spaces.matrices.device)
-    in_place = torch.arange(n).repeat(len(first), 1)
+    rows, columns = place[first.numpy()], place[second.numpy()]
     if paired:
-        permutations = in_place
+        permutations, anchor = torch.arange(n).repeat(len(first), 1), 0.0
     else:
-        rows, columns = place[first.numpy()], place[second.numpy()]
         permutations = torch.from_numpy(np.asarray(matrix.couplings)[rows, columns].astype(np.int64))
-    anchor = 0.0 if paired else matrix.anchor
+        anchor = matrix.anchor
     with full_precision(), torch.no_grad():
         size = max(1, CHUNK_BYTES // (8 * n * n))
-        own = _Moments.stacked([_Moments.of(part, weights) for part in spaces.matrices.split(size)])
+        parts = [_Moments.of(part, weights) for part in spaces.matrices.split(size)]
+        own = _Moments(*map(torch.cat, zip(*parts, strict=True)))
         found = []
         for chunk in torch.arange(len(first)).split(size):
             partner = permutations[chunk].to(weights.device)
@@ -106,8 +107,8 @@ def resample_distances(
                 moved = (partner != torch.arange(n, device=partner.device)).to(weights.dtype)
                 found[-1] += anchor * moved @ weights.T
         distances = torch.cat(found).clamp_(min=0).sqrt_().T.cpu().numpy()
-    resampled[:, place[first.numpy()], place[second.numpy()]] = distances
-    resampled[:, place[second.numpy()], place[first.numpy()]] = distances
+    resampled[:, rows, columns] = distances
+    resampled[:, columns, rows] = distances
     return resampled
 
 
@@ -177,15 +178,10 @@ def noise_of_adjacent(resampled: FloatArray) -> FloatArray:
     return np.asarray(logs.std(axis=0))
 
 
-@dataclass(frozen=True)
-class _Moments:
-    """Means of matrices and of their squares under every draw's weights, ``(P, draws)`` each.
+class _Moments(NamedTuple):
+    """Means of matrices and of their squares, off the diagonal and on it, under every draw's weights.
 
-    Attributes:
-        mean: Over the entries off the diagonal.
-        square: Of the squares off the diagonal.
-        diagonal: Over the diagonal.
-        diagonal_square: Of the squares on the diagonal.
+    ``(P, draws)`` each.
     """
 
     mean: Tensor
@@ -204,14 +200,6 @@ class _Moments:
             diagonal_square=diagonals.square() @ weights.T,
         )
 
-    @staticmethod
-    def stacked(parts: list[_Moments]) -> _Moments:
-        return _Moments(*(torch.cat([getattr(part, each.name) for part in parts]) for each in fields(_Moments)))
-
-    def at(self, index: Tensor) -> _Moments:
-        """Those of some of the matrices."""
-        return _Moments(*(getattr(self, each.name)[index] for each in fields(_Moments)))
-
 
 def _distortions(
     spaces: Spaces, own: _Moments, first: Tensor, second: Tensor, partner: Tensor, weights: Tensor
@@ -225,7 +213,7 @@ def _distortions(
     n = weights.shape[1]
     matched = permute_both(spaces.matrices[second], partner)
     difference = (spaces.matrices[first] - matched).square_()
-    one, other = own.at(first), _Moments.of(matched, weights)
+    one, other = _Moments(*(each[first] for each in own)), _Moments.of(matched, weights)
     apart, along = _apart(difference, weights), difference.diagonal(dim1=1, dim2=2) @ weights.T
     centring, scale = spaces.geometry.centring, spaces.geometry.scale
     if centring == "offdiagonal":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import rankdata
@@ -77,9 +77,6 @@ def correspondence(
         different_probes: Whether the two may have been looked at through different probes. Gromov-Wasserstein asks for
             no pairing, but then there is no `paired`, and what differs may be the inputs.
 
-    Returns:
-        Correspondence.
-
     Raises:
         ValueError: If the probes differ and that was not asked for, or the geometry has no unit scale.
     """
@@ -133,7 +130,7 @@ def average_correspondence(found: Sequence[Correspondence]) -> Correspondence:
     returned = tuple(
         sum(each.best[layer] == best for each in found) if best >= 0 else 0 for layer, best in enumerate(mean.best)
     )
-    return Correspondence(**{**vars(mean), "returned": returned, "runs": sum(each.runs for each in found)})
+    return replace(mean, returned=returned, runs=sum(each.runs for each in found))
 
 
 def correspondence_sentence(found: Correspondence, one: str, other: str) -> str:
@@ -183,11 +180,11 @@ def _read(
 ) -> Correspondence:
     best = _best(similarity)
     usable = [layer for layer, partner in enumerate(best) if partner >= 0]
-    ranked = -np.sort(-np.where(np.isnan(similarity), -np.inf, similarity), axis=1)
     margin = np.full(len(layers), np.nan)
     if len(others) > 1:
-        enough = np.isfinite(ranked[:, 1])
-        margin[enough] = ranked[enough, 0] - ranked[enough, 1]
+        next_best, most = np.sort(np.where(np.isnan(similarity), -np.inf, similarity), axis=1)[:, -2:].T
+        enough = np.isfinite(next_best)
+        margin[enough] = most[enough] - next_best[enough]
     return Correspondence(
         layers=layers,
         other_layers=others,

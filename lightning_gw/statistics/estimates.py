@@ -23,11 +23,7 @@ CONFIDENCE = 0.95
 
 
 def share_estimate(true: int, runs: int) -> Estimate:
-    """The share of runs of which something is true, with Wilson's interval.
-
-    Args:
-        true: Of how many runs it is true.
-        runs: How many there are.
+    """The share of `runs` runs of which something is `true`, with Wilson's interval.
 
     Returns:
         Estimate; without an interval for a single run, and all NaN for none.

@@ -6,9 +6,6 @@ from lightning_gw.groups.tracking import converged_at
 from lightning_gw.records.history import History
 from lightning_gw.statistics.results import Finding
 
-#: A history with a single look cannot show that anything has stopped.
-_FEWEST_LOOKS = 2
-
 
 def finding_of(
     history: History,
@@ -30,9 +27,7 @@ def finding_of(
         seconds: What the run took, or None where that is not known.
 
     Returns:
-        The finding, or None for a run without looks. Its ``converged`` is the step from which on every group holds the
-        layers it holds at the last look (`converged_at`, the latest of the groups); None also where the last two looks
-        differ, so that nothing shows that the groups have stopped to change.
+        The finding, or None for a run without looks. Its ``converged`` is the latest `converged_at` of its groups.
 
     Raises:
         ValueError: If the geometry of the last look has no unit scale, and so no similarity.
@@ -59,7 +54,8 @@ def finding_of(
 
 def _converged(history: History) -> int | None:
     """The step after which no group changed any more."""
-    if len(history) < _FEWEST_LOOKS or history[-1].groups.strength == "none":
+    # A single look cannot show that anything has stopped.
+    if len(history) < 2 or history[-1].groups.strength == "none":
         return None
     stopped = [converged_at(history, group) for group in history[-1].group_ids]
     steps = [step for step in stopped if step is not None]

@@ -56,26 +56,23 @@ class Design:
 
     def within(self) -> dict[str, float]:
         """Mean difference between runs of each tested strategy; the root mean square for matrices."""
-        found = {}
-        for place in self.tested():
-            runs = np.flatnonzero(self.strategies == place)
-            own = self.squared[np.ix_(runs, runs)][np.triu_indices(len(runs), 1)]
-            found[self.names[place]] = self.unsquared(float(own.mean()))
-        return found
+        return {self.names[place]: self.unsquared(self._own(self.squared, place).mean()) for place in self.tested()}
 
     def spread_within(self) -> float:
         """Standard deviation of the differences between runs of one strategy about its mean, pooled over strategies.
 
         NaN where there are too few such differences, or where they do not vary.
         """
-        deviations, free = 0.0, 0
-        for place in self.tested():
-            runs = np.flatnonzero(self.strategies == place)
-            own = self.differences[np.ix_(runs, runs)][np.triu_indices(len(runs), 1)]
-            deviations += float(np.square(own - own.mean()).sum())
-            free += len(own) - 1
+        within = [self._own(self.differences, place) for place in self.tested()]
+        deviations = sum(float(np.square(own - own.mean()).sum()) for own in within)
+        free = sum(len(own) - 1 for own in within)
         spread = float(np.sqrt(deviations / free)) if free else 0.0
         return spread if spread > TIE * max(float(self.differences.max(initial=0.0)), TIE) else np.nan
+
+    def _own(self, values: FloatArray, strategy: int) -> FloatArray:
+        """The entries of an ``(N, N)`` table between every two runs of one strategy, each pair once."""
+        runs = np.flatnonzero(self.strategies == strategy)
+        return values[np.ix_(runs, runs)][np.triu_indices(len(runs), 1)]
 
 
 def compare_runs(design: Design, permutations: int, seed: int) -> tuple[Overall, tuple[Contrast, ...]]:

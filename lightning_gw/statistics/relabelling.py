@@ -1,16 +1,11 @@
 """Relabelling runs within seeds: the null distribution of how far strategies lie apart.
 
-Runs with the same seed start from the same weights and see the data in the same order, so they resemble each other
-whatever the strategy. Two things keep that from passing for, or hiding, an effect of the strategy:
-
-- only pairs of runs with **different seeds** are compared, within and between strategies alike;
-- strategies are relabelled **within each seed**, as in a randomised block design. If the strategy does not matter, the
-  runs of a seed could have been handed out to the strategies in any way, whatever seeds share: the test is exact
-  (Anderson 2001, "Permutation tests for univariate or multivariate analysis of variance and regression", on restricted
-  permutations; Anderson 2001, "A new method for non-parametric multivariate analysis of variance").
-
-With squared differences of coordinates the effects of seeds cancel altogether in ``between − within`` if they add to
-those of strategies and every strategy has every seed.
+Runs with the same seed resemble each other whatever the strategy. So that this neither passes for nor hides an effect
+of it, only pairs of **different seeds** are compared, and strategies are relabelled **within each seed**, as in a
+randomised block design: the test is exact whatever seeds share (Anderson 2001, "Permutation tests for univariate or
+multivariate analysis of variance and regression", on restricted permutations; Anderson 2001, "A new method for
+non-parametric multivariate analysis of variance"). With squared differences of coordinates the effects of seeds cancel
+altogether in ``between − within`` if they add to those of strategies and every strategy has every seed.
 """
 
 from __future__ import annotations

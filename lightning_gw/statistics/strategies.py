@@ -29,9 +29,8 @@ def compare_strategies(
 ) -> TaskComparison:
     """Summarise the strategies of one task over their seeds, and test whether they differ.
 
-    Estimates and their intervals are those of `estimates`, tests those of `permutation_test.compare_runs`. Two runs
-    differ by one minus the adjusted Rand index of their groups, and by the root mean square of the difference of their
-    matrices.
+    Estimates and their intervals are those of `estimates`, tests those of `permutation_test.compare_runs`; what two
+    runs differ in is measured as `DIFFERENCES` says.
 
     Args:
         findings: The runs of the task, in any order; strategies are reported in the order in which they first appear.
@@ -169,26 +168,24 @@ def _mean_and_spread(similarities: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _layer_notes(findings: Sequence[Finding], layers: tuple[str, ...]) -> list[str]:
-    notes = []
-    counts = sorted({len(finding.layers) for finding in findings} - {len(layers)})
-    for count in counts:
-        keys = [finding.key for finding in findings if len(finding.layers) == count]
-        notes.append(
-            f"{_runs(keys)} {plural(count, 'layer')} where most runs of the task have {len(layers)}, "
-            "and left out of all comparisons of groups and matrices."
-        )
+    notes = [
+        f"{_runs([run for run in findings if len(run.layers) == count])} {plural(count, 'layer')} where most runs "
+        f"of the task have {len(layers)}, and left out of all comparisons of groups and matrices."
+        for count in sorted({len(finding.layers) for finding in findings} - {len(layers)})
+    ]
     renamed = [finding for finding in findings if len(finding.layers) == len(layers) and finding.layers != layers]
     if renamed:
         theirs, usual = next((one, other) for one, other in zip(renamed[0].layers, layers, strict=True) if one != other)
         notes.append(
-            f"{_runs([finding.key for finding in renamed])} layers of other names than most runs of the task "
+            f"{_runs(renamed)} layers of other names than most runs of the task "
             f"(such as {theirs!r} for {usual!r}), and left out of the comparison of matrices; their groups are "
             "compared layer by layer in order."
         )
     return notes
 
 
-def _runs(keys: Sequence[str]) -> str:
+def _runs(findings: Sequence[Finding]) -> str:
+    keys = [finding.key for finding in findings]
     return f"Run {keys[0]} has" if len(keys) == 1 else f"Runs {listed(keys)} have"
 
 
@@ -196,11 +193,11 @@ def _unusable_notes(by: str, left_out: Sequence[Finding]) -> list[str]:
     if not left_out:
         return []
     lack = "too few layers in groups" if by == "groups" else "too few measured pairs of layers"
-    return [f"{_runs([finding.key for finding in left_out])} {lack} to compare with the others' {by}, and left out."]
+    return [f"{_runs(left_out)} {lack} to compare with the others' {by}, and left out."]
 
 
 def _accuracy_notes(findings: Sequence[Finding]) -> list[str]:
-    diverged = [f.key for f in findings if f.accuracy is not None and not np.isfinite(f.accuracy)]
+    diverged = [f for f in findings if f.accuracy is not None and not np.isfinite(f.accuracy)]
     return [f"{_runs(diverged)} an accuracy that is no finite number, which no mean counts."] if diverged else []
 
 
@@ -213,8 +210,8 @@ def _seed_notes(
     if len(summaries) < 2:
         notes.append("There is one strategy, so nothing to compare it with.")
     if single:
-        every = len(single) == len(summaries)
-        who = "No strategy has more than one seed" if every else f"{listed(single)} {_has(single)} a single seed"
+        some = f"{listed(single)} {'has' if len(single) == 1 else 'have'} a single seed"
+        who = "No strategy has more than one seed" if len(single) == len(summaries) else some
         notes.append(f"{who}: how far runs differ between seeds is not known there, and no difference is tested.")
     lacking: dict[str, list[str]] = {}
     apart: dict[str, list[str]] = {}
@@ -254,7 +251,3 @@ def _spread_notes(designs: Sequence[Design]) -> list[str]:
                 "small for two of those that vary most."
             )
     return notes
-
-
-def _has(names: Sequence[str]) -> str:
-    return "has" if len(names) == 1 else "have"

@@ -13,9 +13,6 @@ Row = dict[str, Any]
 def comparison_tables(comparison: TaskComparison) -> dict[str, list[Row]]:
     """Everything a task's comparison holds, as rows of plain values; what is not known is None.
 
-    Args:
-        comparison: The strategies of one task.
-
     Returns:
         ``runs``: what each run ended with. ``strategies``: each strategy over its seeds. ``boundaries``: how often a
         boundary stood after each layer (1-based). ``pairs``: each pair of strategies, by groups and by matrices. A

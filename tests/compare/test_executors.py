@@ -17,8 +17,8 @@ from toy_comparison import entries, wait_for, write_toy
 from lightning_gw.cli import main
 from lightning_gw.compare import comparison as running
 from lightning_gw.compare.comparison import Comparison
+from lightning_gw.compare.executors import make_executor
 from lightning_gw.compare.executors.base import Ended, ExecutorSettings, Order, read_executor
-from lightning_gw.compare.executors.choice import make_executor
 from lightning_gw.compare.executors.local import LocalExecutor
 from lightning_gw.compare.executors.locks import hold, is_held
 from lightning_gw.compare.executors.process import carry_out, file_hash

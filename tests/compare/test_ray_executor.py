@@ -20,8 +20,8 @@ import pytest
 import yaml
 from toy_comparison import assert_same_history, entries, run, start, wait_for, write_toy
 
+from lightning_gw.compare.executors import make_executor
 from lightning_gw.compare.executors.base import Ended, ExecutorSettings, Order
-from lightning_gw.compare.executors.choice import make_executor
 from lightning_gw.compare.executors.locks import is_held
 from lightning_gw.compare.executors.process import file_hash
 from lightning_gw.utilities.errors import UsageError

@@ -1,4 +1,4 @@
-"""What starts the runs of a comparison: the protocol all executors keep to, and the choice among them."""
+"""What starts the runs of a comparison: the protocol all executors keep to, and the settings that choose one."""
 
 from __future__ import annotations
 
@@ -119,14 +119,10 @@ class ExecutorSettings:
 
 
 def read_executor(given: Any, where: str) -> ExecutorSettings:
-    """The ``executor`` of a comparison's YAML file.
-
-    Args:
-        given: Its value: a name, or a mapping with a name; None for the default.
-        where: Names the place in errors.
+    """The ``executor`` of a comparison's YAML file: a name, or a mapping with a name; None for the default.
 
     Raises:
-        UsageError: For whatever is wrong with it, with near names.
+        UsageError: For whatever is wrong with it, with near names; `where` names the place.
     """
     if given is None:
         return ExecutorSettings()
@@ -134,10 +130,7 @@ def read_executor(given: Any, where: str) -> ExecutorSettings:
         given = {"name": given}
     if not isinstance(given, dict) or not isinstance(given.get("name"), str):
         raise UsageError(f"{where} should be local or ray, or a mapping with such a name, but is {given!r}.")
-    for key in given:
-        if key not in _KEYS:
-            hint = near_names(str(key), _KEYS) or f"There are: {', '.join(_KEYS)}."
-            raise UsageError(f"{where}: {key!r} is no option here. {hint}")
+    require_known(given, _KEYS, where)
     name = given["name"]
     _require_executor(name, where)
     if name == "local" and len(given) > 1:
@@ -154,6 +147,14 @@ def read_executor(given: Any, where: str) -> ExecutorSettings:
     if type(retries) is not int or retries < 0:
         raise UsageError(f"{where}: retries should be a whole number from 0, but is {retries!r}.")
     return ExecutorSettings(name, address, None if cpus is None else float(cpus), float(gpus), retries)
+
+
+def require_known(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """Refuse a mapping of a YAML file that has other keys than the known ones."""
+    for key in given:
+        if key not in known:
+            hint = near_names(str(key), known) or f"There are: {', '.join(known)}."
+            raise UsageError(f"{where}: {key!r} is no option here. {hint}")
 
 
 def _require_executor(name: str, where: str) -> None:

@@ -26,13 +26,7 @@ class LockedError(Exception):
 
 
 def lock_file(out: Path, path: str, kind: Literal["claim", "work"]) -> Path:
-    """Where a run's lock lies: not in the run's folder, which is emptied when the run starts over.
-
-    Args:
-        out: The comparison's folder.
-        path: The run's, relative to it.
-        kind: Which of its locks.
-    """
+    """Where a run's lock lies in the comparison's folder: not in the run's, which is emptied when it starts over."""
     return out / LOCKS_FOLDER / f"{path}.{kind}"
 
 

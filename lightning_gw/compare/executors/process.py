@@ -66,6 +66,18 @@ class RunProcess:
         """Its exit code, negative for a signal; None while it runs."""
         return self._process.poll()
 
+    def wait(self, grace: float = 5.0) -> int:
+        """Wait for its exit code; when this is interrupted, it has `grace` seconds to stop."""
+        code = None
+        try:
+            while (code := self.poll()) is None:
+                time.sleep(0.05)
+            return code
+        finally:
+            if code is None:
+                self.ask()
+                self.end(grace)
+
     def ask(self) -> None:
         """Ask it to stop."""
         self._signal(signal.SIGTERM)
@@ -94,12 +106,9 @@ def begin(order: Order) -> RunProcess | Ended:
 
 
 def carry_out(order: Order, grace: float = 5.0, disk_delay: float = _DISK_DELAY) -> Ended:
-    """Do a run here, on a machine that may not be the comparison's, and wait for its end.
+    """Do a run here, on a machine that may not be the comparison's, and wait for its end as `RunProcess.wait` does.
 
-    Args:
-        order: What to do.
-        grace: Seconds the run has to stop, when this is interrupted.
-        disk_delay: Seconds that the disk may take to show what another machine wrote.
+    The disk may take `disk_delay` seconds to show what another machine wrote.
     """
     here = socket.gethostname()
     if unseen := _unseen(order, disk_delay):
@@ -109,17 +118,7 @@ def carry_out(order: Order, grace: float = 5.0, disk_delay: float = _DISK_DELAY)
             "that all of them share, and give that with --out.",
         )
     process = begin(order)
-    if isinstance(process, Ended):
-        return process
-    code = None
-    try:
-        while (code := process.poll()) is None:
-            time.sleep(0.1)
-        return Ended(code)
-    finally:
-        if code is None:
-            process.ask()
-            process.end(grace)
+    return process if isinstance(process, Ended) else Ended(process.wait(grace))
 
 
 def file_hash(file: Path) -> str | None:

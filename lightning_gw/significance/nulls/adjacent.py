@@ -59,14 +59,7 @@ class AdjacentSolver:
             raise ValueError(f"anchor is {self.anchor}; expected a finite number that is not negative.")
 
     def __call__(self, representations: Mapping[str, Tensor] | Sequence[Tensor]) -> Adjacent:
-        """Adjacent distances of one network.
-
-        Args:
-            representations: Layer name to ``(n, d)``, in depth order.
-
-        Returns:
-            Adjacent; NaN beside a degenerate layer.
-        """
+        """Adjacent distances of one network, layer name to ``(n, d)`` in depth order; NaN beside a degenerate layer."""
         layers = check_representations(representations, geometry=self._kind)
         with full_precision(), single_threaded() as threads, torch.no_grad():
             spaces = make_spaces(layers, self._kind)
