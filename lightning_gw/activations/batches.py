@@ -11,9 +11,8 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
 
-#: Masks that are nonzero where a position counts, and masks that are nonzero where it is padding.
-_KEEP_MASKS = ("attention_mask",)
-_PADDING_MASKS = ("src_key_padding_mask", "key_padding_mask", "padding_mask")
+#: Masks by their usual names, and whether they are nonzero where a position counts or where it is padding.
+_MASKS = {"attention_mask": True, "src_key_padding_mask": False, "key_padding_mask": False, "padding_mask": False}
 
 
 def leaves(batch: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -99,9 +98,8 @@ def padding_mask(batch: Any) -> Tensor | None:
         batch = batch[0]
     if not isinstance(batch, Mapping):
         return None
-    for names, counts in ((_KEEP_MASKS, True), (_PADDING_MASKS, False)):
-        for name in names:
-            mask = batch.get(name)
-            if isinstance(mask, Tensor) and mask.dim() == 2 and not mask.is_floating_point():
-                return mask.bool() if counts else ~mask.bool()
+    for name, counts in _MASKS.items():
+        mask = batch.get(name)
+        if isinstance(mask, Tensor) and mask.dim() == 2 and not mask.is_floating_point():
+            return mask.bool() if counts else ~mask.bool()
     return None

@@ -21,7 +21,8 @@ class ProbeConfig:
             validation data, else the training data.
         size: Number of probe inputs; None takes 128, or all there are.
         batch_size: Inputs per forward pass; None takes the data loader's.
-        balance: What the probe is balanced over; see `probe.draw_probe`.
+        balance: Draw evenly over classes: the index or key of the label in an item, or a function of the item. A label
+            that is a vector makes one class of every distinct vector.
         pooling: How an output becomes one vector per input; see `pooling.pool`.
         step: ``function(module, batch)`` that runs the network, in place of its ``forward``.
         seed: Seed of the draw.

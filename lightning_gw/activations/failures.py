@@ -21,8 +21,7 @@ _LISTED = 6
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on whatever device."""
-    kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))
-    return isinstance(error, kinds) or (
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
     )
 
@@ -45,29 +44,21 @@ def explaining(
     except Exception as error:
         if is_known(error) or is_out_of_memory(error):
             raise
-        reason = explained(error, module, batch, number, count)
-        if reason is error:
+        if (reason := explained(error, module, batch, number, count)) is None:
             raise
         raise reason from error
 
 
-def explained(error: Exception, module: nn.Module, batch: Any, number: int, count: int) -> Exception:
-    """Say in which module a forward pass failed, on what.
-
-    Args:
-        error: What was raised, with its traceback.
-        module: The network.
-        batch: The probe batch that was on its way.
-        number: Its place among the probe batches, from 1.
-        count: How many probe batches there are.
+def explained(error: Exception, module: nn.Module, batch: Any, number: int, count: int) -> LookError | None:
+    """Say in which module a forward pass failed, and on what: probe batch `number`, from 1, of `count`.
 
     Returns:
-        A `LookError` that names the module, the shapes it was called with and those of the batch; `error` itself where
-        no module of the network was being run.
+        An error that names the module, the shapes it was called with and those of the batch; None where no module of
+        the network was being run.
     """
     frame = _innermost_call(error.__traceback__)
     if frame is None:
-        return error
+        return None
     failed = frame.f_locals["self"]
     names = {id(child): name for name, child in module.named_modules()}
     name = names.get(id(failed), "").replace("_orig_mod.", "")

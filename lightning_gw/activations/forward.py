@@ -61,8 +61,7 @@ def _arguments(module: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str
     parameters = inspect.signature(module.forward).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p for p in positional if p.default is p.empty]
-    takes_whole = bool(positional) and positional[0].name == "batch" and len(required) <= 1
-    if takes_whole:
+    if positional and positional[0].name == "batch" and len(required) <= 1:
         return (batch,), {}
     if isinstance(batch, Mapping):
         return _from_mapping(module, batch, list(parameters))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from itertools import takewhile
 
 from torch import nn
 
@@ -13,13 +14,7 @@ from lightning_gw.utilities.errors import near_names, sentence
 #: Containers that only hold others and are never called.
 _HOLDERS = (nn.ModuleList, nn.ModuleDict)
 #: They belong to the layer whose output they normalise.
-_NORMS = (
-    nn.modules.batchnorm._NormBase,
-    nn.LayerNorm,
-    nn.GroupNorm,
-    nn.LocalResponseNorm,
-    *((nn.RMSNorm,) if hasattr(nn, "RMSNorm") else ()),
-)
+_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.LocalResponseNorm)
 
 
 def named_layers(module: nn.Module) -> dict[str, nn.Module]:
@@ -96,7 +91,11 @@ def choose_layers(module: nn.Module) -> tuple[str, ...]:
         embedding = _embedding(unique, chosen)
         chosen = ([embedding] if embedding else []) + chosen
     else:
-        chosen = list(_segments(module, unique))
+        chosen = [
+            _end_of_segment(module, unique, name)
+            for name, child in unique.items()
+            if _is_leaf(child) and _has_parameters(child) and not isinstance(child, _NORMS)
+        ]
     if len(chosen) < 2:
         raise ValueError(
             f"{type(module).__name__} has {'one layer' if chosen else 'no layer'} that can be told apart by itself "
@@ -123,7 +122,8 @@ def _first_names(named: dict[str, nn.Module]) -> set[str]:
 
 
 def _parameter_count(modules: Sequence[nn.Module]) -> int:
-    return sum({id(p): p.numel() for m in modules for p in m.parameters() if _has_size(p)}.values())
+    sizes = {id(p): p.numel() for m in modules for p in m.parameters() if not nn.parameter.is_lazy(p)}
+    return sum(sizes.values())
 
 
 def _has_parameters(module: nn.Module) -> bool:
@@ -132,10 +132,6 @@ def _has_parameters(module: nn.Module) -> bool:
 
 def _is_leaf(module: nn.Module) -> bool:
     return all(name == "parametrizations" for name, _ in module.named_children())
-
-
-def _has_size(parameter: nn.Parameter) -> bool:
-    return not isinstance(parameter, nn.parameter.UninitializedParameter)
 
 
 def _within(name: str, others: Sequence[str]) -> bool:
@@ -211,20 +207,13 @@ def _embedding(named: dict[str, nn.Module], blocks: Sequence[str]) -> str | None
         return (
             (isinstance(child, nn.Embedding | nn.EmbeddingBag) or "embed" in type(child).__name__.lower())
             and not isinstance(child, _HOLDERS)
-            and not any(block.startswith(name + ".") for block in blocks)
+            and not any(_within(block, [name]) for block in blocks)
             and not _within(name, blocks)
         )
 
-    before = list(named)[: list(named).index(blocks[0])]
-    found = [name for name in before if embeds(name)]
+    found = [name for name in takewhile(lambda name: name != blocks[0], named) if embeds(name)]
     outermost = [name for name in found if not _within(name, found)]
     return max(outermost, key=lambda name: _parameter_count([named[name]]), default=None)
-
-
-def _segments(module: nn.Module, named: dict[str, nn.Module]) -> Iterator[str]:
-    for name, child in named.items():
-        if _is_leaf(child) and _has_parameters(child) and not isinstance(child, _NORMS):
-            yield _end_of_segment(module, named, name)
 
 
 def _end_of_segment(module: nn.Module, named: dict[str, nn.Module], name: str) -> str:

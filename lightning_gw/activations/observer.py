@@ -40,13 +40,14 @@ class Observer:
 
     Attributes:
         config: The same.
+        probe: The probe inputs; None before `prepare`.
         notes: What the user should know of the probe; empty before `prepare`.
     """
 
     def __init__(self, config: ProbeConfig) -> None:
         self.config = config
+        self.probe: Probe | None = None
         self._modules: tuple[str, ...] = ()
-        self._probe: Probe | None = None
         self._unsettled: frozenset[str] | None = None  # normalisation layers, as they were at the start of the run
         self._running = False  # whether there are any that gather statistics
         self._scaled: tuple[str, ...] = ()
@@ -56,26 +57,15 @@ class Observer:
     @property
     def probe_hash(self) -> str | None:
         """SHA-256 of the probe inputs; None before `prepare`."""
-        return None if self._probe is None else self._probe.hash
-
-    @property
-    def probe(self) -> Probe | None:
-        """The probe inputs; None before `prepare`."""
-        return self._probe
+        return None if self.probe is None else self.probe.hash
 
     def description(self, layers: Sequence[str]) -> dict[str, Any]:
         """How the layers are looked at, as plain JSON values."""
-        assert self._probe is not None
+        assert self.probe is not None
         pooling = self.config.pooling if isinstance(self.config.pooling, str) else _name(self.config.pooling)
-        return {
-            "hash": self._probe.hash,
-            "size": self._probe.size,
-            "source": self._probe.source,
-            "pooling": pooling,
-            "positions": "scaled to norm 1" if self._scaled else "as they are",
-            **({"normalisation": self.normalisation} if self._running else {}),
-            "layers": list(layers),
-        }
+        facts = {"hash": self.probe.hash, "size": self.probe.size, "source": self.probe.source}
+        facts |= {"pooling": pooling, "positions": "scaled to norm 1" if self._scaled else "as they are"}
+        return facts | ({"normalisation": self.normalisation} if self._running else {}) | {"layers": list(layers)}
 
     @property
     def normalisation(self) -> str:
@@ -111,7 +101,7 @@ class Observer:
         Raises:
             ValueError: If a layer is unknown, or there are too few inputs.
         """
-        if any(isinstance(p, nn.parameter.UninitializedParameter) for p in module.parameters()):
+        if any(nn.parameter.is_lazy(p) for p in module.parameters()):
             raise ValueError(
                 "The network has lazy modules that have not seen an input yet. Run one batch through it before fit, as "
                 "Lightning needs too, so that their weights exist when training starts."
@@ -133,21 +123,13 @@ class Observer:
         self._unsettled = unsettled_layers(module) if unsettled is None else frozenset(unsettled)
         source, data = find_data(trainer, self.config.data)
         with kept_generators(data):  # an augmentation that draws from a generator of its own is not to notice
-            self._probe = draw_probe(
-                data,
-                source=source,
-                size=self.config.size,
-                batch_size=self.config.batch_size,
-                balance=self.config.balance,
-                seed=self.config.seed,
-            )
+            self.probe = draw_probe(data, source, self.config)
         self._fits = None
-        warnings = list(self._probe.notes)
-        if known is not None and known != self._probe.hash:
+        warnings = list(self.probe.notes)
+        if known is not None and known != self.probe.hash:
             warnings.append(
                 "The probe inputs are not those that this history began with (their hash changed), so what was found "
-                "before and after step "
-                f"{trainer.global_step} is seen through different inputs. Is the data the same?"
+                f"before and after step {trainer.global_step} is seen through different inputs. Is the data the same?"
             )
         self.notes = tuple(warnings)
         return warnings
@@ -185,8 +167,8 @@ class Observer:
 
     def _capture_what_fits(self, trainer: Trainer, module: LightningModule) -> tuple[Activations, list[str]]:
         """Begin again with half as many inputs at a time as long as the memory runs out."""
-        assert self._probe is not None
-        largest = max(count_rows(batch) for batch in self._probe.batches)
+        assert self.probe is not None
+        largest = max(count_rows(batch) for batch in self.probe.batches)
         while True:
             try:
                 return self._capture(trainer, module)
@@ -198,8 +180,8 @@ class Observer:
             self._halve(min(largest, self._fits or largest), problem)
 
     def _capture(self, trainer: Trainer, module: LightningModule) -> tuple[Activations, list[str]]:
-        assert self._probe is not None
-        batches = self._probe.batches if self._fits is None else in_pieces(self._probe.batches, self._fits)
+        assert self.probe is not None
+        batches = self.probe.batches if self._fits is None else in_pieces(self.probe.batches, self._fits)
         run = self._runner(trainer, module)
         # A copy with fresh weights has not settled whatever the live network has.
         by_probe = (self._unsettled or frozenset()) | unsettled_layers(module)
@@ -259,9 +241,8 @@ def find_data(trainer: Trainer, given: Any) -> tuple[str, Any]:
         return "probe data", given
     if given not in (None, "validation", "val", "train", "training"):
         raise ProbeError(f"probe={given!r} is not understood; the names are 'validation' and 'train'.")
-    validation = trainer.val_dataloaders
-    if validation is None:
-        validation = _not_yet_loaded(trainer)
+    loaded = trainer.val_dataloaders
+    validation = _not_yet_loaded(trainer) if loaded is None else loaded
     for name, data in (("validation data", validation), ("training data", trainer.train_dataloader)):
         wanted = given is None or name.startswith(given[:3])
         if wanted and data is not None and not _empty(data):

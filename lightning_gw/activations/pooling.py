@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -105,12 +106,13 @@ def _mean(output: Tensor, mask: Tensor | None, layer: str, channels_first: bool)
     return output.flatten(2).mean(dim=2)
 
 
-def _position(output: Tensor, mask: Tensor | None, layer: str, which: str) -> Tensor:
+def _position(output: Tensor, mask: Tensor | None, layer: str, channels_first: bool, *, which: str) -> Tensor:
     if output.dim() != 3:
         raise ValueError(
             f"pooling={which!r} needs positions, shape (n, t, d), but layer {layer!r} gave {tuple(output.shape)}; "
             "use 'auto', 'flatten' or a function."
         )
+    output = output.mT if channels_first else output
     n, t = output.shape[:2]
     if mask is None:
         index = torch.full((n,), 0 if which == "first" else t - 1, device=output.device)
@@ -121,14 +123,6 @@ def _position(output: Tensor, mask: Tensor | None, layer: str, which: str) -> Te
     return output[torch.arange(n, device=output.device), index]
 
 
-def _first(output: Tensor, mask: Tensor | None, layer: str, channels_first: bool) -> Tensor:
-    return _position(output.mT if channels_first and output.dim() == 3 else output, mask, layer, "first")
-
-
-def _last(output: Tensor, mask: Tensor | None, layer: str, channels_first: bool) -> Tensor:
-    return _position(output.mT if channels_first and output.dim() == 3 else output, mask, layer, "last")
-
-
 def _flatten(output: Tensor, mask: Tensor | None, layer: str, channels_first: bool) -> Tensor:
     if output.dim() == 1:
         return output[:, None]
@@ -137,4 +131,10 @@ def _flatten(output: Tensor, mask: Tensor | None, layer: str, channels_first: bo
     return output.flatten(1)
 
 
-_POOLS = {"auto": _mean, "mean": _mean, "first": _first, "last": _last, "flatten": _flatten}
+_POOLS: dict[str, Callable[[Tensor, Tensor | None, str, bool], Tensor]] = {
+    "auto": _mean,
+    "mean": _mean,
+    "first": partial(_position, which="first"),
+    "last": partial(_position, which="last"),
+    "flatten": _flatten,
+}

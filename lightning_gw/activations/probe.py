@@ -7,13 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, SubsetRandomSampler, default_collate
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SubsetRandomSampler, default_collate
 
 from lightning_gw.activations.batches import count_rows, fingerprint, leaves, take_rows
+
+if TYPE_CHECKING:
+    from lightning_gw.activations.config import ProbeConfig
 
 #: Inputs drawn where nobody says how many.
 DEFAULT_PROBE_SIZE = 128
@@ -49,15 +52,7 @@ class Probe:
     notes: tuple[str, ...] = ()
 
 
-def draw_probe(
-    data: Any,
-    *,
-    source: str,
-    size: int | None = None,
-    batch_size: int | None = None,
-    balance: Balance | None = None,
-    seed: int = 0,
-) -> Probe:
+def draw_probe(data: Any, source: str, config: ProbeConfig) -> Probe:
     """Draw the probe inputs from data of any usual kind.
 
     Items are taken as ``dataset[i]`` and put together by the loader's own collate function; the loader itself is never
@@ -68,20 +63,16 @@ def draw_probe(
             batches, a ``CombinedLoader``, or a list, tuple or dict of loaders (of several, the first is taken), or a
             function without arguments that returns one of these.
         source: Where the data comes from, in words, such as ``"validation data"``.
-        size: Number of inputs; None takes 128, or all there are.
-        batch_size: Inputs per forward pass; None takes the loader's own batch size.
-        balance: Draw evenly over classes: the index or key of the label in an item, or a function of the item. A label
-            that is a vector makes one class of every distinct vector.
-        seed: Seed of the draw.
+        config: How many inputs, how many of them per forward pass, balanced over what, and the seed of the draw.
 
     Raises:
-        ProbeError: If there are fewer than 4 inputs, fewer than `size`, or the data cannot be read.
+        ProbeError: If there are fewer than 4 inputs, fewer than asked for, or the data cannot be read.
     """
-    if size is not None and size < SMALLEST_PROBE:
-        raise ProbeError(f"probe_size={size}: at least {SMALLEST_PROBE} inputs are needed to compare layers.")
-    if batch_size is not None and batch_size < 1:
-        raise ProbeError(f"probe_batch_size={batch_size} must be at least 1.")
-    draw = _Draw(size, batch_size, balance, seed, source)
+    if config.size is not None and config.size < SMALLEST_PROBE:
+        raise ProbeError(f"probe_size={config.size}: at least {SMALLEST_PROBE} inputs are needed to compare layers.")
+    if config.batch_size is not None and config.batch_size < 1:
+        raise ProbeError(f"probe_batch_size={config.batch_size} must be at least 1.")
+    draw = _Draw(source, config)
     batches = draw.batches(data)
     rows = sum(count_rows(batch) for batch in batches)
     draw.require(rows)
@@ -89,14 +80,12 @@ def draw_probe(
 
 
 class _Draw:
-    def __init__(
-        self, size: int | None, batch_size: int | None, balance: Balance | None, seed: int, source: str
-    ) -> None:
-        self._asked = size
-        self._size = DEFAULT_PROBE_SIZE if size is None else size
-        self._batch_size = batch_size
-        self._balance = balance
-        self._generator = torch.Generator().manual_seed(seed)
+    def __init__(self, source: str, config: ProbeConfig) -> None:
+        self._asked = config.size
+        self._size = DEFAULT_PROBE_SIZE if config.size is None else config.size
+        self._batch_size = config.batch_size
+        self._balance = config.balance
+        self._generator = torch.Generator().manual_seed(config.seed)
         self.source = source
         self.notes: list[str] = []
 
@@ -112,7 +101,7 @@ class _Draw:
                 self.notes.append(f"Of {len(loaders)} loaders the probe was drawn from the first, {name}.")
                 self.source += f" ({name})"
             return self.batches(next(iter(loaders.values())))
-        if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        if _is_indexed(data):
             return self._from_dataset(data, range(len(data)), default_collate, None)
         if callable(data) and not isinstance(data, Iterable):
             return self.batches(data())
@@ -147,7 +136,7 @@ class _Draw:
 
     def _from_loader(self, loader: DataLoader[Any]) -> list[Any]:
         dataset: Any = loader.dataset
-        if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or _is_iterable_only(dataset):
+        if isinstance(dataset, IterableDataset) or not _is_indexed(dataset):
             collate = loader.collate_fn if loader.batch_sampler is not None or loader.batch_size else None
             return self._from_stream(dataset, collate, loader.batch_size)
         if loader.batch_sampler is None:
@@ -162,8 +151,7 @@ class _Draw:
         self, dataset: Any, indices: Sequence[int], collate: Callable[[list[Any]], Any], batch_size: int | None
     ) -> list[Any]:
         order = [indices[i] for i in torch.randperm(len(indices), generator=self._generator).tolist()]
-        balanced = self._balance is not None
-        items = self._balanced(dataset, order) if balanced else [dataset[i] for i in order[: self._size]]
+        items = [dataset[i] for i in order[: self._size]] if self._balance is None else self._balanced(dataset, order)
         step = self._batch_size or batch_size or self._size
         return [collate(items[start : start + step]) for start in range(0, len(items), step)]
 
@@ -252,8 +240,8 @@ def _is_batch(data: Any) -> bool:
     )
 
 
-def _is_iterable_only(dataset: Any) -> bool:
-    return isinstance(dataset, torch.utils.data.IterableDataset)
+def _is_indexed(data: Any) -> bool:
+    return hasattr(data, "__getitem__") and hasattr(data, "__len__")
 
 
 def _several(data: Any) -> dict[str, Any]:

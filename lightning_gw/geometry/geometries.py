@@ -99,10 +99,6 @@ def rbf_kernel(x: Tensor) -> Tensor:
     return torch.exp(-squared / (2 * bandwidth))
 
 
-def _as_given(matrix: Tensor) -> Tensor:
-    return matrix
-
-
 #: The geometries that have a name; docs/method.md says what each is at the identity coupling.
 GEOMETRIES: Mapping[str, Geometry] = {
     geometry.name: geometry
@@ -118,7 +114,7 @@ GEOMETRIES: Mapping[str, Geometry] = {
 }
 
 #: Matrices that the caller made: each ``(n, n)`` is used as it is. No geometry of representations, so not among those.
-PRECOMPUTED = Geometry("precomputed", _as_given, "none", "none")
+PRECOMPUTED = Geometry("precomputed", lambda matrix: matrix, "none", "none")
 
 
 def get_geometry(geometry: str | Geometry) -> Geometry:

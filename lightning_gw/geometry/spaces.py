@@ -8,37 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_gw.geometry.geometries import (
-    GEOMETRIES,
-    PRECOMPUTED,
-    Geometry,
-    get_geometry,
-    get_geometry_or_precomputed,
-)
-from lightning_gw.geometry.validation import (
-    MINIMUM_INPUTS,
-    check_layer,
-    check_representations,
-    find_defect,
-    find_non_finite,
-    to_float64,
-)
-
-__all__ = [
-    "GEOMETRIES",
-    "MINIMUM_INPUTS",
-    "Geometry",
-    "Spaces",
-    "check_layer",
-    "check_representations",
-    "distance_matrix",
-    "find_defect",
-    "find_non_finite",
-    "get_geometry",
-    "make_space",
-    "make_spaces",
-    "to_float64",
-]
+from lightning_gw.geometry.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
+from lightning_gw.geometry.geometries import get_geometry as get_geometry
+from lightning_gw.geometry.validation import check_representations as check_representations
+from lightning_gw.geometry.validation import find_defect, find_non_finite, to_float64
 
 #: Asymmetry up to this share of the largest entry is rounding and averaged away; more of it is an error.
 SYMMETRY_TOLERANCE = 1e-5

@@ -20,20 +20,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from lightning_gw.geometry.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
-from lightning_gw.geometry.spaces import (
-    Spaces,
-    check_layer,
-    distance_matrix,
-    find_defect,
-    find_non_finite,
-    make_space,
-    to_float64,
-)
+from lightning_gw.geometry.spaces import Spaces, distance_matrix, make_space
+from lightning_gw.geometry.validation import check_layer, find_defect, find_non_finite, to_float64
 from lightning_gw.gw.bounds.couplings import Profile, transport_bound
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import choose_moves
 from lightning_gw.gw.precision import full_precision
-from lightning_gw.gw.search.effort import PLANS, Effort
+from lightning_gw.gw.search.effort import PLANS
 from lightning_gw.gw.search.search import PairSolver
 from lightning_gw.gw.search.starts import sorted_rows_assignments
 from lightning_gw.utilities.arrays import FloatArray
@@ -140,9 +133,7 @@ def gw_coupling(
         return best_coupling(first, second, a_weights, b_weights, seed)
 
 
-def best_coupling(
-    first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int, effort: Effort = "default"
-) -> GWCoupling:
+def best_coupling(first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int) -> GWCoupling:
     """The best coupling that is reached from any start.
 
     Args:
@@ -151,12 +142,11 @@ def best_coupling(
         a: ``(n,)`` weights adding up to 1.
         b: ``(m,)`` weights adding up to 1.
         seed: Seed of the random starts and of the search.
-        effort: Effort of the permutation search.
     """
     import ot  # where it is needed: it brings packages along that take a second to import
 
     best: GWCoupling | None = None
-    for name, start in _starts(first, second, a, b, seed, effort).items():
+    for name, start in _starts(first, second, a, b, seed).items():
         reached, log = ot.gromov.gromov_wasserstein(
             first, second, a, b, "square_loss", symmetric=True, G0=start, max_iter=MAXIMUM_STEPS, log=True
         )
@@ -215,9 +205,7 @@ def _check_weights(name: str, weights: torch.Tensor | ArrayLike | None, n: int) 
     return checked / checked.sum()
 
 
-def _starts(
-    first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int, effort: Effort
-) -> dict[str, FloatArray]:
+def _starts(first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int) -> dict[str, FloatArray]:
     import ot  # where it is needed: it brings packages along that take a second to import
 
     n, m = len(a), len(b)
@@ -233,11 +221,11 @@ def _starts(
         if n == m:
             starts["identity"] = np.eye(n) / n
         if min(n, m) > 1 and (n == m or math.lcm(n, m) <= MAXIMUM_PARTS):
-            starts["swap search"] = _search(first, second, seed, effort)
+            starts["swap search"] = _search(first, second, seed)
     return starts
 
 
-def _search(first: FloatArray, second: FloatArray, seed: int, effort: Effort) -> FloatArray:
+def _search(first: FloatArray, second: FloatArray, seed: int) -> FloatArray:
     """``(n, m)`` coupling of the best permutation of equal parts that our own search finds, weights uniform."""
     n, m = len(first), len(second)
     parts = math.lcm(n, m)
@@ -245,7 +233,7 @@ def _search(first: FloatArray, second: FloatArray, seed: int, effort: Effort) ->
     matrices = torch.from_numpy(np.stack([first[np.ix_(rows, rows)], second[np.ix_(columns, columns)]]))
     left, right = torch.tensor([0]), torch.tensor([1])
     search = SearchMatrices.of(matrices)
-    solver = PairSolver(search, choose_moves(search), left, right, PLANS[effort], seed, lambda _: None)
+    solver = PairSolver(search, choose_moves(search), left, right, PLANS["default"], seed, lambda _: None)
     sorted_rows, _ = sorted_rows_assignments(matrices, left, right)
     permutation = solver.solve(sorted_rows).permutations[0].numpy()
     coupling = np.zeros((n, m))

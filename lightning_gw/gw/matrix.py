@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import GEOMETRIES, PRECOMPUTED, Geometry, get_geometry_or_precomputed
-from lightning_gw.geometry.spaces import MINIMUM_INPUTS, Spaces, check_representations, make_spaces, to_float64
+from lightning_gw.geometry.spaces import Spaces, make_spaces
+from lightning_gw.geometry.validation import MINIMUM_INPUTS, check_representations, to_float64
 from lightning_gw.gw.coupling import SOLVER, Plans, check_options, solve_unequal
 from lightning_gw.gw.memory import check_memory
 from lightning_gw.gw.moves.shared import same_call, same_spaces
@@ -160,22 +161,12 @@ def _check_sides(
         check_options(n, m, effort, warm_start is not None, bounds, anchor)
     elif warm_start is not None:
         if (warm_start.other_layers is None) != (columns is None):
-            raise ValueError(
-                "warm_start is a matrix "
-                + (
-                    "of one set of layers, but two were given."
-                    if columns
-                    else "between two sets of layers, but one was given."
-                )
-                + " Pass an earlier result of the same kind."
-            )
+            kinds = "of one set of layers, but two were" if columns else "between two sets of layers, but one was"
+            raise ValueError(f"warm_start is a matrix {kinds} given. Pass an earlier result of the same kind.")
         if warm_start.couplings.ndim == 4:
             raise ValueError("warm_start holds transport plans between different numbers of inputs; leave it out.")
-        if warm_start.couplings.shape[-1] != n:
-            raise ValueError(
-                f"warm_start holds couplings of {warm_start.couplings.shape[-1]} inputs, but the representations "
-                f"have {n}."
-            )
+        if (held := warm_start.couplings.shape[-1]) != n:
+            raise ValueError(f"warm_start holds couplings of {held} inputs, but the representations have {n}.")
     check_memory(to_float64(some[:1]).device, len(rows), n, len(columns or ()), m)
 
 
@@ -210,7 +201,7 @@ def assemble(
     """
     names = tuple(layers) if others is None else tuple(others)
     there = rows if columns is None else columns
-    place = np.ix_(_positions(layers, rows), _positions(names, there))
+    place = np.ix_(_usable(layers, rows), _usable(names, there))
 
     def spread(values: NDArray[Any], missing: Any) -> NDArray[Any]:
         whole = np.full((len(layers), len(names), *values.shape[2:]), missing, dtype=values.dtype)
@@ -228,9 +219,8 @@ def assemble(
         solver, unmatched = SOLVER, np.asarray(np.nan)
     else:
         square = columns is None
-        distortion, lower, identity, couplings, converged = _tables(
-            *found, (len(rows.layers), len(there.layers)), square
-        )
+        shape = len(rows.layers), len(there.layers)
+        distortion, lower, identity, couplings, converged = _tables(*found, shape, square)
         if square:
             np.fill_diagonal(restricted, False)  # a layer is its own best match
         solver, unmatched = found[1].solver, np.arange(couplings.shape[-1])
@@ -282,13 +272,12 @@ def _tables(
     return distortion, lower, identity, couplings, table(solution.converged, solution.converged, True)
 
 
-def _positions(names: Sequence[str], spaces: Spaces) -> NDArray[np.int64]:
+def _usable(names: Sequence[str], spaces: Spaces) -> list[int]:
     """Where the usable layers stand among all."""
-    index = {name: k for k, name in enumerate(names)}
-    return np.array([index[name] for name in spaces.layers], dtype=np.int64)
+    return [k for k, name in enumerate(names) if name not in spaces.degenerate]
 
 
 def _variation(names: Sequence[str], spaces: Spaces) -> NDArray[np.float64]:
     variation = np.full(len(names), np.nan)
-    variation[_positions(names, spaces)] = spaces.variation.cpu().numpy()
+    variation[_usable(names, spaces)] = spaces.variation.cpu().numpy()
     return variation

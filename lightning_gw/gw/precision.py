@@ -17,9 +17,7 @@ def full_precision() -> Iterator[None]:
     by the older switches of torch or by those of 2.9 on; where the two are mixed, reading the older ones is an error.
     """
     backends: Any = torch.backends
-    newer = [
-        backend for backend in (backends.cuda.matmul, backends.mkldnn.matmul) if hasattr(backend, "fp32_precision")
-    ]
+    newer = backends.cuda.matmul, backends.mkldnn.matmul
     before = [backend.fp32_precision for backend in newer]
     precision = None
     with suppress(RuntimeError):

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_gw.geometry.geometries import GEOMETRIES
 from lightning_gw.utilities.arrays import FloatArray
-
-#: Geometries whose matrices have root mean square 1, so that distortion = 2 (1 − similarity).
-UNIT_SCALE_GEOMETRIES = frozenset({"standardized", "dcor", "cka", "cosine", "sqeuclidean", "rbf"})
 
 
 @dataclass(frozen=True)
@@ -56,15 +54,10 @@ class GWMatrix:
             of the geometry of that name.
         warm_looks: How many matrices in a row, this one included, only refined the one before; 0 after a full search.
 
-    When is a best coupling a permutation? Along ``Δ = T' − T``, a difference of two couplings, rows and columns of
-    which add up to 0, the objective ``const − 2 tr(A T B Tᵀ)`` has the second-order term ``−2 tr(A Δ B Δᵀ) =
-    −2 tr(A° Δ B° Δᵀ)`` with ``A°``, ``B°`` the doubly centred matrices. If these are both positive or both negative
-    semi-definite, so that their Kronecker product is positive semi-definite, it is never positive: the objective is
-    concave and least at an extreme point of the couplings, which for uniform weights is a permutation (Birkhoff). See
-    Maron and Lipman, "(Probably) Concave Graph Matching", NeurIPS 2018. Kernels are of the one kind, distances of
-    negative type of the other. `restricted` is judged by the plain distances, before centring and scale; values of
-    geometries with off-diagonal centring (``standardized``, ``cosine``, ``sqeuclidean``, ``rbf``) are by definition
-    read at the best permutation of these.
+    A best coupling is a permutation where the doubly centred matrices are both positive or both negative semi-definite
+    (Maron and Lipman, "(Probably) Concave Graph Matching", NeurIPS 2018); docs/method.md says why. `restricted` is
+    judged by the plain distances, before centring and scale; values of geometries with off-diagonal centring
+    (``standardized``, ``cosine``, ``sqeuclidean``, ``rbf``) are by definition read at the best permutation of these.
 
     Example:
         >>> import torch
@@ -100,7 +93,8 @@ class GWMatrix:
 
     def __post_init__(self) -> None:
         if self.unit_scale is None:
-            object.__setattr__(self, "unit_scale", self.geometry in UNIT_SCALE_GEOMETRIES)
+            known = GEOMETRIES.get(self.geometry)
+            object.__setattr__(self, "unit_scale", known is not None and known.unit_scale)
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, SubsetRandomSampler
 
 from lightning_gw.activations.batches import count_rows, fingerprint, take_rows
+from lightning_gw.activations.config import ProbeConfig
 from lightning_gw.activations.probe import Probe, ProbeError, draw_probe
 from lightning_gw.utilities.random_state import isolated_randomness
 
@@ -48,7 +49,7 @@ class Stream(IterableDataset):
 
 
 def draw(data: Any, **options: Any) -> Probe:
-    return draw_probe(data, source="validation data", **options)
+    return draw_probe(data, "validation data", ProbeConfig(**options))
 
 
 def inputs(probe: Probe) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from drifting_layers import GEOMETRIES, layers, mean_scaled
 from torch import Tensor
 
-from lightning_gw.geometry.spaces import GEOMETRIES as KNOWN
+from lightning_gw.geometry.geometries import GEOMETRIES as KNOWN
 from lightning_gw.gw import GWMatrix, gw_matrix
 
 

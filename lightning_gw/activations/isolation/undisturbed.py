@@ -8,7 +8,7 @@ objects of ``__slots__``, and effects outside the process; see ``docs/undisturbe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -57,7 +57,7 @@ def undisturbed(module: nn.Module, trainer: Any = None) -> Iterator[list[str]]:
                 child.__dict__["log"] = child.__dict__["log_dict"] = _silent
         stack.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
         torch.backends.mha.set_fastpath_enabled(False)
-        stack.enter_context(_eager())
+        stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(plain_tensors())
         yield disturbed
 
@@ -68,7 +68,7 @@ def changes_of(module: nn.Module) -> Iterator[list[str]]:
 
     Compared are weights, gradients, ``requires_grad``, buffers, training flags, hooks, attributes, containers and plain
     objects that the modules hold, their own random generators, the global random states and torch's global settings.
-    While inside, the weights are in snapshot twice.
+    While inside, the weights are in memory twice.
 
     Args:
         module: The network.
@@ -121,11 +121,6 @@ _SETTINGS: dict[str, Callable[[], Any]] = {
 
 def _silent(*args: Any, **kwargs: Any) -> None:
     """Stands in for ``self.log``."""
-
-
-def _eager() -> Any:
-    set_stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
-    return set_stance("force_eager") if set_stance is not None else nullcontext()
 
 
 def _restore(modes: list[tuple[nn.Module, bool]], snapshot: ModuleSnapshot, disturbed: list[str]) -> None:

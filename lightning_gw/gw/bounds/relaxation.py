@@ -53,7 +53,7 @@ class SortedRows:
 
     @staticmethod
     def of(matrix: Tensor) -> SortedRows:
-        rows = _off_diagonal(matrix).sort(dim=1)
+        rows = off_diagonal(matrix).sort(dim=1)
         return SortedRows(rows.values, rows.indices, matrix.diagonal())
 
     def products(self, other: SortedRows) -> Tensor:
@@ -104,7 +104,7 @@ def spectral_image(x: Tensor, first: Eigen, second: Eigen, s: Tensor) -> Tensor:
     return image + sums[:, None] + sums[None, :] - second.sums.sum() / n**2
 
 
-def _off_diagonal(matrix: Tensor) -> Tensor:
+def off_diagonal(matrix: Tensor) -> Tensor:
     """``(n, n − 1)`` entries beside the diagonal, row by row."""
     n = len(matrix)
     return matrix.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)

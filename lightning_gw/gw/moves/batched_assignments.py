@@ -105,7 +105,7 @@ def reassign(
     converged = torch.zeros(len(permutation), dtype=torch.bool, device=permutation.device)
     per_input = losses.float() / n
     for turn in range(rounds):
-        benefits = 2 * torch.bmm(first, second.gather(1, here[:, :, None].expand(-1, -1, n)))
+        benefits = 2 * torch.bmm(first, second.take_along_dim(here[:, :, None], dim=1))
         if linear is not None:
             benefits += linear
         uniform = torch.rand(n, n, generator=generator).to(first.device)

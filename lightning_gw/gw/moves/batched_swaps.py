@@ -101,7 +101,7 @@ class SwapSearch:
         """``(P, n, n)`` gain in ``S`` of every single swap."""
         m = 2 * self.product
         if self.linear is not None:
-            m += self.linear.gather(2, self.permutation[:, None, :].expand(-1, self.n, -1))
+            m += self.linear.take_along_dim(self.permutation[:, None, :], dim=2)
         diagonal = m.diagonal(dim1=1, dim2=2).clone()
         g = m + m.transpose(1, 2)
         g.addcmul_(self.first, self.permuted, value=4)
@@ -131,9 +131,8 @@ class SwapSearch:
         v = partner.gather(1, u)
         valid = gain > -torch.inf
 
-        a = self._row_differences(self.first, u, v)
-        b = self._row_differences(self.permuted, u, v)
-        cross = self._column_differences(a, u, v) * self._column_differences(b, u, v)
+        a, b = _differences(self.first, u, v, 1), _differences(self.permuted, u, v, 1)
+        cross = _differences(a, u, v, 2) * _differences(b, u, v, 2)
         cross = torch.where(valid[:, :, None] & valid[:, None, :], cross, 0.0)
         joint = torch.where(valid, gain, 0.0) + 2 * cross.tril(-1).sum(dim=2)
         cumulative = joint.cumsum(dim=1)
@@ -150,22 +149,9 @@ class SwapSearch:
         # Added, not written: a rejected pair may share an index with a kept one and must leave it alone.
         shift = torch.where(keep, v - u, 0)
         exchange.scatter_add_(1, u, shift).scatter_add_(1, v, -shift)
-        rows = exchange[:, :, None].expand(-1, -1, self.n)
-        self.product = self.product.gather(1, rows)
+        self.product = self.product.take_along_dim(exchange[:, :, None], dim=1)
         self.permuted = permute_both(self.permuted, exchange)
         self.permutation = self.permutation.gather(1, exchange)
-
-    def _row_differences(self, matrix: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        def rows(index: Tensor) -> Tensor:
-            return matrix.gather(1, index[:, :, None].expand(-1, -1, self.n))
-
-        return rows(u) - rows(v)
-
-    def _column_differences(self, matrix: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        def columns(index: Tensor) -> Tensor:
-            return matrix.gather(2, index[:, None, :].expand(-1, matrix.shape[1], -1))
-
-        return columns(u) - columns(v)
 
     def select(self, index: Tensor) -> None:
         """Keep only these pairs of the batch."""
@@ -179,9 +165,14 @@ class SwapSearch:
 
 def permute_both(matrices: Tensor, permutation: Tensor) -> Tensor:
     """``B[p][:, p]`` for a batch: ``(P, n, n)`` and ``(P, n)`` to ``(P, n, n)``."""
-    n = matrices.shape[-1]
-    rows = matrices.gather(1, permutation[:, :, None].expand(-1, -1, n))
-    return rows.gather(2, permutation[:, None, :].expand(-1, n, -1))
+    rows = matrices.take_along_dim(permutation[:, :, None], dim=1)
+    return rows.take_along_dim(permutation[:, None, :], dim=2)
+
+
+def _differences(matrices: Tensor, u: Tensor, v: Tensor, dim: int) -> Tensor:
+    """Rows (`dim` 1) or columns (2) ``(P, S)`` `u` of a batch of matrices, less the rows or columns `v`."""
+    first, second = (index.unsqueeze(3 - dim) for index in (u, v))
+    return matrices.take_along_dim(first, dim=dim) - matrices.take_along_dim(second, dim=dim)
 
 
 def objective(a: Tensor, b: Tensor, permutation: Tensor, linear: Tensor | None) -> Tensor:

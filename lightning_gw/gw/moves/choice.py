@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.gw.moves.batched_assignments import reassign
@@ -30,21 +32,32 @@ COMPILED_UP_TO = 2**16
 ROUNDS_PER_SWEEP = 6
 
 
-class Moves(Protocol):
-    """What a search does with pairs of layers ``first[k]``, ``second[k]``, each ``(P,)`` indices."""
+class Moves(ABC):
+    """What a search does with pairs of layers ``first[k]``, ``second[k]``, each ``(P,)`` indices.
+
+    Attributes:
+        name: What the search ran on, for results.
+        search: The matrices of all layers.
+        anchor: Weight of the share of inputs moved, in units of the distortion.
+        threads: Over how many threads compiled moves spread the pairs.
+    """
 
     name: str
-    search: SearchMatrices
-    anchor: float
 
+    def __init__(self, search: SearchMatrices, anchor: float = 0.0) -> None:
+        self.search = search
+        self.anchor = anchor
+        self.threads = torch.get_num_threads()
+
+    @abstractmethod
     def values(self, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
         """``(P, S)`` float64 objective of ``(P, S, n)`` permutations; higher is better."""
-        ...
 
+    @abstractmethod
     def descend(self, first: Tensor, second: Tensor, starts: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
         """Improve every one of ``(P, S, n)`` starts; also ``(P, S)`` bool, whether it ended in a local optimum."""
-        ...
 
+    @abstractmethod
     def anneal(
         self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
@@ -52,8 +65,8 @@ class Moves(Protocol):
 
         The temperature of each pair falls from ``(P,)`` `hot`, in units of the objective, to `cooling` times that.
         """
-        ...
 
+    @abstractmethod
     def reassign(
         self, first: Tensor, second: Tensor, permutations: Tensor, rounds: int, noise: float, losses: Tensor, seed: int
     ) -> tuple[Tensor, Tensor]:
@@ -61,15 +74,16 @@ class Moves(Protocol):
 
         `losses`, ``(P,)``, is how far the objective of each falls short of its ceiling.
         """
-        ...
 
     def on(self, search: SearchMatrices) -> Moves:
         """The same machinery on other matrices."""
-        ...
+        moves = type(self)(search, self.anchor)
+        moves.threads = self.threads
+        return moves
 
     def share(self, work: Callable[..., Found], first: Tensor, second: Tensor, *more: Tensor) -> Found:
         """``work(first, second, *more)``, whose results are per pair; done by several processes where there are."""
-        ...
+        return work(first, second, *more)
 
 
 def choose_moves(search: SearchMatrices, anchor: float = 0.0) -> Moves:
@@ -103,14 +117,10 @@ def ceiling(search: SearchMatrices, anchor: float, first: Tensor, second: Tensor
     return most
 
 
-class BatchedMoves:
+class BatchedMoves(Moves):
     """Moves in batches of pairs, in torch, on any device."""
 
     name = "batched torch"
-
-    def __init__(self, search: SearchMatrices, anchor: float = 0.0) -> None:
-        self.search = search
-        self.anchor = anchor
 
     def values(self, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
         found = []
@@ -121,56 +131,39 @@ class BatchedMoves:
 
     def descend(self, first: Tensor, second: Tensor, starts: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
         count, n = starts.shape[1:]
-        found, converged = [], []
+        parts = []
         for chunk, a, b, linear in self._chunks(first, second, count):
-            repeated = None if linear is None else linear.repeat_interleave(count, dim=0)
-            permutation, done = descend(
-                a.repeat_interleave(count, dim=0),
-                b.repeat_interleave(count, dim=0),
-                starts[chunk].reshape(-1, n),
-                repeated,
-                rounds,
-            )
-            found.append(permutation.view(-1, count, n))
-            converged.append(done.view(-1, count))
-        return torch.cat(found), torch.cat(converged)
+            a, b = a.repeat_interleave(count, dim=0), b.repeat_interleave(count, dim=0)
+            linear = None if linear is None else linear.repeat_interleave(count, dim=0)
+            permutation, done = descend(a, b, starts[chunk].reshape(-1, n), linear, rounds)
+            parts.append((permutation.view(-1, count, n), done.view(-1, count)))
+        return _joined(parts)
 
     def anneal(
         self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
-        found, converged = [], []
+        parts = []
         for chunk, a, b, linear in self._chunks(first, second, 1):
             generator = torch.Generator().manual_seed(seed)
             rounds = sweeps * ROUNDS_PER_SWEEP
             shaken = anneal(a, b, permutations[chunk], linear, rounds, generator, hot[chunk].float(), cooling)
-            permutation, done = descend(a, b, shaken, linear)
-            found.append(permutation)
-            converged.append(done)
-        return torch.cat(found), torch.cat(converged)
+            parts.append(descend(a, b, shaken, linear))
+        return _joined(parts)
 
     def reassign(
         self, first: Tensor, second: Tensor, permutations: Tensor, rounds: int, noise: float, losses: Tensor, seed: int
     ) -> tuple[Tensor, Tensor]:
-        found, converged = [], []
+        parts = []
         for chunk, a, b, linear in self._chunks(first, second, 1):
             generator = torch.Generator().manual_seed(seed)
-            permutation, done = reassign(a, b, permutations[chunk], linear, rounds, noise, losses[chunk], generator)
-            found.append(permutation)
-            converged.append(done)
-        return torch.cat(found), torch.cat(converged)
-
-    def on(self, search: SearchMatrices) -> BatchedMoves:
-        return BatchedMoves(search, self.anchor)
-
-    def share(self, work: Callable[..., Found], first: Tensor, second: Tensor, *more: Tensor) -> Found:
-        return work(first, second, *more)
+            parts.append(reassign(a, b, permutations[chunk], linear, rounds, noise, losses[chunk], generator))
+        return _joined(parts)
 
     def _chunks(
         self, first: Tensor, second: Tensor, starts: int
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
         matrices = self.search.matrices
-        size = chunk_size(matrices, starts)
-        for chunk in torch.arange(len(first), device=first.device).split(size):
+        for chunk in torch.arange(len(first), device=first.device).split(chunk_size(matrices, starts)):
             i, j = first[chunk], second[chunk]
             yield chunk, matrices[i], matrices[j], self._linear(i, j)
 
@@ -185,103 +178,88 @@ class BatchedMoves:
         return linear
 
 
-class CompiledMoves:
+class CompiledMoves(Moves):
     """Moves pair by pair, compiled for the CPU; pairs are spread over as many threads as torch may use."""
 
     name = "compiled"
 
     def __init__(self, search: SearchMatrices, anchor: float = 0.0) -> None:
+        from lightning_gw.gw.moves import compiled_assignments, compiled_swaps
         from lightning_gw.gw.moves.warmup import prepare
 
         prepare()
-        self.threads = torch.get_num_threads()
-        self.search = search
+        super().__init__(search, anchor)
+        self._assignments, self._swaps = compiled_assignments, compiled_swaps
         self._matrices = search.matrices.numpy()
-        count, n = self._matrices.shape[:2]
-        none = np.zeros((count, n), dtype=np.float32)
+        none = np.zeros(self._matrices.shape[:2], dtype=np.float32)
         self._diagonals = none if search.diagonals is None else search.diagonals.numpy()
-        self.anchor = anchor
 
     def values(self, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
-        from lightning_gw.gw.moves import compiled_swaps as compiled
+        def one(pair: int, sides: tuple, several: NDArray[np.int64]) -> list[float]:
+            return [self._swaps.objective_of(*sides, p) for p in several]
 
-        def one(pair: int) -> list[float]:
-            a, b, a_diagonal, b_diagonal, anchor = arguments[pair]
-            return [compiled.objective_of(a, b, a_diagonal, b_diagonal, anchor, p) for p in hosts[pair]]
-
-        arguments, hosts = self._arguments(first, second), permutations.numpy()
-        return torch.tensor(self._each(one, len(first)), dtype=torch.float64).reshape(permutations.shape[:2])
+        found = self._each(one, first, second, permutations.numpy())
+        return torch.tensor(found, dtype=torch.float64).reshape(permutations.shape[:2])
 
     def descend(self, first: Tensor, second: Tensor, starts: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
-        from lightning_gw.gw.moves import compiled_swaps as compiled
+        def one(pair: int, sides: tuple, several: NDArray[np.int64]) -> list[bool]:
+            work = self._memory()
+            return [self._swaps.descend(*sides, p, rounds, work) for p in several]
 
-        def one(pair: int) -> list[bool]:
-            a, b, a_diagonal, b_diagonal, anchor = arguments[pair]
-            work = np.empty((3, *a.shape), dtype=np.float32)
-            return [compiled.descend(a, b, a_diagonal, b_diagonal, anchor, p, rounds, work) for p in found[pair]]
-
-        arguments, found = self._arguments(first, second), starts.numpy().copy()
-        converged = self._each(one, len(first))
-        return torch.from_numpy(found), torch.tensor(converged, dtype=torch.bool).reshape(starts.shape[:2])
+        return self._changed(one, first, second, starts)
 
     def anneal(
         self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
-        from lightning_gw.gw.moves import compiled_swaps as compiled
-
-        def one(pair: int) -> bool:
-            a, b, a_diagonal, b_diagonal, anchor = arguments[pair]
-            p, work = found[pair], np.empty((3, *a.shape), dtype=np.float32)
-            compiled.anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, temperatures[pair], cooling, seed, work)
-            return bool(compiled.descend(a, b, a_diagonal, b_diagonal, anchor, p, 1000, work))
-
-        arguments, found = self._arguments(first, second), permutations.numpy().copy()
         temperatures = hot.tolist()
-        converged = self._each(one, len(first))
-        return torch.from_numpy(found), torch.tensor(converged, dtype=torch.bool)
+
+        def one(pair: int, sides: tuple, p: NDArray[np.int64]) -> bool:
+            work = self._memory()
+            self._swaps.anneal(*sides, p, sweeps, temperatures[pair], cooling, seed, work)
+            return bool(self._swaps.descend(*sides, p, 1000, work))
+
+        return self._changed(one, first, second, permutations)
 
     def reassign(
         self, first: Tensor, second: Tensor, permutations: Tensor, rounds: int, noise: float, losses: Tensor, seed: int
     ) -> tuple[Tensor, Tensor]:
-        from lightning_gw.gw.moves import compiled_assignments
-
-        def one(pair: int) -> bool:
-            a, b, a_diagonal, b_diagonal, anchor = arguments[pair]
-            p, work = found[pair], np.empty((3, *a.shape), dtype=np.float32)
-            return bool(
-                compiled_assignments.reassign(
-                    a, b, a_diagonal, b_diagonal, anchor, p, rounds, noise, short[pair], seed, work
-                )
-            )
-
-        arguments, found = self._arguments(first, second), permutations.numpy().copy()
         short = losses.tolist()
-        converged = self._each(one, len(first))
-        return torch.from_numpy(found), torch.tensor(converged, dtype=torch.bool)
 
-    def on(self, search: SearchMatrices) -> CompiledMoves:
-        moves = CompiledMoves(search, self.anchor)
-        moves.threads = self.threads
-        return moves
+        def one(pair: int, sides: tuple, p: NDArray[np.int64]) -> bool:
+            return bool(self._assignments.reassign(*sides, p, rounds, noise, short[pair], seed, self._memory()))
 
-    def share(self, work: Callable[..., Found], first: Tensor, second: Tensor, *more: Tensor) -> Found:
-        return work(first, second, *more)
+        return self._changed(one, first, second, permutations)
 
-    def _arguments(self, first: Tensor, second: Tensor) -> list[tuple]:
+    def _memory(self) -> NDArray[np.float32]:
+        """What the compiled moves of one pair work in."""
+        return np.empty((3, *self._matrices.shape[1:]), dtype=np.float32)
+
+    def _changed(
+        self, one: Callable[..., object], first: Tensor, second: Tensor, permutations: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What `one` makes of a copy of the permutations, and whether each is a local optimum, as it returns."""
+        found = permutations.numpy().copy()
+        converged = self._each(one, first, second, found)
+        return torch.from_numpy(found), torch.tensor(converged, dtype=torch.bool).reshape(permutations.shape[:-1])
+
+    def _each(
+        self, one: Callable[..., object], first: Tensor, second: Tensor, permutations: NDArray[np.int64]
+    ) -> list[Any]:
+        """``one(pair, sides, permutations[pair])`` of all pairs in order; every compiled move begins with `sides`.
+
+        Threads take whole pairs, so that the result does not depend on them.
+        """
         anchors = anchor_gain(self.search, self.anchor, first, second).numpy().astype(np.float32)
-        return [
+        sides = [
             (self._matrices[i], self._matrices[j], self._diagonals[i], self._diagonals[j], anchor)
             for i, j, anchor in zip(first.tolist(), second.tolist(), anchors, strict=True)
         ]
-
-    def _each(self, one: Callable[[int], object], count: int) -> list:
-        """Results of all pairs in order; threads take whole pairs, so that the result does not depend on them."""
-        workers = min(self.threads, count)
+        workers = min(self.threads, len(sides))
         with _blas().limit(limits=1, user_api="blas"):  # the threads are ours; each product stays on its own
             if workers <= 1:
-                return [one(pair) for pair in range(count)]
+                return list(map(one, range(len(sides)), sides, permutations))
             with ThreadPoolExecutor(workers) as pool:
-                return list(pool.map(one, range(count)))
+                return list(pool.map(one, range(len(sides)), sides, permutations))
 
 
 @functools.cache
@@ -290,6 +268,12 @@ def _blas() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Permutations and convergence of all chunks of pairs, in order."""
+    found, converged = zip(*parts, strict=True)
+    return torch.cat(found), torch.cat(converged)
 
 
 def chunk_size(matrices: Tensor, starts: int) -> int:

@@ -24,13 +24,12 @@ if TYPE_CHECKING:
     from lightning_gw.gw.result import GWMatrix
 
 
-class SharedMoves:
+class SharedMoves(Moves):
     """Moves whose pairs are shared out over ranks; what they find is what the moves inside find, to the bit."""
 
     def __init__(self, inner: Moves, ranks: Ranks) -> None:
+        super().__init__(inner.search, inner.anchor)
         self.name = inner.name
-        self.search = inner.search
-        self.anchor = inner.anchor
         self._inner = inner
         self._ranks = ranks
 

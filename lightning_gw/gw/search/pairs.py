@@ -14,11 +14,11 @@ from lightning_gw.geometry.spaces import Spaces
 from lightning_gw.gw.bounds.permutations import Spectrum, round_down, spectral_bound
 from lightning_gw.gw.bounds.tight import tight_bounds
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices, permute_both
-from lightning_gw.gw.moves.choice import CompiledMoves, choose_moves, chunk_size
+from lightning_gw.gw.moves.choice import choose_moves, chunk_size
 from lightning_gw.gw.moves.shared import SharedMoves
 from lightning_gw.gw.search.effort import PLANS, WARM_PLANS, EffortPlan
 from lightning_gw.gw.search.search import PairSolver
-from lightning_gw.gw.search.starts import sorted_rows_assignments
+from lightning_gw.gw.search.starts import identity_start, sorted_rows_assignments
 from lightning_gw.utilities.distributed import Ranks
 
 if TYPE_CHECKING:
@@ -103,13 +103,12 @@ def solve_pairs(
     """Search all pairs; the arguments are those of `gw_matrix`, checked."""
     matrices, first, second = pairs.matrices, pairs.first, pairs.second
     n = matrices.shape[-1]
-    in_place = torch.arange(n, device=matrices.device)
-    permutations = in_place.repeat(len(first), 1)
+    in_place = identity_start(len(first), n, matrices.device)
+    permutations = in_place.clone()
     converged = torch.zeros(len(first), dtype=torch.bool, device=matrices.device)
     search = SearchMatrices.of(matrices)
     moves = choose_moves(search, anchor)
-    if isinstance(moves, CompiledMoves):
-        moves.threads = threads
+    moves.threads = threads
     if ranks.size > 1:
         ranks.agree(solver=moves.name)
         moves = SharedMoves(moves, ranks)
@@ -119,8 +118,7 @@ def solve_pairs(
 
     warm, known = _warm_permutations(warm_start, pairs)
     full = PLANS[effort]
-    total, done = len(first) * (1 + len(full.shakes)), 0
-    total += len(first) if bounds == "tight" else 0
+    total, done = len(first) * (1 + len(full.shakes) + (bounds == "tight")), 0
 
     def report(finished: int) -> None:
         nonlocal done
@@ -159,7 +157,7 @@ def solve_pairs(
     distortion, identity = ranks.pairs(partial(evaluate, matrices), first, second, permutations)
     distortion = distortion + anchor * (permutations != in_place).double().mean(dim=1)
     # The search works in float32; the identity is never beaten by rounding.
-    permutations[identity <= distortion] = in_place
+    permutations = torch.where((identity <= distortion)[:, None], in_place, permutations)
     distortion = torch.minimum(distortion, identity)
     if bounds:
         norms = matrices.square().mean(dim=(1, 2))
@@ -186,7 +184,7 @@ def _random_starts(n: int, count: int, seed: int, device: torch.device) -> list[
 def _warm_permutations(warm_start: GWMatrix | None, pairs: Pairs) -> tuple[Tensor, Tensor]:
     """``(P, n)`` earlier permutations and ``(P,)`` whether each is known."""
     n, device = pairs.matrices.shape[-1], pairs.matrices.device
-    permutations = torch.arange(n, device=device).repeat(len(pairs.names), 1)
+    permutations = identity_start(len(pairs.names), n, device)
     known = torch.zeros(len(pairs.names), dtype=torch.bool, device=device)
     if warm_start is None:
         return permutations, known

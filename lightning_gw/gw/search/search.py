@@ -15,14 +15,7 @@ from lightning_gw.gw.moves.batched_swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import Moves, ceiling
 from lightning_gw.gw.search.coarse import COARSE_FROM, LANDMARKS, extend, subset
 from lightning_gw.gw.search.effort import PLANS, TO_THE_END, Annealing, EffortPlan, Reassignment
-from lightning_gw.gw.search.starts import (
-    compose,
-    eccentricities,
-    identity_start,
-    invert,
-    sorted_rows_assignments,
-    sorted_start,
-)
+from lightning_gw.gw.search.starts import identity_start, invert, sorted_rows_assignments, sorted_start
 
 #: Up to here all permutations are tried and the result is exact.
 ENUMERATE_UP_TO = 7
@@ -92,7 +85,7 @@ class PairSolver:
         starts = torch.cat([self._starts(sorted_rows), *(start[:, None] for start in more)], dim=1)
         best = self._composed(self._from_starts(starts))
         self.report(len(sorted_rows))
-        most = ceiling(self.search, self.moves.anchor, self.first, self.second)
+        most = self._ceiling()
         patience = torch.full((len(most),), self.plan.patience, device=most.device)
         for turn, step in enumerate(self.plan.shakes):
             moved = (best.permutations != torch.arange(n, device=most.device)).double().mean(dim=1)
@@ -117,7 +110,7 @@ class PairSolver:
         starts = torch.stack([warm, identity_start(len(warm), warm.shape[1], warm.device)], dim=1)
         values = self.moves.values(self.first, self.second, starts)
         reached = self._descended(_pick(starts, values.argmax(dim=1)))
-        most = ceiling(self.search, self.moves.anchor, self.first, self.second)
+        most = self._ceiling()
         before, after = most - values[:, 0], most - reached.values
         still = before <= after * (1 + SETTLED) + SETTLED * IMPROVEMENT * most
         # An optimum that was best once may stay one while a better one grows elsewhere; only other starts see that.
@@ -128,10 +121,16 @@ class PairSolver:
         """For some of the pairs."""
         return replace(self, first=self.first[index], second=self.second[index])
 
+    def _ceiling(self) -> Tensor:
+        return ceiling(self.search, self.moves.anchor, self.first, self.second)
+
+    def _valued(self, found: Tensor, converged: Tensor) -> Best:
+        return Best(found, converged, self.moves.values(self.first, self.second, found[:, None])[:, 0])
+
     def _descended(self, starts: Tensor) -> Best:
         """The local optima below ``(P, n)`` starts."""
         found, done = self.moves.descend(self.first, self.second, starts[:, None], TO_THE_END)
-        return Best(found[:, 0], done[:, 0], self.moves.values(self.first, self.second, found)[:, 0])
+        return self._valued(found[:, 0], done[:, 0])
 
     def _shaken(self, permutations: Tensor, losses: Tensor, step: Annealing | Reassignment, turn: int) -> Best:
         """What one shake leads to; of annealing at cluster temperatures with many inputs, a coarse solution instead."""
@@ -139,15 +138,13 @@ class PairSolver:
         seed = self.seed * len(self.plan.shakes) + turn + 1
         if isinstance(step, Reassignment):
             rounds = step.rounds_for(n)
-            found, done = self.moves.reassign(self.first, self.second, permutations, rounds, step.noise, losses, seed)
-            return Best(found, done, self.moves.values(self.first, self.second, found[:, None])[:, 0])
+            return self._valued(
+                *self.moves.reassign(self.first, self.second, permutations, rounds, step.noise, losses, seed)
+            )
         if step.hot > 1 and n >= COARSE_FROM:
             return self._coarse(seed)
-        hot = step.hot * losses / n
-        found, done = self.moves.anneal(
-            self.first, self.second, permutations, step.sweeps_for(n), hot, step.cooling, seed
-        )
-        return Best(found, done, self.moves.values(self.first, self.second, found[:, None])[:, 0])
+        sweeps, hot = step.sweeps_for(n), step.hot * losses / n
+        return self._valued(*self.moves.anneal(self.first, self.second, permutations, sweeps, hot, step.cooling, seed))
 
     def _coarse(self, seed: int) -> Best:
         """Descend from a solution on a few inputs, extended to all.
@@ -168,30 +165,22 @@ class PairSolver:
     def _starts(self, sorted_rows: Tensor) -> Tensor:
         """``(P, 5, n)`` cheap guesses: identity, sorted rows, eccentricity, principal axis in both directions."""
         matrices = self.search.matrices
-        n = matrices.shape[-1]
-        score = eccentricities(matrices)
+        score = matrices.mean(dim=2)  # the eccentricities, as in the first lower bound of Mémoli 2011
         axis = _principal_axes(matrices)
         first, second = self.first, self.second
-        return torch.stack(
-            [
-                identity_start(len(first), n, matrices.device),
-                sorted_rows,
-                sorted_start(score[first], score[second]),
-                sorted_start(axis[first], axis[second]),
-                sorted_start(axis[first], -axis[second]),
-            ],
-            dim=1,
-        )
-
-    def _losses(self, starts: Tensor) -> Tensor:
-        """``(P, S)`` how far ``(P, S, n)`` permutations fall short of the ceiling."""
-        raw = self.moves.values(self.first, self.second, starts)
-        return (ceiling(self.search, self.moves.anchor, self.first, self.second)[:, None] - raw).clamp(min=0)
+        guesses = [
+            identity_start(len(first), matrices.shape[-1], matrices.device),
+            sorted_rows,
+            sorted_start(score[first], score[second]),
+            sorted_start(axis[first], axis[second]),
+            sorted_start(axis[first], -axis[second]),
+        ]
+        return torch.stack(guesses, dim=1)
 
     def _from_starts(self, starts: Tensor) -> Best:
         """A few rounds from the promising of ``(P, S, n)`` starts, then the best ones all the way down."""
         n = starts.shape[2]
-        losses = self._losses(starts)
+        losses = (self._ceiling()[:, None] - self.moves.values(self.first, self.second, starts)).clamp(min=0)
         promising = losses / self.plan.promising_for(n) <= losses.amin(dim=1, keepdim=True)
         pair, start = promising.nonzero().unbind(dim=1)
         i, j = self.first[pair], self.second[pair]
@@ -203,9 +192,7 @@ class PairSolver:
 
         order = values.argsort(dim=1, descending=True, stable=True)[:, : self.plan.kept_for(n)]
         pair, rank = (values.gather(1, order) > -torch.inf).nonzero().unbind(dim=1)
-        found = replace(self, first=self.first[pair], second=self.second[pair])._descended(
-            starts[pair, order[pair, rank]]
-        )
+        found = self._only(pair)._descended(starts[pair, order[pair, rank]])
         reached = torch.full(order.shape, -torch.inf, dtype=values.dtype, device=values.device)
         reached[pair, rank] = found.values
         place = torch.zeros(order.shape, dtype=torch.int64, device=values.device)
@@ -232,9 +219,8 @@ class PairSolver:
         table = identity_start(count * count, n, device).view(count, count, n)
         table[self.first, self.second] = best.permutations
         table[self.second, self.first] = invert(best.permutations)
-        candidates = torch.stack(
-            [compose(table[self.first, k], table[k, self.second]) for k in third.unbind(dim=1)], dim=1
-        )
+        composed = [table[k, self.second].gather(1, table[self.first, k]) for k in third.unbind(dim=1)]
+        candidates = torch.stack(composed, dim=1)
         values = self.moves.values(self.first, self.second, candidates).masked_fill(nearness == -torch.inf, -torch.inf)
         top, choice = values.max(dim=1)
         promising = (top > best.values).nonzero()[:, 0]

@@ -7,6 +7,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from lightning_gw.gw.bounds.relaxation import off_diagonal
 from lightning_gw.utilities.arrays import FloatArray
 
 
@@ -27,11 +28,6 @@ def sorted_start(first: Tensor, second: Tensor) -> Tensor:
     """
     order_first, order_second = first.argsort(dim=1, stable=True), second.argsort(dim=1, stable=True)
     return torch.empty_like(order_first).scatter_(1, order_first, order_second)
-
-
-def eccentricities(matrices: Tensor) -> Tensor:
-    """``(L, n)`` mean distance of every input to all others (the first lower bound of Mémoli 2011)."""
-    return matrices.mean(dim=2)
 
 
 def sorted_rows_assignments(matrices: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,16 +101,10 @@ def reduced_costs(cost: FloatArray, first: FloatArray, second: FloatArray) -> Fl
 
 def sorted_off_diagonal(matrix: Tensor) -> Tensor:
     """``(n, n − 1)`` off-diagonal entries of every row in ascending order."""
-    n = len(matrix)
-    flat = matrix.flatten()[1:].view(n - 1, n + 1)[:, :-1].reshape(n, n - 1)
+    flat = off_diagonal(matrix)
     if flat.device.type == "cpu":
         return torch.from_numpy(np.sort(flat.numpy(), axis=1))  # NumPy sorts in vectors
     return flat.sort(dim=1).values
-
-
-def compose(through: Tensor, onward: Tensor) -> Tensor:
-    """Permutation ``i → j`` by way of a third layer ``k``: ``(…, n)`` maps ``i → k`` and ``k → j``."""
-    return onward.gather(-1, through)
 
 
 def invert(permutation: Tensor) -> Tensor:
