@@ -28,6 +28,13 @@ def make_network() -> nn.Sequential:
     )
 
 
+def representations_of(network: nn.Sequential, inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Layer name to (96, width). Here the six children of the network, called "0" to "5"."""
+    names = [name for name, _ in network.named_children()]
+    with torch.no_grad():
+        return capture(network, names, batches=[inputs], run=network).representations
+
+
 def draw(matrix: lgw.GWMatrix, groups: lgw.Groups) -> Figure:
     """The similarities as a picture, lines where groups end. Everything in the result is a plain NumPy array."""
     figure = Figure(figsize=(6, 5), dpi=110, layout="constrained")
@@ -53,15 +60,8 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
 
     torch.manual_seed(0)
-    network = make_network()
     inputs = torch.randn(96, 32)
-
-    # Layer name -> (96, width). Here the six children of the network, called "0" to "5".
-    names = [name for name, _ in network.named_children()]
-    with torch.no_grad():
-        representations = capture(network, names, batches=[inputs], run=network).representations
-
-    matrix = lgw.gw_matrix(representations)
+    matrix = lgw.gw_matrix(representations_of(make_network(), inputs))
     groups = lgw.find_groups(matrix)
 
     print("Similarity of every layer to every other (1 = the inputs lie alike, 0 = nothing in common):")
@@ -77,6 +77,13 @@ def main() -> None:
         print(f"The layers, counted from 1, fall into {groups.count} groups: {groups.ranges()} ({groups.strength}).")
     steepest = int(groups.adjacent.argmax())
     print(f"The largest step is from layer {steepest + 1} to layer {steepest + 2}.")
+
+    # Is that what the network learnt? Hold it against another one that learnt nothing.
+    reference = lgw.gw_matrix(representations_of(make_network(), inputs))
+    held = lgw.find_groups(matrix, reference=reference)
+    if held.strength == "none":
+        own = ", ".join(str(boundary + 1) for boundary in held.built_in)
+        print(f"Another untrained network does the same: the architecture itself takes a large step after layer {own}.")
 
     picture = out / "similarity.png"
     draw(matrix, groups).savefig(picture)

@@ -30,7 +30,8 @@ class Found:
     strength: Strength
 
 
-Detector = Callable[[FloatArray, int], Found]
+#: ``(L, L)`` distances, the true number of groups, and the same distances before training, None where there are none.
+Detector = Callable[[FloatArray, int, FloatArray | None], Found]
 #: The detector as it is shipped, and the one that is told the number of groups.
 SHIPPED = "find_groups"
 CEILING = "number known"
@@ -39,8 +40,8 @@ CEILING = "number known"
 def gated(gamma: float | None) -> Detector:
     """`find_groups` with its gates; with its own exponent where `gamma` is None."""
 
-    def detect(matrix: FloatArray, _: int) -> Found:
-        groups = find_groups(matrix) if gamma is None else find_groups(matrix, gamma=gamma)
+    def detect(matrix: FloatArray, _: int, untrained: FloatArray | None = None) -> Found:
+        groups = find_groups(matrix, untrained, **({} if gamma is None else {"gamma": gamma}))
         return Found(groups.boundaries, groups.strength)
 
     return detect
@@ -49,20 +50,20 @@ def gated(gamma: float | None) -> Detector:
 def ungated(gamma: float | None) -> Detector:
     """What `find_groups` proposes before anything is taken back."""
 
-    def detect(matrix: FloatArray, _: int) -> Found:
-        groups = find_groups(matrix) if gamma is None else find_groups(matrix, gamma=gamma)
+    def detect(matrix: FloatArray, _: int, untrained: FloatArray | None = None) -> Found:
+        groups = find_groups(matrix, untrained, **({} if gamma is None else {"gamma": gamma}))
         return Found(groups.proposed, "strong" if groups.proposed else "none")
 
     return detect
 
 
-def number_known(matrix: FloatArray, count: int) -> Found:
+def number_known(matrix: FloatArray, count: int, untrained: FloatArray | None = None) -> Found:
     """The best cut into as many groups as were planted: the ceiling of what a matrix holds."""
-    groups = find_groups(matrix, count=count)
+    groups = find_groups(matrix, untrained, count=count)
     return Found(groups.boundaries, groups.strength)
 
 
-def local_maxima(matrix: FloatArray, _: int) -> Found:
+def local_maxima(matrix: FloatArray, _: int, untrained: FloatArray | None = None) -> Found:
     """Local maxima of the adjacent distance above min + 0.3 (max − min): what one does by eye."""
     steps = matrix[np.arange(len(matrix) - 1), np.arange(1, len(matrix))]
     padded = np.concatenate([[-np.inf], steps, [-np.inf]])
@@ -72,7 +73,7 @@ def local_maxima(matrix: FloatArray, _: int) -> Found:
     return Found(boundaries, "strong" if boundaries else "none")
 
 
-#: Name to detector, called with ``(L, L)`` distances and the true number of groups, which only the ceiling may use.
+#: Name to detector. Only the ceiling may use the true number of groups; local maxima know nothing of the start.
 DETECTORS: Mapping[str, Detector] = {
     SHIPPED: gated(None),
     "gated, γ = 1": gated(1.0),

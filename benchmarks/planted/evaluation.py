@@ -91,16 +91,17 @@ class ShiftRow:
         return self.settled is not None and self.spurious == 0 and in_time
 
 
-def judge(net: Net, measure: str, distances: Distances) -> list[Row]:
+def judge(net: Net, measure: str, distances: Distances, untrained: Distances | None = None) -> list[Row]:
     """Rows of every detector for one matrix; none where the measure is undefined for some pair, as SVCCA can be.
 
     Tables give the number of networks beside each mean, which is lower there.
     """
-    if np.isnan(distances.matrix).any():
+    start = None if untrained is None else untrained.matrix
+    if np.isnan(distances.matrix).any() or (start is not None and np.isnan(start).any()):
         return []
     one = net.specification
     return [
-        row_of(net, measure, name, detect(distances.matrix, len(one.boundaries) + 1), distances.seconds)
+        row_of(net, measure, name, detect(distances.matrix, len(one.boundaries) + 1, start), distances.seconds)
         for name, detect in DETECTORS.items()
         if name != CEILING or one.planted
     ]
@@ -127,11 +128,14 @@ def row_of(net: Net, measure: str, detector: str, found: Found, seconds: float) 
     )
 
 
-def judge_shift(net: Net, measure: str, looks: Mapping[int, Distances]) -> list[ShiftRow]:
+def judge_shift(
+    net: Net, measure: str, looks: Mapping[int, Distances], untrained: Distances | None = None
+) -> list[ShiftRow]:
     """Rows of every detector along a planted shift."""
     blocks = len(net.specification.boundaries) + 1
+    start = None if untrained is None else untrained.matrix
     return [
-        shift_row_of(net, measure, name, {step: detect(looks[step].matrix, blocks).boundaries for step in looks})
+        shift_row_of(net, measure, name, {step: detect(looks[step].matrix, blocks, start).boundaries for step in looks})
         for name, detect in DETECTORS.items()
     ]
 
@@ -165,15 +169,15 @@ def evaluate(
     shifts: list[ShiftRow] = []
     for net in nets:
         tell(net.name)
-        last = max(net.looks)
-        looks = net.looks if net.specification.strategy == spec.SHIFT else {last: net.representations}
+        first, last = min(net.looks), max(net.looks)
+        looks = net.looks if net.specification.strategy == spec.SHIFT else {k: net.looks[k] for k in {first, last}}
         found = cache.get(net.path.stem, looks, names)
         for measure in names:
-            rows += judge(net, measure, found[last][measure])
+            rows += judge(net, measure, found[last][measure], found[first][measure])
             if net.specification.strategy == spec.SHIFT:
                 looked = {step: kept[measure] for step, kept in found.items() if step > 0}
                 if not any(np.isnan(look.matrix).any() for look in looked.values()):
-                    shifts += judge_shift(net, measure, looked)
+                    shifts += judge_shift(net, measure, looked, found[first][measure])
     return rows, shifts
 
 

@@ -6,7 +6,8 @@ heads and probes look at.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +16,27 @@ from benchmarks.planted.families import OPERANDS
 from tasks.algebra.model import OperandEmbedding, ResidualBlock
 
 
+@contextmanager
+def _statistics_of_the_batch(net: nn.Module) -> Iterator[None]:
+    """BatchNorm normalises by the batch it sees, and forgets afterwards that it saw it; it is left in training mode."""
+    norms = [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    kept = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    for norm in norms:
+        norm.train()
+    try:
+        yield
+    finally:
+        for buffer, before in kept:
+            buffer.copy_(before)
+
+
 class LayeredNet(nn.Module):
     """A stem, blocks, and after every block a head that can read every stage.
 
     Args:
         stem: Input to state.
         blocks: State to state.
-        width: Size d of the pooled state.
+        width: Size d of the pooled state, or its size after each block.
         classes: Outputs of a head, stage by stage.
         pool: State to ``(B, d)``.
         spread: ``(B, d)`` to what is added to a state so that `pool` sees just that: the way back.
@@ -31,7 +46,7 @@ class LayeredNet(nn.Module):
         self,
         stem: nn.Module,
         blocks: Sequence[nn.Module],
-        width: int,
+        width: int | Sequence[int],
         classes: Sequence[int],
         pool: Callable[[Tensor], Tensor] = torch.positive,
         spread: Callable[[Tensor, Tensor], Tensor] = torch.add,
@@ -40,10 +55,11 @@ class LayeredNet(nn.Module):
         self.stem = stem
         self.blocks = nn.ModuleList(blocks)
         self.classes = tuple(classes)
-        self.width = width
+        widths = [width] * len(blocks) if isinstance(width, int) else list(width)
+        self.width = widths[-1]
         self.pooled = pool
         self.spread = spread
-        self.heads = nn.ModuleList(nn.Sequential(nn.LayerNorm(width), nn.Linear(width, sum(classes))) for _ in blocks)
+        self.heads = nn.ModuleList(nn.Sequential(nn.LayerNorm(size), nn.Linear(size, sum(classes))) for size in widths)
 
     def forward(self, x: Tensor, depth: int | None = None) -> list[Tensor]:
         """Pooled states ``(B, d)`` after each of the first `depth` blocks; all blocks when left out."""
@@ -60,10 +76,16 @@ class LayeredNet(nn.Module):
 
     @torch.no_grad()
     def look(self, x: Tensor) -> dict[str, Tensor]:
-        """Representations of probe inputs: ``"layer 1"`` and so on to float32 ``(n, d)``."""
+        """Representations of probe inputs: ``"layer 1"`` and so on to float32 ``(n, d)``.
+
+        BatchNorm is read by the statistics of the probe itself, all of it being one batch, at every look alike: before
+        training there are no others, and a change of statistics would look like a change of what layers compute. What
+        it has gathered while training stays as it is.
+        """
         training = self.training
         self.eval()
-        found = {f"layer {k + 1}": state.clone() for k, state in enumerate(self(x))}
+        with _statistics_of_the_batch(self):
+            found = {f"layer {k + 1}": state.clone() for k, state in enumerate(self(x))}
         self.train(training)
         return found
 
@@ -113,7 +135,8 @@ class ConvBlock(nn.Module):
         return h + self.second(nn.functional.gelu(self.first(self.norm(h))))
 
 
-def _last_token(h: Tensor) -> Tensor:
+def last_token(h: Tensor) -> Tensor:
+    """``(B, t, d)`` to ``(B, d)``."""
     return h[:, -1]
 
 
@@ -121,7 +144,8 @@ def _spread_to_last_token(h: Tensor, code: Tensor) -> Tensor:
     return torch.cat([h[:, :-1], h[:, -1:] + code[:, None]], dim=1)
 
 
-def _mean_over_space(h: Tensor) -> Tensor:
+def mean_over_space(h: Tensor) -> Tensor:
+    """``(B, channels, h, w)`` to ``(B, channels)``."""
     return h.mean(dim=(2, 3))
 
 
@@ -138,14 +162,14 @@ def mlp(layers: int, inputs: int, classes: Sequence[int], width: int = 96) -> La
 def transformer(layers: int, inputs: int, classes: Sequence[int], width: int = 48) -> LayeredNet:
     """Transformer on operands, read at "="; `inputs` is the number of positions."""
     blocks = [AttentionBlock(width, 2 * width, heads=4) for _ in range(layers)]
-    return LayeredNet(TokenEmbedding(inputs, width), blocks, width, classes, _last_token, _spread_to_last_token)
+    return LayeredNet(TokenEmbedding(inputs, width), blocks, width, classes, last_token, _spread_to_last_token)
 
 
 def convnet(layers: int, inputs: int, classes: Sequence[int], width: int = 24) -> LayeredNet:
     """Residual ConvNet on 8 × 8 images, read as the mean over space; `inputs` is the number of channels."""
     stem = nn.Conv2d(inputs, width, 3, stride=2, padding=1)
     blocks = [ConvBlock(width) for _ in range(layers)]
-    return LayeredNet(stem, blocks, width, classes, _mean_over_space, _spread_over_space)
+    return LayeredNet(stem, blocks, width, classes, mean_over_space, _spread_over_space)
 
 
 def residual(layers: int, inputs: int, classes: Sequence[int], width: int = 64) -> LayeredNet:

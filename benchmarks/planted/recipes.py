@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.planted import specification as spec
+from benchmarks.planted.shape_grid import AT, OFF, SHAPES
 from benchmarks.planted.specification import Specification
 
 
@@ -27,6 +28,16 @@ class Recipe:
     warmup: int = 30
 
 
+#: Recipes of the kinds in `benchmarks.planted.shape_grid`.
+_SHAPED = {
+    "resnet": Recipe(120, 48),
+    "resnet_identity": Recipe(120, 48),
+    "convnext": Recipe(260, 48, rate=4e-3),
+    "vit": Recipe(280, 48, rate=3e-3),
+    "llama": Recipe(360, 64, rate=3e-3),
+}
+
+
 def recipe_of(one: Specification) -> Recipe:
     """The recipe a network is trained with: small enough for many networks, long enough to learn the task."""
     batch = {"mlp": 192, "transformer": 64, "convnet": 48}.get(one.architecture, 128)
@@ -35,6 +46,8 @@ def recipe_of(one: Specification) -> Recipe:
             return Recipe(220, batch, rate=3e-3)
         many = len(one.lengths) > 3
         return Recipe(420 if many else 340 if one.strategy == spec.SHIFT else 280, batch, rate=3e-3)
+    if one.architecture in SHAPES:
+        return _SHAPED[one.architecture.removesuffix(OFF).removesuffix(AT)]
     match one.strategy:
         case spec.EVERY_LAYER | spec.RANDOM_STAGED:
             if one.architecture == "convnet" or len(one.lengths) < 4:

@@ -15,6 +15,8 @@ from benchmarks.planted.evaluation import Row, ShiftRow, row_of, shift_row_of
 from benchmarks.planted.training import untrained_look
 from lightning_gw import Groups, GroupTracker, find_groups, gw_matrix
 from lightning_gw.analysis import ANCHOR, BOOTSTRAP_SAMPLES
+from lightning_gw.analysis.start import Held, Start
+from lightning_gw.callback.run_null import FEW
 from lightning_gw.geometry.geometries import get_geometry
 from lightning_gw.groups.events import Event
 from lightning_gw.significance import Null, null_of
@@ -23,8 +25,8 @@ from lightning_gw.significance.evidence import judged, resampled, tested
 GEOMETRY = "standardized"
 #: How its rows are called, among those of `find_groups` by measure.
 AS_SHIPPED = "as shipped"
-#: Networks with fresh weights behind each test; a run takes 99, which needs two and a half times as long.
-NULL_SAMPLES = 39
+#: Networks with fresh weights beside the first look; as many as a run takes unless it is told how many.
+NULL_SAMPLES = FEW
 #: Seeds of fresh weights, apart from those of all networks.
 FIRST_SEED = 10_000
 
@@ -65,23 +67,30 @@ def as_shipped(net: Net, samples: int = NULL_SAMPLES) -> Shipped:
     null: Null | str = fresh_null(net, samples) if samples else "none: no null was asked for"
     null_seconds = time.process_time() - started
     tracker = GroupTracker()
+    begun: Start | None = None
     groups: dict[int, Groups] = {}
     events: dict[int, tuple[Event, ...]] = {}
     steady: dict[int, tuple[int, ...]] = {}
     for step in sorted(net.looks):
         started = time.process_time()
-        groups[step] = look(net.looks[step], null)
+        groups[step], begun = look(net.looks[step], step, begun, null)
         events[step] = tuple(tracker.update(step, groups[step]))
         ends = sorted(layers[-1] for layers in tracker.steady.values())
         steady[step] = tuple(ends[:-1])
     return Shipped(groups, events, steady, time.process_time() - started, null_seconds)
 
 
-def look(representations: Mapping[str, Tensor], null: Null | str) -> Groups:
-    """Groups of one look with their evidence."""
+def look(
+    representations: Mapping[str, Tensor], step: int, begun: Start | None, null: Null | str
+) -> tuple[Groups, Start]:
+    """Groups of one look with their evidence, and the first look of the run, which is this one where there was none."""
     matrix = gw_matrix(representations, geometry=GEOMETRY, effort="fast", bounds=None, anchor=ANCHOR)
-    groups = resampled(find_groups(matrix), representations, matrix, BOOTSTRAP_SAMPLES, 0, get_geometry(GEOMETRY))
-    return judged(groups, tested(representations, null).p_value)
+    start = begun or Start(step, matrix.distance, matrix.identity_distance)
+    reference = Held.of(start, null, first=begun is None, comparable=True).reference
+    found = find_groups(matrix, reference)
+    kind = get_geometry(GEOMETRY)
+    groups = resampled(found, representations, matrix, BOOTSTRAP_SAMPLES, 0, kind, reference)
+    return judged(groups, tested(representations, null)), start
 
 
 def evaluate_shipped(
@@ -98,7 +107,7 @@ def evaluate_shipped(
         one = net.specification
         moving = one.strategy == spec.SHIFT
         last = max(net.looks)
-        looks = {step: look for step, look in net.looks.items() if moving or step == last}
+        looks = {step: look for step, look in net.looks.items() if moving or step in (min(net.looks), last)}
         found = as_shipped(replace(net, looks=looks), samples)
         groups = found.groups[last]
         rows.append(

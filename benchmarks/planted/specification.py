@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
+from benchmarks.planted import shape_grid
 from benchmarks.planted.families import SET_ASIDE_FAMILIES
 
 Split = Literal["development", "set aside"]
@@ -53,7 +54,7 @@ class Specification:
     """Everything that decides a network's training but the recipe.
 
     Attributes:
-        architecture: Key of `benchmarks.planted.networks.ARCHITECTURES`.
+        architecture: Key of `benchmarks.planted.networks.ARCHITECTURES` or `benchmarks.planted.shapes.BUILDERS`.
         family: Key of `benchmarks.planted.families.FAMILIES`, or `REGRESSION` or `CLASSIFICATION` for smooth drift.
         strategy: One of `PLANTED_STRATEGIES` or `NULL_STRATEGIES`.
         lengths: Layers of each planted block. Nulls have the depth of it but nothing planted.
@@ -184,6 +185,11 @@ def _planted() -> Iterator[Specification]:
             yield Specification(architecture, family, strategy, lengths, seed, shifted)
 
 
+def _shapes() -> Iterator[Specification]:
+    for architecture, family, seed, lengths in shape_grid.rows():
+        yield Specification(architecture, family, EVERY_LAYER, lengths, seed)
+
+
 def _nulls() -> Iterator[Specification]:
     depths = ((9,), (7,), (11,), (6,), (13,), (8,))
     # Even seeds are development's, odd ones set aside, and both get every depth.
@@ -216,7 +222,7 @@ def grid(split: Split | None = None) -> list[Specification]:
     """
     if split not in ("development", "set aside", None):
         raise ValueError(f"Unknown split {split!r}; expected 'development' or 'set aside'.")
-    every = [one for one in (*_planted(), *_nulls()) if split in (None, one.split)]
+    every = [one for one in (*_planted(), *_nulls(), *_shapes()) if split in (None, one.split)]
     seen: dict[tuple[str, str], int] = {}
     turn: dict[Specification, int] = {}
     for one in every:

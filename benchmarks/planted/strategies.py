@@ -101,7 +101,9 @@ def _heads_loss(net: LayeredNet, data: Data, heads: Mapping[int, int], batch: Te
 @torch.no_grad()
 def _accuracy(net: LayeredNet, heads: Mapping[int, int], x: Tensor, y: Tensor) -> list[float]:
     """Share of right answers of each stage, in order, at the deepest layer that is read for it."""
+    net.eval()  # by the statistics that BatchNorm gathered in training
     states = net(x)
+    net.train()
     deepest = {stage: layer for layer, stage in sorted(heads.items())}
     right = [
         (net.read(states[layer], layer, stage).argmax(dim=1) == y[:, stage]).float().mean()

@@ -11,9 +11,15 @@ from rich.table import Table
 
 from benchmarks.planted import specification as spec
 from benchmarks.planted.detectors import CEILING, SHIPPED
+from benchmarks.planted.shape_grid import AT, OFF, SHAPES
 
 WIDTH = 150
-ARCHITECTURES = ("mlp", "transformer", "convnet")
+#: Architectures whose columns stand beside each other.
+SIDE_BY_SIDE = (
+    ("mlp", "transformer", "convnet"),
+    *(tuple(name for name in SHAPES if name.endswith(place)) for place in (OFF, AT)),
+    ("vit", "llama"),
+)
 #: Nulls that must never be called strong, and those that must not even be called weak.
 NEVER_STRONG = (spec.UNTRAINED, spec.DRIFT, spec.RANDOM)
 NEVER_WEAK = (spec.UNTRAINED, spec.DRIFT)
@@ -38,8 +44,10 @@ def show(results: Mapping[str, Any], console: Console, detectors: Sequence[str] 
     summary = results["summary"]
     for strategy in spec.PLANTED_STRATEGIES:
         mine = [row for row in summary if row["strategy"] == strategy and row["detector"] in shown]
-        if mine:
-            console.print(planted_table(strategy, mine))
+        for beside in SIDE_BY_SIDE:
+            together = [row for row in mine if row["architecture"] in beside]
+            if together:
+                console.print(planted_table(strategy, together))
     nulls = [row for row in summary if row["strategy"] in spec.NULL_STRATEGIES and row["detector"] in shown]
     if nulls:
         console.print(null_table(nulls))
@@ -49,7 +57,10 @@ def show(results: Mapping[str, Any], console: Console, detectors: Sequence[str] 
         console.print(cka_table(results["against_cka"]))
     if results.get("unpaired"):
         mine = [row for row in results["unpaired"] if row["detector"] in shown]
-        console.print(planted_table("disjoint halves of the probe, head on every layer", mine))
+        for beside in SIDE_BY_SIDE:
+            together = [row for row in mine if row["architecture"] in beside]
+            if together:
+                console.print(planted_table("disjoint halves of the probe, head on every layer", together))
     console.print(
         f"{results['split']} networks: {results['nets']} of {results['nets_in_grid']}, "
         f"{len(results['not_learned'])} left out that did not learn what was planted; effort {results['effort']}; "
@@ -63,7 +74,7 @@ def show(results: Mapping[str, Any], console: Console, detectors: Sequence[str] 
 
 def planted_table(strategy: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     """One strategy: a row per measure and detector, a block of columns per architecture."""
-    present = [name for name in ARCHITECTURES if any(row["architecture"] == name for row in rows)]
+    present = list(dict.fromkeys(row["architecture"] for row in rows))
     counts = {name: next(row["nets"] for row in rows if row["architecture"] == name) for name in present}
     title = f"{strategy} ({', '.join(f'{counts[name]} {name}' for name in present)})"
     headers = ["measure", "detector", *(f"{name}: ARI, F1, ±1, K" for name in present), "s"]

@@ -13,6 +13,8 @@ from benchmarks.planted import specification as spec
 from benchmarks.planted.families import FAMILIES, Algebra, Data, balanced_probe, load_family, operands_of
 from benchmarks.planted.networks import ARCHITECTURES, LayeredNet
 from benchmarks.planted.recipes import recipe_of
+from benchmarks.planted.shape_grid import SHAPES, block_widths
+from benchmarks.planted.shapes import BUILDERS
 from benchmarks.planted.specification import Specification
 from benchmarks.planted.strategies import STRATEGIES, Trained
 
@@ -69,8 +71,8 @@ def untrained_look(one: Specification, seed: int) -> dict[str, Tensor]:
 
 
 def _stages(one: Specification) -> int:
-    """Stages the data has: a transformer on algebra gets four, planted or not, since their operands take few values."""
-    slow = one.architecture == "transformer" and isinstance(FAMILIES.get(one.family), Algebra)
+    """Stages the data has: where operands are tokens four, planted or not, since their operands take few values."""
+    slow = one.architecture in ("transformer", "llama") and isinstance(FAMILIES.get(one.family), Algebra)
     return max(len(one.lengths), 4 if slow else 1)
 
 
@@ -84,7 +86,10 @@ def _data_and_net(one: Specification, seed: int | None = None) -> tuple[Data, La
     if one.strategy == spec.MEMORISED:
         data = data.first(MEMORISED_INPUTS)
     torch.manual_seed(one.seed if seed is None else seed)
-    return data, ARCHITECTURES[one.architecture](one.layers, data.x.shape[1], data.classes)
+    inputs = data.x.shape[1]
+    if one.architecture in SHAPES:
+        return data, BUILDERS[one.architecture](block_widths(one.architecture, one.lengths), inputs, data.classes)
+    return data, ARCHITECTURES[one.architecture](one.layers, inputs, data.classes)
 
 
 def _vectors(family: str, seed: int) -> Data:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from lightning_gw.activations.batches import count_rows, padding_mask
-from lightning_gw.activations.failures import explained, is_out_of_memory
+from lightning_gw.activations.failures import explaining
 from lightning_gw.activations.layers import named_layers
 from lightning_gw.activations.pooling import Pooling, pool
 
@@ -29,10 +29,12 @@ class Activations:
         representations: Layer name → ``(n, d)``, in the order in which the layers were called. A module called several
             times in one forward appears as ``name``, ``name#2``, ``name#3``.
         notes: What was left out or done differently, in plain words.
+        scaled: Layers whose positions were scaled to norm 1 before they were averaged.
     """
 
     representations: dict[str, Tensor]
     notes: tuple[str, ...] = ()
+    scaled: tuple[str, ...] = ()
 
 
 class ShapeError(ValueError):
@@ -47,6 +49,7 @@ def capture(
     pooling: Pooling = "auto",
     *,
     optional: bool = False,
+    scaled_widths: Collection[int] = (),
 ) -> Activations:
     """Run every batch through the network and keep what `layers` put out.
 
@@ -62,6 +65,7 @@ def capture(
         pooling: See `pooling.pool`.
         optional: Leave out, with a note, layers that are never called or have no row per input. Without it they are
             errors, as befits layers that somebody asked for by name.
+        scaled_widths: Widths of states whose positions ``"auto"`` scales to norm 1 before it averages over them.
 
     Raises:
         ValueError: If a layer is never called, or `pooling` does not suit its output.
@@ -70,26 +74,23 @@ def capture(
             passed on as it is.
     """
     named = named_layers(module)
-    collector = _Collector(pooling, optional)
+    collector = _Collector(pooling, optional, scaled_widths)
     with ExitStack() as hooks:
         for name in layers:
             hooks.callback(named[name].register_forward_hook(partial(collector.hook, name)).remove)
         for number, batch in enumerate(batches, start=1):
             collector.begin(batch)
-            try:
+            with explaining(module, batch, number, len(batches), lambda error: collector.refused is error):
                 run(batch)
-            except Exception as error:
-                as_it_is = collector.refused is error or is_out_of_memory(error)
-                if as_it_is or (reason := explained(error, module, batch, number, len(batches))) is None:
-                    raise
-                raise reason from error
             collector.end()
     return collector.result(layers)
 
 
 class _Collector:
-    def __init__(self, pooling: Pooling, optional: bool) -> None:
+    def __init__(self, pooling: Pooling, optional: bool, scaled_widths: Collection[int]) -> None:
         self._pooling = pooling
+        self._scaled_widths = scaled_widths
+        self._scaled: set[str] = set()
         self._optional = optional
         self._kept: list[dict[str, Tensor]] = []
         self._current: dict[str, Tensor] = {}
@@ -124,7 +125,13 @@ class _Collector:
                 raise
             self._misshapen[key] = str(error)
             return
-        self._current[key] = pool(tensor, mask, self._pooling, layer=key, channels_first=_channels_first(module))
+        channels_first = _channels_first(module)
+        scale = tensor.dim() == 3 and not channels_first and tensor.shape[-1] in self._scaled_widths
+        if scale and self._pooling == "auto":
+            self._scaled.add(key)
+        self._current[key] = pool(
+            tensor, mask, self._pooling, layer=key, channels_first=channels_first, scale_positions=scale
+        )
 
     def _rowwise(self, key: str, module: nn.Module, output: Any) -> tuple[Tensor, Tensor | None]:
         """The output's tensor with one row per input, and the mask that fits it."""
@@ -184,7 +191,8 @@ class _Collector:
         uneven = sorted({key for kept in self._kept for key in kept} - set(in_all))
         if uneven:
             notes.append(f"Left out because not every probe batch calls them: {', '.join(uneven)}.")
-        return Activations({key: self._join(key) for key in in_all}, tuple(notes))
+        scaled = tuple(key for key in in_all if key in self._scaled)
+        return Activations({key: self._join(key) for key in in_all}, tuple(notes), scaled)
 
     def _join(self, key: str) -> Tensor:
         parts = [kept[key] for kept in self._kept]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -23,6 +24,29 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _NO_MEMORY)
     )
+
+
+@contextmanager
+def explaining(
+    module: nn.Module, batch: Any, number: int, count: int, is_known: Callable[[Exception], bool] = lambda _: False
+) -> Iterator[None]:
+    """What fails inside says in which module and on what; running out of memory is passed on as it is.
+
+    Args:
+        module: The network.
+        batch: The probe batch that is on its way.
+        number: Its place among the probe batches, from 1.
+        count: How many probe batches there are.
+        is_known: Whether an error says all that is to be said, and is passed on as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_known(error) or is_out_of_memory(error):
+            raise
+        if (reason := explained(error, module, batch, number, count)) is None:
+            raise
+        raise reason from error
 
 
 def explained(error: Exception, module: nn.Module, batch: Any, number: int, count: int) -> LookError | None:

@@ -19,6 +19,14 @@ from lightning_gw.activations.forward import call_forward
 from lightning_gw.activations.isolation.snapshot import is_sharded, kept_generators
 from lightning_gw.activations.isolation.undisturbed import undisturbed
 from lightning_gw.activations.layers import choose_layers, match_layers
+from lightning_gw.activations.normalisation import (
+    OWN_STATISTICS,
+    PROBE_STATISTICS,
+    has_running_statistics,
+    normalised_widths,
+    read_by_the_probe,
+    unsettled_layers,
+)
 from lightning_gw.activations.probe import Probe, ProbeError, draw_probe
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import LookError
@@ -40,6 +48,9 @@ class Observer:
         self.config = config
         self.probe: Probe | None = None
         self._modules: tuple[str, ...] = ()
+        self._unsettled: frozenset[str] | None = None  # normalisation layers, as they were at the start of the run
+        self._running = False  # whether there are any that gather statistics
+        self._scaled: tuple[str, ...] = ()
         self._fits: int | None = None  # inputs per forward pass that fit in memory, once all of a batch did not
         self.notes: tuple[str, ...] = ()
 
@@ -53,10 +64,26 @@ class Observer:
         assert self.probe is not None
         pooling = self.config.pooling if isinstance(self.config.pooling, str) else _name(self.config.pooling)
         facts = {"hash": self.probe.hash, "size": self.probe.size, "source": self.probe.source}
-        return {**facts, "pooling": pooling, "layers": list(layers)}
+        facts |= {"pooling": pooling, "positions": "scaled to norm 1" if self._scaled else "as they are"}
+        return facts | ({"normalisation": self.normalisation} if self._running else {}) | {"layers": list(layers)}
+
+    @property
+    def normalisation(self) -> str:
+        """How layers are read that gather statistics in training, at every look of the run alike."""
+        return PROBE_STATISTICS if self._unsettled else OWN_STATISTICS
+
+    @property
+    def unsettled(self) -> list[str] | None:
+        """Names of the layers that are read by the probe's statistics, for a checkpoint; None before `prepare`."""
+        return None if self._unsettled is None else sorted(self._unsettled)
 
     def prepare(
-        self, trainer: Trainer, module: LightningModule, known_hash: str | None, known_layers: Sequence[str]
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        known_hash: str | None,
+        known_layers: Sequence[str],
+        unsettled: Sequence[str] | None = None,
     ) -> list[str]:
         """Settle the layers and draw the probe.
 
@@ -65,6 +92,8 @@ class Observer:
             module: The network.
             known_hash: Hash of the probe that the history so far was made with, if there is one.
             known_layers: Layers that the history so far was made with.
+            unsettled: Layers that the history so far read by the probe's statistics; None for those whose own are not
+                settled now.
 
         Returns:
             What the user should be warned of.
@@ -90,6 +119,8 @@ class Observer:
                 f"{', '.join(self._modules)}. A history follows one set of layers: use the same layers=..., or start a "
                 "new history without the checkpoint's state."
             )
+        self._running = has_running_statistics(module)
+        self._unsettled = unsettled_layers(module) if unsettled is None else frozenset(unsettled)
         source, data = find_data(trainer, self.config.data)
         with kept_generators(data):  # an augmentation that draws from a generator of its own is not to notice
             self.probe = draw_probe(data, source, self.config)
@@ -136,22 +167,33 @@ class Observer:
         largest = max(count_rows(batch) for batch in self.probe.batches)
         while True:
             try:
-                with undisturbed(module, trainer) as disturbed:
-                    activations = capture(
-                        module,
-                        self._modules,
-                        self.probe.batches if self._fits is None else in_pieces(self.probe.batches, self._fits),
-                        self._runner(trainer, module),
-                        self.config.pooling,
-                        optional=self.config.layers is None,
-                    )
-                return activations, disturbed
+                return self._capture(trainer, module)
             except Exception as error:
                 if not is_out_of_memory(error) or self._shared_forward(trainer):
                     raise
                 problem = f"{type(error).__name__}: {error}"
             # Only here, where the error is gone, are the tensors gone that its traceback held.
             self._halve(min(largest, self._fits or largest), problem)
+
+    def _capture(self, trainer: Trainer, module: LightningModule) -> tuple[Activations, list[str]]:
+        assert self.probe is not None
+        batches = self.probe.batches if self._fits is None else in_pieces(self.probe.batches, self._fits)
+        run = self._runner(trainer, module)
+        # A copy with fresh weights has not settled whatever the live network has.
+        by_probe = (self._unsettled or frozenset()) | unsettled_layers(module)
+        with undisturbed(module, trainer) as disturbed:
+            said = read_by_the_probe(module, by_probe, batches, run)
+            activations = capture(
+                module,
+                self._modules,
+                batches,
+                run,
+                self.config.pooling,
+                optional=self.config.layers is None,
+                scaled_widths=normalised_widths(module),
+            )
+        self._scaled = activations.scaled
+        return replace(activations, notes=(*activations.notes, *filter(None, [said]))), disturbed
 
     def _halve(self, tried: int, problem: str) -> None:
         """Take half as many inputs at a time from now on."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_gw.utilities.errors import near_names, sentence
 
@@ -42,11 +42,13 @@ def pool(
     *,
     layer: str,
     channels_first: bool = False,
+    scale_positions: bool = False,
 ) -> Tensor:
     """Reduce one layer's output to a vector per input.
 
     ``auto`` takes what the shape suggests: ``(n, d)`` stays, ``(n, t, d)`` is averaged over the positions its mask
-    keeps, ``(n, c, h, w)`` and everything deeper is averaged over space. ``mean`` is the same by its plain name.
+    keeps, ``(n, c, h, w)`` and everything deeper is averaged over space. ``mean`` is the same by its plain name, and
+    never scales.
     ``first`` and ``last`` take the first and last position that the mask keeps, ``flatten`` keeps every entry.
 
     Args:
@@ -55,6 +57,8 @@ def pool(
         pooling: One of `POOLINGS`, or a function ``(output, mask) -> (n, d)``.
         layer: Name of the layer, for messages.
         channels_first: Whether a three-dimensional output is ``(n, c, l)``, as one-dimensional convolutions make it.
+        scale_positions: Whether ``auto`` scales each position of ``(n, t, d)`` to norm 1 before it averages, as the
+            next layer does that normalises its input. Without it a few positions of huge norm decide what is seen.
 
     Returns:
         ``(n, d)``, real, in its own memory: float64 where `output` is, float32 otherwise.
@@ -68,6 +72,8 @@ def pool(
         output = torch.view_as_real(output).flatten(-2)
     if not callable(pooling):
         output = _widen(output)
+        if scale_positions and pooling == "auto" and output.dim() == 3 and not channels_first:
+            output = nn.functional.normalize(output, dim=-1)
         pooled = _POOLS[pooling](output, mask, layer, channels_first)
     else:
         pooled = pooling(output, mask)

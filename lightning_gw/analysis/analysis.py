@@ -6,7 +6,7 @@ Knows nothing of Lightning: the same records come from live training and from sa
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.analysis.config import AnalysisConfig
+from lightning_gw.analysis.start import Held, Start
 from lightning_gw.geometry.spaces import get_geometry
-from lightning_gw.groups.groups import MINIMUM_FOR_ROUGHNESS, Groups, find_groups, why_no_roughness
+from lightning_gw.groups.groups import Groups, find_groups
+from lightning_gw.groups.reference import Reference
+from lightning_gw.groups.roughness import MINIMUM_FOR_ROUGHNESS, why_no_roughness
 from lightning_gw.groups.tracking import GroupTracker
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.result import GWMatrix
@@ -25,7 +28,15 @@ from lightning_gw.measures import agreements, layer_similarities, unpaired_gw_ma
 from lightning_gw.records.context import LookContext
 from lightning_gw.records.record import Record
 from lightning_gw.significance import Null
-from lightning_gw.significance.evidence import judged, null_from_state, null_state, resampled, tested
+from lightning_gw.significance.evidence import (
+    judged,
+    null_from_state,
+    null_state,
+    resampled,
+    spread,
+    tested,
+)
+from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.distributed import Ranks
 
 if TYPE_CHECKING:
@@ -35,6 +46,8 @@ if TYPE_CHECKING:
 
 #: Splits of the probe behind unpaired comparison.
 UNPAIRED_SPLITS = 4
+#: Said where looks are made in another way from some step on.
+SEEN_OTHERWISE = "none: the networks with fresh weights were looked at in another way than this look"
 #: Said where a run was held against nothing.
 NO_NULL = "none: no null was asked for (null_samples=99 would make one)"
 
@@ -63,7 +76,8 @@ class Analysis:
         """Forget everything: the next look is the first."""
         self._tracker = GroupTracker()
         self._layers: tuple[str, ...] = ()
-        self._start: NDArray[np.float64] | None = None
+        self._start: Start | None = None
+        self._trained = ""  # why the network had learnt something before the first look
         self._null: Null | str = NO_NULL
         self._previous: GWMatrix | None = None
         self._previous_anchored: GWMatrix | None = None
@@ -101,9 +115,12 @@ class Analysis:
             seen = _as_the_first_sees(ranks, representations)
             if null is not None:
                 self._null = null_from_state(null, self._geometry)
-            found, anchored, start = self._analyse(seen, context.notes, process_group)
+                self._trained = str(null.get("trained", ""))
+            found, anchored, start = self._analyse(seen, context, process_group)
         # Nothing is remembered before everything that can fail is done, everywhere: a failed look leaves no trace.
         events = tuple(self._tracker.update(context.step, found["groups"]))
+        if self._start is not None and start is not self._start:
+            self._null = SEEN_OTHERWISE
         self._layers, self._start = tuple(seen), start
         self._previous, self._previous_anchored = found["gw"], anchored
         return Record(
@@ -113,26 +130,29 @@ class Analysis:
             seconds=time.perf_counter() - started,
         )
 
-    def groups_alone(self, representations: Mapping[str, Tensor]) -> tuple[Groups, Mapping[str, str]]:
-        """Groups as a first look without a null finds them; nothing is remembered.
+    def groups_alone(
+        self, representations: Mapping[str, Tensor], reference: Reference | None = None
+    ) -> tuple[Groups, Mapping[str, str]]:
+        """Groups as a look without a null finds them; nothing is remembered.
 
         Args:
             representations: Layer name → ``(n, d)``, in depth order.
+            reference: What they are held against.
 
         Returns:
             The groups, and why layers were left out, by name.
         """
         anchored = self._solve(representations, self.config.anchor, None)
-        return self._groups(representations, anchored, None, {})[0], anchored.degenerate
+        distances, _ = self._distances(representations, anchored, {})
+        return judged(self._grouped(representations, anchored, distances, reference), None), anchored.degenerate
 
     def _analyse(
-        self, representations: Mapping[str, Tensor], notes: Sequence[str], process_group: Group
-    ) -> tuple[dict[str, Any], GWMatrix, NDArray[np.float64]]:
+        self, representations: Mapping[str, Tensor], context: LookContext, process_group: Group
+    ) -> tuple[dict[str, Any], GWMatrix, Start]:
         """Find whatever of a record comes from its own look alone, and change nothing.
 
         Returns:
-            Those fields of the record; the matrix its groups were found in; and the adjacent distances that growth is
-            measured against.
+            Those fields of the record; the matrix its groups were found in; and what growth is measured against.
         """
         layers = tuple(representations)
         if self._layers and layers != self._layers:
@@ -149,27 +169,41 @@ class Analysis:
         if self.config.anchor:
             anchored = self._solve(representations, self.config.anchor, self._previous_anchored, process_group)
         measures = layer_similarities(representations, self.config.measures)
-        test = tested(representations, self._null)
-        groups, found_in = self._groups(representations, anchored, test.p_value, measures)
-        start = groups.adjacent if self._start is None else self._start
+        distances, found_in = self._distances(representations, anchored, measures)
+        basis = {"geometry": self._geometry.name, "anchor": self.config.anchor, "paired": self.config.paired}
+        looked = Start.of(context, basis, distances, gw.identity_distance, self._trained)
+        begun, said = looked.unless(self._start)
+        first = begun is not self._start
+        null = SEEN_OTHERWISE if said else self._null
+        held = Held.of(begun, null, first, comparable=self.config.paired)
+        test = tested(representations, null)
+        groups = judged(self._grouped(representations, anchored, distances, held.reference), test)
+        changed = None if first else find_groups(distances, begun.reference)
         with np.errstate(divide="ignore", invalid="ignore"):
-            growth = groups.adjacent / start
+            growth = groups.adjacent / begun.adjacent
         notes = [
-            *notes,
+            *context.notes,
+            *said,
             *(f"Layer {name} is left out: {reason}" for name, reason in gw.degenerate.items()),
             *test.notes,
         ]
         notes += [f"{name}: {reason}" for name, reason in why_undefined(representations, self.config.measures).items()]
         # A network of too few layers has no roughness at any look; the first record says so for all.
-        if (lacking := why_no_roughness(groups)) and (not self._layers or len(layers) > MINIMUM_FOR_ROUGHNESS):
+        if (lacking := why_no_roughness(groups.roughness)) and (
+            not self._layers or len(layers) > MINIMUM_FOR_ROUGHNESS
+        ):
             notes.append(lacking)
-        paired = find_groups(gw.identity_distance)
         samples, seed = self.config.bootstrap_samples, self.config.seed
+        paired = find_groups(gw.identity_distance, held.paired)
+        paired = resampled(paired, representations, gw, samples, seed, self._geometry, held.paired, identity=True)
         found = {
             "layers": layers,
             "gw": gw,
             "groups": groups,
-            "groups_paired": resampled(paired, representations, gw, samples, seed, self._geometry, paired=True),
+            "groups_paired": paired,
+            "changed": changed,
+            "reference": held.words,
+            **spread(representations, anchored if distances is anchored else None, self._geometry, held.reference),
             "growth": growth,
             "measures": measures,
             "notes": tuple(notes),
@@ -177,7 +211,7 @@ class Analysis:
             "null": test.null,
             "agreement": agreements(gw, measures, groups.labels, seed=self.config.seed) if gw.unit_scale else {},
         }
-        return found, anchored, start
+        return found, anchored, begun
 
     def _solve(
         self,
@@ -200,37 +234,45 @@ class Analysis:
             process_group=process_group,
         )
 
-    def _groups(
+    def _distances(
         self,
         representations: Mapping[str, Tensor],
         anchored: GWMatrix,
-        p_value: float | None,
         measures: dict[str, NDArray[np.float64]],
-    ) -> tuple[Groups, str]:
-        """The look's groups with their evidence, and the name of the matrix they were found in.
+    ) -> tuple[GWMatrix | FloatArray, str]:
+        """The distances that groups are found in, and the name of their matrix.
 
         The matrix is kept among the record's measures where the record does not hold it already.
         """
         if not self.config.paired:
             unpaired = unpaired_gw_matrix(representations, splits=UNPAIRED_SPLITS, seed=self.config.seed)
             measures["gw_unpaired"] = unpaired.similarity
-            return judged(find_groups(unpaired.resolved_distance), p_value), "gw_unpaired"
-        groups = find_groups(anchored)
-        groups = resampled(
-            groups, representations, anchored, self.config.bootstrap_samples, self.config.seed, self._geometry
-        )
-        if anchored.anchor == 0:
-            return judged(groups, p_value), "gw"
-        if anchored.unit_scale:
+            return unpaired.resolved_distance, "gw_unpaired"
+        if anchored.anchor and anchored.unit_scale:
             measures["gw_anchored"] = anchored.similarity
-        return judged(groups, p_value), "gw_anchored"
+        return anchored, "gw_anchored" if anchored.anchor else "gw"
+
+    def _grouped(
+        self,
+        representations: Mapping[str, Tensor],
+        anchored: GWMatrix,
+        distances: GWMatrix | FloatArray,
+        reference: Reference | None,
+    ) -> Groups:
+        """The groups in these distances, with their stability where the matchings behind them are known."""
+        groups = find_groups(distances, reference)
+        if distances is not anchored:
+            return groups
+        samples, seed = self.config.bootstrap_samples, self.config.seed
+        return resampled(groups, representations, anchored, samples, seed, self._geometry, reference)
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors, for a checkpoint that is loaded ``weights_only``."""
         state: dict[str, Any] = {"tracker": self._tracker.state_dict(), "layers": list(self._layers)}
         state["null"] = null_state(self._null)
+        state["trained"] = self._trained
         if self._start is not None:
-            state["start"] = torch.from_numpy(self._start.copy())
+            state["begun"] = self._start.state_dict()
         if self._previous is not None and self._previous_anchored is not None:
             state["couplings"] = torch.from_numpy(self._previous.couplings.astype(np.int32))
             state["anchored"] = torch.from_numpy(self._previous_anchored.couplings.astype(np.int32))
@@ -247,8 +289,16 @@ class Analysis:
         self._layers = tuple(state["layers"])
         # Checkpoints made before nulls were kept lack it.
         self._null = null_from_state(state.get("null", {"reason": NO_NULL}), self._geometry)
-        if "start" in state:
-            self._start = state["start"].cpu().numpy().astype(np.float64)
+        self._trained = str(state.get("trained", ""))
+        if "begun" in state:
+            self._start = Start.from_state(state["begun"])
+        elif "start" in state:  # checkpoints made before looks were held against it kept the distances alone
+            neighbours = state["start"].cpu().numpy().astype(np.float64)
+            unknown = np.full((len(neighbours) + 1,) * 2, np.nan)
+            known = unknown.copy()
+            known[np.arange(len(neighbours)), np.arange(1, len(known))] = neighbours
+            basis = {"normalisation": "own statistics", "positions": "as they are"}
+            self._start = Start(0, known, unknown, basis=basis)
         if "couplings" in state:
             self._previous = _only_couplings(self._layers, state, "couplings", 0.0)
         if "anchored" in state:  # checkpoints made before groups were found in the anchored matrix lack it

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
 
 from lightning_gw.activations.config import ProbeConfig
 from lightning_gw.activations.forward import ProbeStep
@@ -91,10 +92,13 @@ class GWSimilarity(Callback):
             ``KeyboardInterrupt`` and Lightning's own exceptions always pass through.
         measures: Similarity measures that records hold beside Gromov-Wasserstein: names of `measures.MEASURES`.
         bootstrap_samples: Resamples of the probe behind stability and noise; 0 leaves them out.
-        null_samples: Networks of the same architecture with fresh weights that groups are tested against; 99 is enough
-            for p = 0.01. They are looked through once, before the first step, and kept for the next run of the same
-            architecture and probe, and not counted towards `max_overhead`. A network that begins pre-trained has no
-            such null, and its records say so.
+        null_samples: Networks of the same architecture with fresh weights that groups are held against, beside the
+            run's own first look; 19 or more give every boundary a p-value that can say something, 99 are enough for p =
+            0.01. None takes a few where they cost less than one look, 0 none. They are looked through once, before the
+            first step, and kept for the next run of the same architecture and probe, and not counted towards
+            `max_overhead`.
+        untrained: ``function() -> module``: builds the network anew with fresh weights, where neither saved
+            hyperparameters nor resetting its layers can. It is what a pre-trained network is held against.
         prefix: What log keys begin with.
         name: Sets instances in one Trainer apart; it becomes part of the state key, the folder and the log keys.
         verbose: Whether to print one line per look.
@@ -152,7 +156,8 @@ class GWSimilarity(Callback):
         # evidence
         measures: Sequence[str] = MEASURES_KEPT,
         bootstrap_samples: int = BOOTSTRAP_SAMPLES,
-        null_samples: int = 0,
+        null_samples: int | None = None,
+        untrained: Callable[[], nn.Module] | None = None,
         # output
         prefix: str = "gw/",
         name: str | None = None,
@@ -170,6 +175,7 @@ class GWSimilarity(Callback):
         self.prefix = prefix if name is None else f"{prefix}{name}/"
         self.verbose = verbose
         self.on_error = on_error
+        self.untrained = untrained
         self.max_overhead = share = SHARES[solve] if max_overhead == "auto" else max_overhead
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(
@@ -189,6 +195,7 @@ class GWSimilarity(Callback):
             self._delivery,
             seed=seed,
             null_samples=null_samples,
+            untrained=untrained,
             keep_representations=keep_representations,
         )
         self._before = 0  # steps up to here were dealt with
@@ -240,7 +247,7 @@ class GWSimilarity(Callback):
         self._look_loop.keep_representations = keep
 
     def planned_looks(self, steps: float) -> int | None:
-        """LookLoop that a training of so many optimizer steps makes after the first, if none is put off.
+        """Looks that a training of so many optimizer steps makes after the first, if none is put off.
 
         Asked once ``fit`` has begun; None where it cannot be told: at checkpoints, and without an end in sight.
         """

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.rank_zero import rank_zero_info
+from torch import nn
 
 from lightning_gw.activations.observer import Observer
 from lightning_gw.analysis.job import LookJob
@@ -45,6 +46,7 @@ class LookLoop:
         delivery: Where records go.
         seed: Seed of every random state while a look is made.
         null_samples: See `GWSimilarity`.
+        untrained: See `GWSimilarity`.
         keep_representations: See `GWSimilarity`.
 
     Attributes:
@@ -62,10 +64,11 @@ class LookLoop:
         delivery: RecordDelivery,
         *,
         seed: int,
-        null_samples: int,
+        null_samples: int | None,
+        untrained: Callable[[], nn.Module] | None,
         keep_representations: bool,
     ) -> None:
-        if null_samples < 0:
+        if null_samples is not None and null_samples < 0:
             raise ValueError(f"null_samples={null_samples} must be a number of networks, 0 for no null.")
         self._observer = observer
         self._solver = solver
@@ -74,6 +77,7 @@ class LookLoop:
         self._delivery = delivery
         self._seed = seed
         self._null_samples = null_samples
+        self._untrained = untrained
         self.keep_representations = keep_representations
         self.last: int | None = None
         self.metrics: dict[str, float] = {}
@@ -117,7 +121,8 @@ class LookLoop:
         self._pace.start(trainer.global_step, total_steps(trainer))
         with self._pace.charged(), self._aside():
             known = loaded["probe_hash"] if loaded else None
-            for warning in self._observer.prepare(trainer, module, known, self._solver.layers):
+            unsettled = loaded.get("unsettled") if loaded else None
+            for warning in self._observer.prepare(trainer, module, known, self._solver.layers, unsettled):
                 self._error_policy.warn(warning)
             with Ranks("world", "Opening the history").failing_together(agree=True):
                 self._open_history(trainer, folder, loaded)
@@ -184,6 +189,7 @@ class LookLoop:
             "step": self.last,
             "recorded": self._delivery.last,
             "probe_hash": self._observer.probe_hash,
+            "unsettled": self._observer.unsettled,
             "metrics": dict(self.metrics),
             "folder": str(history.path.absolute()) if history is not None and history.path else None,
             "budget": self._pace.budget.state_dict(),
@@ -289,10 +295,11 @@ class LookLoop:
 
     def _null(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         """What all looks are held against, looked through before training begins."""
-        null = null_of_run(trainer, module, self._observer, self._null_samples, self._solver.config.comparing)
+        comparing = self._solver.config.comparing
+        null, trained = null_of_run(trainer, module, self._observer, self._null_samples, comparing, self._untrained)
         if isinstance(null, str) and self._null_samples:
             self._error_policy.warn(f"Groups are tested against no null: {null.removeprefix('none: ')}.")
-        return null_state(null)
+        return null_state(null) | {"trained": trained}
 
     def _submit(self, trainer: Trainer, job: LookJob) -> None:
         self.last = job.step

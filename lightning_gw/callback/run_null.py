@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,30 @@ from tqdm.auto import tqdm
 
 from lightning_gw.activations.observer import Observer
 from lightning_gw.analysis.analysis import NO_NULL
-from lightning_gw.significance import Null, Reinitialiser, looks_pretrained, reinitialisation_null
+from lightning_gw.significance import Null, reinitialisation_null
+from lightning_gw.significance.nulls.origin import origin_of
+
+#: Networks with fresh weights that a run looks through unless it is told how many: so many where a forward pass is
+#: next to nothing beside the search, which is up to so many parameters times inputs, and one where it is not.
+FEW = 3
+SMALL = 10**8
+
+
+def few(module: nn.Module, observer: Observer) -> int:
+    """Networks that together cost less than one look. Not timed: the same run is to find the same on any machine."""
+    inputs = 0 if observer.probe is None else observer.probe.size
+    return FEW if inputs * sum(p.numel() for p in module.parameters()) <= SMALL else 1
 
 
 def null_of_run(
-    trainer: Trainer, module: LightningModule, observer: Observer, samples: int, solver: Mapping[str, Any]
-) -> Null | str:
-    """Look through re-initialised copies of the network, before training begins.
+    trainer: Trainer,
+    module: LightningModule,
+    observer: Observer,
+    samples: int | None,
+    solver: Mapping[str, Any],
+    untrained: Callable[[], nn.Module] | None = None,
+) -> tuple[Null | str, str]:
+    """Look through copies of the network with fresh weights, before training begins.
 
     Neither the network nor any random state changes. The null is kept by architecture and probe (see `cache_folder`),
     so that the next run of the same kind takes it up at once. What takes longer than a second shows its progress.
@@ -30,52 +47,68 @@ def null_of_run(
         trainer: The Trainer.
         module: The network, with the weights that training begins with.
         observer: Prepared: it has probe and layers.
-        samples: Networks; 0 for no null.
+        samples: Networks; 0 for no null, None for a `few`.
         solver: How neighbouring layers are compared: arguments of `reinitialisation_null`.
+        untrained: Returns a network like it with fresh weights.
 
     Returns:
-        The null, or why there is none, in words that begin with "none".
+        The null, or why there is none, in words that begin with "none"; and why the network had learnt something before
+        this training, empty where it had not.
+
+    Raises:
+        ValueError: If `untrained` fails, or gives another architecture or weights that are not fresh.
     """
+    alone = trainer.world_size == 1
+    origin = origin_of(module, untrained, copies=samples != 0 and alone)
+    trained = f"training went on from step {trainer.global_step}" if trainer.global_step else origin.trained
     if samples == 0:
-        return NO_NULL
-    if trainer.world_size > 1:
-        return "none: of several processes no null is made; `lightning-gw replay` makes it on one"
-    try:
-        fresh = Reinitialiser(module)
-    except ValueError as error:
-        return f"none: {error}"
-    if reason := looks_pretrained(module, fresh):
-        # What stands in parentheses in the reason describes single parameters: too much for every record.
-        return (
-            f"none: the weights at the start are not fresh ({reason.split(' (')[0]}), so networks with fresh weights "
-            "are no null of them; stability, and growth since the start, are what speaks here"
-        )
+        return NO_NULL, trained
+    if not alone:
+        return "none: of several processes no null is made; `lightning-gw replay` makes it on one", trained
+    fresh = origin.fresh
+    if fresh is None:
+        return f"none: {origin.reason}", trained
 
     def represent(network: nn.Module) -> Mapping[str, Tensor]:
         assert isinstance(network, LightningModule)
         return observer.observe(trainer, network).representations
 
-    # Beneath the second after which it is drawn, the bar is not seen; in a file it is not to be drawn over and over.
-    pace = 0.1 if sys.stderr.isatty() else 10.0
-    with tqdm(total=samples, desc="Networks with fresh weights", delay=1, leave=False, mininterval=pace) as bar:
-
-        def progress(done: int, total: int) -> None:
-            with suppress(Exception):  # a terminal that is gone is no reason to do without the null
-                bar.update(done - bar.n)
-
-        try:
-            return reinitialisation_null(
+    asked = few(module, observer) if samples is None else samples
+    try:
+        with _counted(asked) as progress:
+            null = reinitialisation_null(
                 module,
                 represent,
-                samples,
+                asked,
                 **solver,
                 build=fresh,
                 cache=None if trainer.fast_dev_run else cache_folder(),  # type: ignore[attr-defined]
                 probe=observer.probe_hash or "",
                 progress=progress,
             )
-        except ValueError as error:
-            return f"none: networks with fresh weights could not be looked through ({error})"
+    except Exception as error:
+        return f"none: networks with fresh weights could not be looked through ({error})", trained
+    return null, trained
+
+
+@contextmanager
+def _counted(total: int) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar, and what moves it on; a terminal that is gone is no reason to do without the null."""
+    # Beneath the second after which it is drawn, the bar is not seen; in a file it is not to be drawn over and over.
+    pace = 0.1 if sys.stderr.isatty() else 10.0
+    bar: Any = None
+    with suppress(Exception):
+        bar = tqdm(total=total, desc="Networks with fresh weights", delay=1, leave=False, mininterval=pace)
+
+    def progress(done: int, _: int) -> None:
+        with suppress(Exception):
+            bar.update(done - bar.n)
+
+    try:
+        yield progress
+    finally:
+        with suppress(Exception):
+            bar.close()
 
 
 def cache_folder() -> Path:

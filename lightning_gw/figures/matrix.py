@@ -124,8 +124,13 @@ def similarity_bar(figure: Figure, axes: Axes, image: AxesImage) -> None:
 def matrix_title(record: Record) -> str:
     """What the matrix shows, in one line."""
     groups = record.groups
+    if record.before_training:
+        steps = ", ".join(str(k + 1) for k in groups.built_in)
+        own = f"largest steps of the architecture itself after layers {steps}" if steps else "an even architecture"
+        return f"Step {record.step}, before training: {own}"
     if groups.strength == "none":
-        return f"Step {record.step}: no groups, similarity falls off smoothly with depth"
+        beyond = ", beyond the architecture's own steps" if groups.built_in else ", similarity falls off smoothly"
+        return f"Step {record.step}: no groups{beyond}"
     return f"Step {record.step}: {plural(groups.count, 'group')}, {groups.ranges()} ({groups.strength})"
 
 
@@ -134,6 +139,8 @@ def _reading(record: Record, gw: GWMatrix) -> str:
         f"How to read: bright squares along the diagonal are layers that arrange the inputs alike. Above the diagonal\n"
         f"GW similarity at the best matching found (the least it can be), below it the paired view, {paired_name(gw)}."
     ]
+    if record.groups.built_in:
+        lines.append("Dashed grey: steps the architecture has by itself, which an untrained network takes as well.")
     return "\n".join([*lines, *left_out(gw.degenerate)])
 
 
@@ -155,6 +162,9 @@ def write_values(axes: Axes, values: NDArray[np.float64], diagonal: bool = True)
 
 
 def _outline_groups(axes: Axes, record: Record) -> None:
+    for boundary in sorted(set(record.groups.built_in) - set(record.groups.boundaries)):
+        for across in (axes.axhline, axes.axvline):
+            across(boundary + 0.5, color="#b9bec5", linewidth=1.2, dashes=(3, 3), zorder=2.5, gid="built-in")
     if record.groups.strength == "none":
         return
     identities = group_identities(record)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
@@ -59,7 +61,8 @@ def draw_timeline(history: Sequence[Record]) -> Figure:
     name_rows(axes, shown, [names[i] for i in shown])
     axes.set_ylabel("layer, depth downwards", fontsize=10, color=QUIET)
     plain(axes)
-    group_legend(axes)
+    own = Line2D([], [], color=QUIET, linewidth=1.2, dashes=(3, 2), label="the architecture's\nown step")
+    group_legend(axes, *([own] if any(record.groups.built_in for record in history) else []))
     lowest = axes
     for row, (label, chosen) in enumerate(panels, 1):
         lowest = figure.add_subplot(grid[row], sharex=axes)
@@ -147,6 +150,9 @@ def draw_block(
 def _draw_boundaries(axes: Axes, history: Sequence[Record], edges: NDArray[np.float64]) -> None:
     told = [event for record in history for event in record.events]
     for column, record in enumerate(history):
+        for boundary in sorted(set(record.groups.built_in) - set(record.groups.boundaries)):
+            y = boundary + 0.5
+            axes.plot(edges[column : column + 2], [y, y], color=QUIET, linewidth=1.2, dashes=(3, 2), gid="built-in")
         for boundary in record.groups.boundaries:
             y = boundary + 0.5
             axes.plot([edges[column], edges[column + 1]], [y, y], color=INK, linewidth=2.4, zorder=3, gid="boundary")
@@ -157,10 +163,10 @@ def _draw_boundaries(axes: Axes, history: Sequence[Record], edges: NDArray[np.fl
                 axes.plot([edges[column]] * 2, ends, color=INK, linewidth=2.4, zorder=3, gid="boundary-moved")
 
 
-def group_legend(axes: Axes, *more: Patch) -> None:
+def group_legend(axes: Axes, *more: Artist) -> None:
     """What the fillings of groups mean, and whatever else the picture holds."""
     example = group_colour(0)
-    handles = [
+    handles: list[Artist] = [
         Patch(facecolor=example, label="strong group"),
         Patch(facecolor=pale(example), edgecolor="white", hatch="///", label="weak"),
         Patch(facecolor=NO_EVIDENCE, label="no groups"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lightning_gw.groups.partition import (
     FloatArray,
@@ -17,6 +17,8 @@ from lightning_gw.groups.partition import (
     check_distances,
     prune_boundaries,
 )
+from lightning_gw.groups.reference import Reference, ReferenceLike
+from lightning_gw.groups.roughness import roughness
 from lightning_gw.gw.result import GWMatrix
 
 Method = Literal["contiguous", "hierarchical"]
@@ -30,8 +32,6 @@ WEAK_CONTRAST = 1.3
 WEAK_END_CONTRAST = 1.7
 #: Groups whose weakest boundary has this contrast are "strong".
 STRONG_CONTRAST = 1.8
-#: A quadratic in depth fits three adjacent distances whatever they are.
-MINIMUM_FOR_ROUGHNESS = 4
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,10 @@ class Groups:
         boundaries: Each ``k`` such that the ``k``-th layer (0-based) and the next are of different groups.
         adjacent: ``(L − 1,)`` distance from each layer to the next; NaN beside a degenerate layer.
         strength: ``"none"`` (the layers drift smoothly or cannot be told apart), ``"weak"`` or ``"strong"``.
-        contrast: How many times the trend of those inside groups the adjacent distance at the weakest boundary is,
-            tempered where that trend is uncertain (see `partition.contrasts`); that of the boundary that was taken back
-            last, when none is left; NaN where nothing was proposed.
+        contrast: How many times the trend of those inside groups the step at the weakest boundary is, tempered where
+            that trend is uncertain (see `partition.contrasts`); that of the boundary that was taken back last, when
+            none is left; NaN where nothing was proposed. Steps are `excess` where there is a reference, else
+            `adjacent`.
         roughness: Standard deviation of the residuals of log adjacent distance about a quadratic in depth;
             NaN with fewer than 4 usable neighbours.
         proposed: Boundaries the detector proposed before `strength` was judged.
@@ -56,6 +57,13 @@ class Groups:
             were drawn; `stability` is this at the boundaries.
         noise: ``(L − 1,)`` standard deviation of the logarithm of each adjacent distance over probe resamples, or None
             where none were drawn.
+        reference: Number of networks that learnt nothing which the steps were held against; 0 where there were none,
+            and what the architecture does by itself could not be told from what training made of it.
+        excess: ``(L − 1,)`` how many times the reference's each step is (see `Reference.excess`), or None without one.
+        built_in: Boundaries that the architecture has by itself, judged from the reference alone.
+        unreferenced: Gaps that the reference lacks, because a layer is degenerate in it: judged without.
+        p_values: Per boundary, the chance that a network which learnt nothing has a step as far beyond its kind at any
+            gap, or None where it was not tested.
 
     Example:
         >>> import numpy as np
@@ -79,6 +87,11 @@ class Groups:
     stability: tuple[float, ...] | None = None
     support: FloatArray | None = None
     noise: FloatArray | None = None
+    reference: int = 0
+    excess: FloatArray | None = None
+    built_in: tuple[int, ...] = ()
+    unreferenced: tuple[int, ...] = ()
+    p_values: tuple[float, ...] | None = None
 
     @property
     def count(self) -> int:
@@ -95,9 +108,22 @@ class Groups:
         left_out = [i for i, label in enumerate(self.labels) if label < 0]
         return " | ".join(layer_ranges(group, left_out) for group in self.members())
 
+    def sentence(self) -> str:
+        """What was found and how far it goes, in words; layers counted from 1."""
+        if self.strength == "none":
+            beyond = " beyond what the reference has" if self.reference else ""
+            return f"No groups: no boundary stands out{beyond}."
+        doubt = ""
+        if not self.reference:
+            doubt = ", since without a reference the architecture may have these steps by itself"
+        elif lacking := sorted(set(self.unreferenced) & set(self.boundaries)):
+            doubt = f", since the reference lacks the step after layer {lacking[0] + 1}"
+        return f"{self.count} groups, {self.ranges()}: {self.strength}{doubt}."
+
 
 def find_groups(
     matrix: GWMatrix | ArrayLike,
+    reference: ReferenceLike | Reference | None = None,
     gamma: float = DEFAULT_GAMMA,
     weak: float = WEAK_CONTRAST,
     strong: float = STRONG_CONTRAST,
@@ -110,14 +136,21 @@ def find_groups(
     Among all ways to cut the depth into blocks, the one is proposed that maximises the modularity
     ``Σ_b 1/|b| Σ_{i<j in b} (mean(D^γ) − D^γ_ij)`` with ``D`` the squared distances (``2 (1 − similarity)``), found
     exactly by dynamic programming. Since every matrix has such a best cut, also one of pure drift, proposed boundaries
-    whose adjacent distance does not stand out from the trend of those inside groups (see `partition.contrasts`) are
-    taken back one by one, the least contrasted first. What remains is as strong as its weakest boundary, and never
-    "strong" if all it does is to cut off a single layer at an end, as entry and readout do in any network. The same
-    matrix always gives the same groups: of equally good cuts the one with longer first blocks is taken.
+    whose step does not stand out from the trend of those inside groups (see `partition.contrasts`) are taken back one
+    by one, the least contrasted first. What remains is as strong as its weakest boundary, and never "strong" if all it
+    does is to cut off a single layer at an end, as entry and readout do in any network. The same matrix always gives
+    the same
+    groups: of equally good cuts the one with longer first blocks is taken.
+
+    Widths that change, strides and blocks that begin as the identity are steps of the architecture, which an untrained
+    network has as well. What counts as a step is therefore how far a distance goes beyond the same distance in a
+    reference (see `Reference.excess`). Without one the plain distances are taken, and no groups are "strong".
 
     Args:
         matrix: A `GWMatrix`, whose `distance` is read, or a symmetric ``(L, L)`` array of distances. A layer whose
             distances are all NaN is left out and gets the label −1.
+        reference: The same layers in networks that learnt nothing, or in the same network at the start: a `GWMatrix`,
+            an ``(L, L)`` array of distances, or a sequence of them. It is to be measured as `matrix` was.
         gamma: Exponent ``γ`` on the squared distances.
         weak: Least contrast of a boundary that is kept.
         strong: Least contrast of the weakest boundary for strength "strong".
@@ -132,18 +165,22 @@ def find_groups(
 
     Raises:
         ValueError: If the array is not square and symmetric, has negative entries, or misses single entries; if the
-            matrix is one between two sets of layers; if the method is unknown; or if `count` is below 1 or above the
-            number of usable layers.
+            matrix is one between two sets of layers; if the reference is of other layers, another geometry or anchor;
+            if the method is unknown; or if `count` is below 1 or above the number of usable layers.
 
     Example:
         >>> import numpy as np
         >>> from lightning_gw import find_groups
-        >>> depth = np.array([0, 1, 2, 7, 8, 9])  # six layers, a wide step after the third
-        >>> groups = find_groups(abs(np.subtract.outer(depth, depth)))
+        >>> def distances(*depth):
+        ...     return abs(np.subtract.outer(depth, depth))
+        >>> trained = distances(0, 1, 2, 7, 8, 9)  # six layers, a wide step after the third
+        >>> untrained = distances(0, 1, 2, 3, 4, 5)
+        >>> groups = find_groups(trained, reference=untrained)
         >>> groups.labels, groups.boundaries, groups.strength
         ((0, 0, 0, 1, 1, 1), (2,), 'strong')
-        >>> even = np.arange(6)
-        >>> find_groups(abs(np.subtract.outer(even, even))).strength  # drift alone makes no groups
+        >>> find_groups(trained).strength  # the architecture may have this step by itself
+        'weak'
+        >>> find_groups(trained, reference=trained).strength  # and here it has
         'none'
     """
     if method not in get_args(Method):
@@ -167,14 +204,18 @@ def find_groups(
     inner = distances[np.ix_(usable, usable)]
     steps = inner[np.arange(max(len(usable) - 1, 0)), np.arange(1, len(usable))] if len(usable) else np.empty(0)
 
+    held = None if reference is None else Reference.of(reference, matrix, usable, layers)
+    beyond = steps if held is None else held.excess(steps)
     proposed = _propose(inner ** (2 * gamma), method, count)
-    found, contrast = prune_boundaries(proposed, steps, *((weak, weak_end) if count is None else (0.0, 0.0)))
+    found, contrast = prune_boundaries(proposed, beyond, *((weak, weak_end) if count is None else (0.0, 0.0)))
     boundaries = boundaries_of(found)
     weakest = float(contrast.min()) if len(contrast) else float("nan")
+    unreferenced = () if held is None else held.missing()
+    sure = held is not None and not set(boundaries) & set(unreferenced)
     amid = any(0 < k < len(usable) - 2 for k in boundaries)
     strength: Strength = "none"
     if boundaries and weakest >= weak:
-        strength = "strong" if weakest >= strong and amid else "weak"
+        strength = "strong" if sure and weakest >= strong and amid else "weak"
     labels = np.full(layers, -1)
     labels[usable] = found
     return Groups(
@@ -185,21 +226,40 @@ def find_groups(
         contrast=weakest,
         roughness=roughness(steps),
         proposed=tuple(int(usable[k]) for k in boundaries_of(proposed)),
+        **({} if held is None else _beyond(held, beyond, usable, layers, weak, weak_end)),
     )
 
 
-def find_boundaries(distances: FloatArray) -> tuple[int, ...]:
+def _beyond(
+    held: Reference, excess: FloatArray, usable: NDArray[np.intp], layers: int, weak: float, weak_end: float
+) -> dict[str, Any]:
+    """What `Groups` says of its reference."""
+    whole = np.full(max(layers - 1, 0), np.nan)
+    whole[usable[:-1]] = np.where(np.diff(usable) == 1, excess, np.nan)
+    return {
+        "reference": held.networks,
+        "excess": whole,
+        "built_in": tuple(int(usable[k]) for k in held.built_in(weak, weak_end)),
+        "unreferenced": tuple(int(usable[k]) for k in held.missing()),
+    }
+
+
+def find_boundaries(distances: FloatArray, reference: Reference | None = None) -> tuple[int, ...]:
     """The boundaries of `find_groups` with its defaults, without anything else: for many matrices in a row.
 
     Args:
         distances: ``(L, L)`` symmetric distances; rows that are NaN throughout, but for the diagonal, are left out.
+        reference: What the steps are held against.
     """
     usable = np.flatnonzero(~np.isnan(distances).all(axis=1) & (np.isnan(distances).sum(axis=1) < len(distances) - 1))
     if len(usable) < 2:
         return ()
     inner = distances[np.ix_(usable, usable)]
     proposed = _propose(inner ** (2 * DEFAULT_GAMMA), "contiguous", None)
-    found, _ = prune_boundaries(proposed, inner.diagonal(1), WEAK_CONTRAST, WEAK_END_CONTRAST)
+    steps = inner.diagonal(1)
+    if reference is not None:
+        steps = Reference.of(reference, distances, usable, len(distances)).excess(steps)
+    found, _ = prune_boundaries(proposed, steps, WEAK_CONTRAST, WEAK_END_CONTRAST)
     return tuple(int(usable[k]) for k in boundaries_of(found))
 
 
@@ -226,32 +286,3 @@ def layer_ranges(layers: Iterable[int], left_out: Sequence[int] = ()) -> str:
         else:
             runs.append([layer])
     return ", ".join(f"{run[0] + 1}" if len(run) == 1 else f"{run[0] + 1}–{run[-1] + 1}" for run in runs)
-
-
-def roughness(adjacent: ArrayLike) -> float:
-    """Standard deviation of the residuals of log adjacent distance about a quadratic in depth.
-
-    Args:
-        adjacent: ``(L − 1,)`` adjacent distances; NaN and zero entries are left out.
-
-    Returns:
-        The standard deviation, a pure number; NaN with fewer than 4 usable entries, where the quadratic fits anything.
-    """
-    values = np.asarray(adjacent, dtype=np.float64)
-    depth = np.arange(len(values))
-    usable = np.isfinite(values) & (values > 0)
-    if usable.sum() < MINIMUM_FOR_ROUGHNESS:
-        return float("nan")
-    logs = np.log(values[usable])
-    fit = np.polynomial.Polynomial.fit(depth[usable], logs, deg=2)
-    return float((logs - fit(depth[usable])).std())
-
-
-def why_no_roughness(groups: Groups) -> str | None:
-    """Why `groups` has no roughness, in one sentence; None where it has one."""
-    if np.isfinite(groups.roughness):
-        return None
-    return (
-        f"Roughness was left out: it is told from at least {MINIMUM_FOR_ROUGHNESS} distances above zero between "
-        "neighbouring layers, and there are fewer."
-    )

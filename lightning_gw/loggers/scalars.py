@@ -8,12 +8,14 @@ Keys, which loggers put under ``gw/`` unless another prefix is given:
 ``groups/count``           number of groups
 ``groups/strength``        how strongly they stand out: 0 none, 1 weak, 2 strong
 ``groups/roughness``       unevenness of the adjacent distances; absent where fewer than four are above zero
-``groups/p_value``         its p-value; absent where none was computed
+``groups/p_value``         p-value of the largest step over all gaps; absent where none was computed
 ``boundary/<k>``           where the k-th boundary stands (k from 1): the number of the layer it comes after, from 1
 ``events``                 table: all that happened to the groups so far
 ``matrix``                 table: every pair of layers with value, certified bound and paired measures
 ``paired/similarity``      mean similarity of the identity coupling over all pairs of different layers
 ``paired/groups/count``    number of groups of the paired measure
+``changed/count``          groups held against the first look alone: what training changed; absent at the first look
+``changed/strength``       how strongly they stand out, in the same numbers
 ``adjacent/<layer>``       distance from a layer to the next, in the matrix its groups were found in
 ``growth/<layer>``         the same over its value at the first look
 ``seconds``                what the look cost the training, in seconds
@@ -53,6 +55,9 @@ def record_scalars(record: Record) -> dict[str, float]:
         finite = pairs[np.isfinite(pairs)]
         scalars["paired/similarity"] = float(finite.mean()) if finite.size else math.nan
     scalars["paired/groups/count"] = record.groups_paired.count
+    if record.changed is not None:
+        scalars["changed/count"] = record.changed.count
+        scalars["changed/strength"] = STRENGTH_NUMBERS[record.changed.strength]
     scalars |= {f"adjacent/{layer}": float(value) for layer, value in zip(layers, groups.adjacent, strict=False)}
     scalars |= {f"growth/{layer}": float(value) for layer, value in zip(layers, record.growth, strict=False)}
     scalars["seconds"] = record.seconds

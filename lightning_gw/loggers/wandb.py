@@ -82,6 +82,8 @@ class WandbBackend:
             "step": last.step,
             "groups": last.groups.ranges() if last.groups.boundaries else "one group",
             "strength": last.groups.strength,
+            "reference": last.reference,
+            "changed": "none" if last.changed is None else f"{last.changed.ranges()}, {last.changed.strength}",
             "sentence": describe(history),
         }
         self.experiment.summary.update({f"{self.prefix}final/{name}": value for name, value in final.items()})

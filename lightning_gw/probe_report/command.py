@@ -9,25 +9,33 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 
 from lightning_gw.activations.capture import Activations
 from lightning_gw.activations.observer import Observer
 from lightning_gw.activations.pooling import check_pooling
 from lightning_gw.activations.probe import SMALLEST_PROBE, Balance, Probe
+from lightning_gw.analysis import AnalysisConfig
+from lightning_gw.analysis.start import Held, Start
 from lightning_gw.callback.gw_similarity import GWSimilarity
+from lightning_gw.geometry.geometries import get_geometry
+from lightning_gw.groups.reference import Reference
 from lightning_gw.lightning_cli.checkpoints import CheckpointCLI, find_checkpoint, load_checkpoint, put_weights
 from lightning_gw.probe_report.findings import ProbeReport
 from lightning_gw.probe_report.looking import probe_report
 from lightning_gw.probe_report.picture import draw_probe_report
 from lightning_gw.probe_report.settings import ProbeSetting, settings_around
 from lightning_gw.probe_report.words import say
+from lightning_gw.significance import AdjacentSolver
+from lightning_gw.significance.evidence import null_from_state
+from lightning_gw.significance.nulls.origin import origin_of
 from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.files import write_whole
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
@@ -50,7 +58,7 @@ def report_on_probe(
     without: Sequence[str] | None = None,
     draws: int = 3,
 ) -> None:
-    """ProbeLook at a checkpoint under every setting, and print, write and draw how the groups depend on it.
+    """Look at a checkpoint under every setting, and print, write and draw how the groups depend on it.
 
     Args:
         checkpoint: File that Lightning saved.
@@ -156,7 +164,7 @@ class _Report(Callback):
         module: LightningModule,
         console: Console,
     ) -> ProbeReport:
-        looked = _Looked(watcher, trainer, module)
+        looked = _Looked(watcher, trainer, module, reference_of_run(state, watcher.analysis_config))
         own, representations = looked.own, looked.represent(looked.own).representations
         probe = looked.first_probe
         settings = self._asked.settings(own, probe.size, probe.batches[0], tuple(representations))
@@ -185,9 +193,10 @@ class _Report(Callback):
                 resamples=config.bootstrap_samples,
                 seed=watcher.seed,
                 source=f"{self._path}, {probe.size} inputs of the {probe.source}",
+                reference=looked.reference,
                 progress=show,
             )
-        notes = []
+        notes = list(looked.notes)
         if state.get("probe_hash") not in (None, probe.hash):
             notes.append(
                 "The probe inputs are not those that the run looked through (their hash changed): is the data the same?"
@@ -207,8 +216,20 @@ class _Report(Callback):
 class _Looked:
     """Looks as a `GWSimilarity` does, with another probe or pooling."""
 
-    def __init__(self, watcher: GWSimilarity, trainer: Trainer, module: LightningModule) -> None:
+    def __init__(
+        self, watcher: GWSimilarity, trainer: Trainer, module: LightningModule, of_run: Reference | None
+    ) -> None:
         self._watcher, self._trainer, self._module = watcher, trainer, module
+        self._of_run = of_run
+        origin = origin_of(module, watcher.untrained)
+        self._fresh = origin.fresh
+        self.notes: tuple[str, ...] = ()
+        if self._fresh is None:
+            self.notes = (
+                "Other ways of looking are held against "
+                + ("what the run saw at its start" if of_run else "nothing, so that none of their groups are strong")
+                + f": no copies with fresh weights can be made ({origin.reason}).",
+            )
         observer = watcher.observer
         self.own = ProbeSetting(observer.config.size, observer.config.pooling, observer.config.balance)
         self._first: Activations | None = None
@@ -220,10 +241,27 @@ class _Looked:
         assert self._first_probe is not None
         return self._first_probe
 
+    def reference(self, setting: ProbeSetting) -> Reference | None:
+        """What groups found under a setting are held against: for the run's own what the run had, else a fresh copy."""
+        if self._fresh is None or (self._of_run is not None and setting == self.own):
+            return self._of_run
+        seen = self._seen(setting, self._fresh.draw(self._watcher.seed))[0].representations
+        if setting.without is not None:
+            seen = {name: x for name, x in seen.items() if not fnmatchcase(name, setting.without)}
+        config = self._watcher.analysis_config
+        return Reference(AdjacentSolver(config.geometry, "fast", config.anchor, config.seed)(seen).matched[None])
+
     def represent(self, setting: ProbeSetting) -> Activations:
         """What the layers put out for the probe that `setting` asks for."""
         if setting == self.own and self._first is not None:
             return self._first
+        seen, probe = self._seen(setting, self._module)
+        if setting == self.own:
+            self._first, self._first_probe = seen, probe
+        return seen
+
+    def _seen(self, setting: ProbeSetting, network: nn.Module) -> tuple[Activations, Probe | None]:
+        assert isinstance(network, LightningModule)
         watcher = self._watcher
         config = replace(
             watcher.observer.config,
@@ -234,10 +272,16 @@ class _Looked:
         )
         observer = Observer(config)
         with isolated_randomness(watcher.seed), plain_tensors():
-            notes = observer.prepare(self._trainer, self._module, None, ())
+            notes = observer.prepare(self._trainer, network, None, ())
         with isolated_randomness(watcher.seed), plain_tensors():
-            seen = observer.observe(self._trainer, self._module)
-        seen = replace(seen, notes=(*notes, *seen.notes))
-        if setting == self.own:
-            self._first, self._first_probe = seen, observer.probe
-        return seen
+            seen = observer.observe(self._trainer, network)
+        return replace(seen, notes=(*notes, *seen.notes)), observer.probe
+
+
+def reference_of_run(state: Mapping[str, Any], config: AnalysisConfig) -> Reference | None:
+    """What the run held its last look against, from its state in a checkpoint; None where there was nothing."""
+    memory = state.get("analysis", {})
+    if "begun" not in memory:
+        return None
+    null = null_from_state(memory["null"], get_geometry(config.geometry))
+    return Held.of(Start.from_state(memory["begun"]), null, first=False, comparable=config.paired).reference

@@ -22,6 +22,7 @@ from lightning_gw.analysis import ANCHOR, BOOTSTRAP_SAMPLES, Analysis
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.geometry.validation import find_defect
 from lightning_gw.groups.groups import Groups
+from lightning_gw.groups.reference import Reference
 from lightning_gw.gw.search.effort import Effort
 from lightning_gw.measures.agreement import adjusted_rand_index
 from lightning_gw.probe_report.findings import ProbeLook, ProbeReport, SettingFindings
@@ -47,9 +48,10 @@ def probe_report(
     resamples: int = BOOTSTRAP_SAMPLES,
     seed: int = 0,
     source: str = "",
+    reference: Callable[[ProbeSetting], Reference | None] = lambda _: None,
     progress: Progress | None = None,
 ) -> ProbeReport:
-    """ProbeLook through the layers under every setting, with several draws of the probe, and hold the groups together.
+    """Look through the layers under every setting, with several draws of the probe, and hold the groups together.
 
     Groups are found as records find them: in anchored Gromov-Wasserstein, with their stability over resamples of the
     probe. A setting that cannot be looked through is no error: it becomes a row that says why.
@@ -67,6 +69,9 @@ def probe_report(
         resamples: Resamples of each probe behind stability; 0 leaves it out.
         seed: Seed of the search and the resamples.
         source: Where the network and its inputs come from, in words.
+        reference: ``(setting) ->`` what the groups found under it are held against (see `find_groups`): the same
+            network before its training, or one that learnt nothing, looked at likewise. Without one no groups are
+            strong.
         progress: Called before every look.
 
     Returns:
@@ -91,7 +96,7 @@ def probe_report(
     analysis = Analysis(
         geometry=geometry, effort=effort, seed=seed, anchor=anchor, paired=paired, bootstrap_samples=resamples
     )
-    looker = _Looker(represent, settings[0], analysis)
+    looker = _Looker(represent, settings[0], analysis, reference)
     rows: list[SettingFindings] = []
     for place, setting in enumerate(settings):
         label, why = setting.label(settings[0]), ""
@@ -136,8 +141,15 @@ def probe_report(
 class _Looker:
     """Looks, and tells what was found in the layers of the run's own setting."""
 
-    def __init__(self, represent: Represent, own: ProbeSetting, analysis: Analysis) -> None:
+    def __init__(
+        self,
+        represent: Represent,
+        own: ProbeSetting,
+        analysis: Analysis,
+        reference: Callable[[ProbeSetting], Reference | None],
+    ) -> None:
         self._represent = represent
+        self._reference = reference
         self._own = own
         self._analysis = analysis
         self._kept: dict[ProbeSetting, tuple[dict[str, Tensor], tuple[str, ...]]] = {}  # under the run's own setting
@@ -149,7 +161,8 @@ class _Looker:
         representations, notes = self._brought(setting)
         self.layers = self.layers or tuple(representations)
         inputs = len(next(iter(representations.values())))
-        groups, left_out = self._analysis.groups_alone(representations)
+        reference = self._reference(setting)
+        groups, left_out = self._analysis.groups_alone(representations, reference)
         notes += tuple(f"Layer {name} is left out: {reason}" for name, reason in left_out.items())
         return self._told(groups, tuple(representations), setting.draw, inputs, started), representations, notes
 

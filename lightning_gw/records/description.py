@@ -98,14 +98,16 @@ def describe(history: Sequence[Record]) -> str:
         sentences += _standing(history)
         sentences += inherited_sentences([history])
         sentences += _readout_warning(last.groups)
+    sentences += changed_sentences(last, history[0].step)
     sentences += growth_sentences(last, history[0].step)
+    sentences += dominance_sentences(last)
     sentences += degenerate_sentences(last)
     return " ".join(sentences)
 
 
 def describe_record(record: Record) -> str:
     """One look in words: its groups with their strength and support, and which layers were left out."""
-    return " ".join([describe_groups(record, "At"), *degenerate_sentences(record)])
+    return " ".join([describe_groups(record, "At"), *dominance_sentences(record), *degenerate_sentences(record)])
 
 
 def describe_groups(record: Record, preposition: str = "At") -> str:
@@ -120,25 +122,55 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
     support = "; ".join([_paired_view(record), p_value_phrase(record), stability_phrase(groups)])
     if not np.isfinite(groups.adjacent).any():
         return f"{when} no two neighbouring layers could be compared, so whether there are groups cannot be said."
+    if record.before_training:
+        return f"Before training (step {record.step}) {own_steps_phrase(groups)}."
     if groups.strength == "none":
+        beyond = " beyond what the architecture does by itself" if groups.reference else ""
         return (
             f"No groups: {when[0].lower()}{when[1:]} the {plural(layers, 'layer')} drift smoothly, "
-            f"no boundary stands out ({support})."
+            f"no boundary stands out{beyond} ({support})."
         )
     doubt = ": it may be drift" if groups.strength == "weak" else ""
+    if not groups.reference:
+        lacking = record.reference.removeprefix("none: ") or "they were held against no network that learnt nothing"
+        doubt = f": the architecture may have them by itself, since {lacking}"
     return (
         f"{when} the {plural(layers, 'layer')} form {plural(groups.count, 'group')}: "
         f"{groups.ranges().replace(' | ', ', ')} ({groups.strength}{doubt}; {support})."
     )
 
 
+def own_steps_phrase(groups: Groups) -> str:
+    """Which steps the architecture takes by itself."""
+    if not groups.built_in:
+        return "the architecture takes much the same step from each layer to the next"
+    many = len(groups.built_in) > 1
+    return (
+        f"this architecture has its largest step{'s' if many else ''} after layer{'s' if many else ''} "
+        f"{listed([str(k + 1) for k in groups.built_in])}"
+    )
+
+
+def changed_sentences(record: Record, start: int) -> list[str]:
+    """What this training changed since its start, where that is another question than which groups there are."""
+    if record.changed is None or not record.reference or record.reference.startswith("its own first look"):
+        return []
+    made = record.changed
+    if made.strength == "none":
+        return [f"This training made no boundary since step {start}."]
+    return [
+        f"Since step {start} this training parted {made.ranges().replace(' | ', ', ')} ({made.strength}): those are "
+        "the steps that grew beyond the others."
+    ]
+
+
 def p_value_phrase(record: Record) -> str:
-    """The p-value of the roughness and what it was held against, or why there is none."""
+    """The p-value over all gaps and what it was held against, or why there is none."""
     if record.groups.p_value is None:
         reason = record.null.removeprefix("none: ").split(" (")[0].split(";")[0]
         return f"no p-value ({reason.rstrip('.')})" if reason else "no p-value computed"
     against = record.null or "the null"
-    return f"p = {record.groups.p_value:.2g} for roughness against {against}"
+    return f"p = {record.groups.p_value:.2g} for the largest step against {against}"
 
 
 def measure_name(key: str) -> str:
@@ -184,6 +216,22 @@ def contrast_sentence(groups: Groups) -> str:
     )
 
 
+def dominance_sentences(record: Record) -> list[str]:
+    """Whether the groups hang on a few inputs far from all others."""
+    if record.dominance is None or record.without_dominant is None or not record.groups.boundaries:
+        return []
+    lost = sorted(set(record.groups.boundaries) - set(record.without_dominant))
+    if not lost:
+        return []
+    share = f"which carry up to {float(np.nanmax(record.dominance)):.0%} of a layer's squared distance"
+    where = "no boundary is found"
+    if len(lost) < len(record.groups.boundaries):
+        after = listed([str(k + 1) for k in lost])
+        one = len(lost) == 1
+        where = f"no boundary is found after layer {after}" if one else f"none are found after layers {after}"
+    return [f"Without the 5 % most distant inputs, {share}, {where}."]
+
+
 def growth_sentences(record: Record, start: int) -> list[str]:
     """Which adjacent distance grew most since the first look, where any grew notably."""
     growth = np.asarray(record.growth, dtype=float)
@@ -209,11 +257,16 @@ def degenerate_sentences(record: Record) -> list[str]:
 
 
 def inherited_sentences(histories: Sequence[Sequence[Record]]) -> list[str]:
-    """Which boundaries of the last look stood at the first look already, so that training did not make them."""
+    """Which boundaries of the last look stood at the first look already, so that training did not make them.
+
+    Told of those alone that were held against networks which learnt nothing, at both looks, and did not grow since.
+    """
     kept: dict[int, int] = {}
     for history in histories:
-        if len(history) > 1:
-            for boundary in sorted(set(history[0].groups.boundaries) & set(history[-1].groups.boundaries)):
+        if len(history) > 1 and history[0].groups.reference and history[-1].groups.reference:
+            grown = history[-1].changed.boundaries if history[-1].changed else ()
+            both = set(history[0].groups.boundaries) & set(history[-1].groups.boundaries)
+            for boundary in sorted(both - set(grown)):
                 kept[boundary] = kept.get(boundary, 0) + 1
     if not kept:
         return []

@@ -20,6 +20,8 @@ from lightning_gw.utilities.json_values import from_json, metrics_to_json, numbe
 SCHEMA_VERSION = 1
 #: What precedes the name of a further measure's matrix in the array file.
 MEASURE_PREFIX = "measures/"
+#: `Record.reference` of the first look at a network that had learnt nothing by then.
+BEFORE_TRAINING = "itself, before training"
 #: What `Record.group_ids` are called in a line.
 _ON_DISK = "identities"
 STRENGTHS = get_args(Strength)
@@ -52,6 +54,15 @@ class Record(LookContext):
         found_in: Which matrix `groups` were found in: ``"gw"``, that of `gw` itself, or ``"gw_anchored"`` or
             ``"gw_unpaired"``, which are among `measures`. `growth` and ``groups.adjacent`` are of that matrix too.
         null: What ``groups.p_value`` was held against, or why there is none, in words beginning with "none".
+        reference: What `groups` are held against: steps that networks take which learnt nothing, in words; or why there
+            is nothing, in words beginning with "none".
+        changed: What this training changed since its start: the boundaries whose steps grew beyond those of the first
+            look, whatever the network was then. None at the first look.
+        dominance: ``(L,)`` share of each layer's squared distance that its most distant 5 % of inputs carry; None in
+            records of older versions.
+        effective_rank: ``(L,)`` number of directions that each layer spreads the inputs over, likewise.
+        without_dominant: Boundaries that stand without the 5 % of inputs that are most distant on average; None where
+            that was not tried.
         agreement: How far Gromov-Wasserstein agrees with each of `measures`, and with the identity column: measure to
             plain numbers (see `measures.agreements`).
 
@@ -85,6 +96,11 @@ class Record(LookContext):
     seconds: float = 0.0
     found_in: str = "gw"
     null: str = ""
+    reference: str = ""
+    changed: Groups | None = None
+    dominance: FloatArray | None = None
+    effective_rank: FloatArray | None = None
+    without_dominant: tuple[int, ...] | None = None
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
@@ -92,8 +108,16 @@ class Record(LookContext):
         """An older name of `group_ids`."""
         return self.group_ids
 
+    @property
+    def before_training(self) -> bool:
+        """Whether this is the first look at a network that had learnt nothing by then."""
+        return self.reference == BEFORE_TRAINING
+
     def summary(self) -> str:
         """One line for a terminal: the groups as 1-based layer ranges and how strongly they stand out."""
+        if self.before_training:
+            steps = ", ".join(str(k + 1) for k in self.groups.built_in)
+            return f"before training; largest steps of the architecture after {steps}" if steps else "before training"
         if self.groups.strength == "none":
             return "no groups"
         return f"{self.groups.ranges()}  {self.groups.strength}"
@@ -228,5 +252,6 @@ def check_schema(line: Mapping[str, Any]) -> None:
 _HINTS = get_type_hints(Record)
 #: Fields whose values a line holds, and those of the matrix that stand beside them, by type.
 _LINE = {name: _HINTS[name] for name in Record.__dataclass_fields__ if name not in ("gw", "measures")}
-_NEEDED = frozenset(_LINE) - {"metrics", "seconds", "notes", "found_in", "null", "agreement"}
+_LATER = {"reference", "changed", "dominance", "effective_rank", "without_dominant"}
+_NEEDED = frozenset(_LINE) - {"metrics", "seconds", "notes", "found_in", "null", "agreement"} - _LATER
 _LINE_OF_GW = {"geometry": str, "unit_scale": bool, "anchor": float, "warm_looks": int, "degenerate": dict[str, str]}

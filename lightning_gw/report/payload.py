@@ -33,8 +33,10 @@ from lightning_gw.records.description import (
     contrast_sentence,
     describe,
     describe_record,
+    dominance_sentences,
     found_in_phrase,
     measure_name,
+    own_steps_phrase,
     p_value_phrase,
     paired_name,
     stability_phrase,
@@ -173,6 +175,7 @@ def _look(record: Record, at: float, moves: Sequence[tuple[int | None, int | Non
             for group, first, last in runs_of_layers(groups)
         ],
         "boundaries": list(groups.boundaries),
+        "builtIn": list(groups.built_in),
         "moves": [list(move) for move in moves],
         "pairedBoundaries": list(record.groups_paired.boundaries),
         "gw": _upper(gw.similarity),
@@ -185,6 +188,36 @@ def _look(record: Record, at: float, moves: Sequence[tuple[int | None, int | Non
         "sentence": describe_record(record),
         "facts": _facts(record),
     }
+
+
+def _references(record: Record) -> list[list[str]]:
+    """What groups were held against, what the architecture does by itself, and what this training changed."""
+    if not record.reference:  # records of older versions were held against nothing
+        return []
+    against = record.reference.removeprefix("none: ")
+    facts = [["Held against", against if against == record.reference else f"nothing: {against}"]]
+    if record.groups.reference:
+        words = own_steps_phrase(record.groups)
+        facts.append(["Architecture", words[0].upper() + words[1:]])
+    if record.changed is not None:
+        made = record.changed
+        facts.append(
+            ["This training", f"parted {made.ranges()}, {made.strength}" if made.boundaries else "no boundary"]
+        )
+    return facts
+
+
+def _spread(record: Record) -> list[list[str]]:
+    """How much of what is seen comes from a few inputs or a few directions."""
+    if record.dominance is None or record.effective_rank is None or not np.isfinite(record.dominance).any():
+        return []
+    most = int(np.nanargmax(record.dominance))
+    low, high = np.nanmin(record.effective_rank), np.nanmax(record.effective_rank)
+    words = (
+        f"the most distant 5 % of inputs carry up to {record.dominance[most]:.0%} of a layer's squared distance (layer "
+        f"{most + 1}); layers spread the inputs over {low:.1f} to {high:.1f} directions"
+    )
+    return [["Spread", " ".join([words + ".", *dominance_sentences(record)]).rstrip(".")]]
 
 
 def _palette_index(identities: Sequence[int], group: int) -> int | None:
@@ -203,6 +236,7 @@ def _facts(record: Record) -> list[list[str]]:
     facts = [["Strength", f"{groups.strength.capitalize()}. {contrast_sentence(groups)}"]]
     if record.found_in != "gw":
         facts.append(["Found in", f"{found_in_phrase(record)}; the picture shows the plain one"])
+    facts += _references(record)
     paired = record.groups_paired
     words = "no groups" if paired.strength == "none" else f"{paired.ranges()}, {paired.strength}"
     if not np.isfinite(paired.adjacent).any():
@@ -213,6 +247,7 @@ def _facts(record: Record) -> list[list[str]]:
     )
     if words := agreement_phrase(record):
         facts.append(["Other measures", words])
+    facts += _spread(record)
     if math.isfinite(groups.roughness):
         facts.append(
             ["Roughness", f"{groups.roughness:.3g}, the spread of log adjacent distance about a smooth curve in depth"]

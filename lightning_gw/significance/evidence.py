@@ -6,32 +6,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry
-from lightning_gw.groups.groups import Groups
+from lightning_gw.groups.groups import Groups, find_boundaries
+from lightning_gw.groups.reference import Reference
 from lightning_gw.gw.result import GWMatrix
+from lightning_gw.measures.spread import dominant_inputs, dominant_share, effective_rank
 from lightning_gw.significance import AdjacentSolver, Null, noise_of_adjacent, resample_distances, stability
+from lightning_gw.significance.nulls.boundary_p_values import boundary_p_values
+from lightning_gw.utilities.arrays import FloatArray
 
 #: Groups that a null gives with more than this probability are none.
 LEVEL = 0.05
+#: Networks that a null needs for a p-value that low.
+ENOUGH_NETWORKS = round(1 / LEVEL) - 1
 #: A boundary that returns in fewer probe resamples than this is no strong one.
 STABLE = 0.5
 
 
 @dataclass(frozen=True)
 class Tested:
-    """The null that a look was held against, in plain words and numbers.
+    """What a null says of a look, in plain words and numbers.
 
     Attributes:
         null: What the networks of the null are, how many and where from; or why there is none.
-        p_value: p-value of roughness; None where there is none.
+        p_values: ``(L − 1,)`` p-value of each gap (see `boundary_p_values`); None where there is no test.
         notes: What the test leaves out.
     """
 
     null: str
-    p_value: float | None = None
+    p_values: FloatArray | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -49,7 +56,7 @@ def null_from_state(state: Mapping[str, Any], geometry: Geometry) -> Null | str:
     """Undo `null_state`, with the geometry that the null was made in, which a checkpoint cannot hold."""
     if "reason" in state:
         return str(state["reason"])
-    values = dict(state)
+    values = {name: value for name, value in state.items() if name != "trained"}
     solver = AdjacentSolver(geometry, *(values.pop(name) for name in ("effort", "anchor", "seed")))
     values |= {name: values[name].cpu().numpy() for name in ("adjacent", "paired")}
     values |= {name: tuple(values[name]) for name in ("layers", "notes")}
@@ -63,40 +70,97 @@ def resampled(
     draws: int,
     seed: int,
     geometry: Geometry,
-    paired: bool = False,
+    reference: Reference | None = None,
+    identity: bool = False,
 ) -> Groups:
     """The same groups with their stability, the support of every gap and the noise of every adjacent distance.
 
-    Args are those of `resample_distances`; 0 draws leave the groups as they are.
+    Args:
+        groups: What was found.
+        representations: Layer name to ``(n, d)``.
+        matrix: The matrix that they were found in.
+        draws: Resamples of the probe; 0 leaves the groups as they are.
+        seed: Seed of the resamples.
+        geometry: The matrix's geometry.
+        reference: What the groups were held against, and those of the resamples are.
+        identity: Whether they were found in its identity column.
     """
     if draws == 0 or len(groups.labels) - len(matrix.degenerate) < 2:
         return groups
-    distances = resample_distances(representations, matrix, draws, seed, paired, geometry)
-    found = stability(groups, distances)
+    distances = resample_distances(representations, matrix, draws, seed, identity, geometry)
+    found = stability(groups, distances, reference)
     return replace(groups, stability=found.returned, support=found.found, noise=noise_of_adjacent(distances))
+
+
+def spread(
+    representations: Mapping[str, Tensor], matrix: GWMatrix | None, geometry: Geometry, reference: Reference | None
+) -> dict[str, Any]:
+    """How much of what is seen comes from a few inputs or a few directions, by fields of `Record`.
+
+    Args:
+        representations: Layer name to ``(n, d)``.
+        matrix: What groups were found in, whose matchings are held as found; None where they are not known.
+        geometry: The matrix's geometry.
+        reference: What the groups were held against.
+    """
+    told: dict[str, Any] = {
+        "dominance": dominant_share(representations),
+        "effective_rank": effective_rank(representations),
+    }
+    far = dominant_inputs(representations)
+    if matrix is not None and len(far) > 0 and len(matrix.degenerate) + 2 <= len(representations):
+        weights = torch.ones(matrix.couplings.shape[-1], dtype=torch.float64)
+        weights[far.tolist()] = 0.0
+        without = (weights / weights.sum())[None]
+        distances = resample_distances(representations, matrix, geometry=geometry, weights=without)
+        told["without_dominant"] = find_boundaries(distances[0], reference)
+    return told
 
 
 def tested(representations: Mapping[str, Tensor], null: Null | str) -> Tested:
     """Hold a look, layer name to ``(n, d)``, against a null, or say why there is none."""
     if isinstance(null, str):
         return Tested(null)
-    said = null.test(representations)
+    if null.samples < ENOUGH_NETWORKS:
+        few = f"{null.samples} networks with fresh weights are too few for one"
+        return Tested(f"none: {few} (null_samples={ENOUGH_NETWORKS} or more are enough)")
+    p_values = boundary_p_values(null.solver(representations).matched, null.adjacent)
+    if np.isnan(p_values).all():
+        return Tested("none: No p-value: it takes three usable distances between neighbouring layers, so 4 layers.")
     networks = f"{null.samples} {null.kind} networks" + (f" ({null.way})" if null.way else "")
-    if said.value is None:
-        return Tested(f"none: {said.reason}")
-    return Tested(networks, said.value, (said.reason,) if said.reason else ())
+    return Tested(networks, p_values)
 
 
-def judged(groups: Groups, p_value: float | None) -> Groups:
-    """The same groups with the p-value, and no stronger than the evidence.
+def judged(groups: Groups, test: Tested | None) -> Groups:
+    """The same groups with their p-values, and no stronger than the evidence.
 
-    Groups whose roughness is what the null gives too (p > 5 %) are taken back. They are "strong" only if every boundary
-    returned in at least half of the probe resamples. Without a test the p-value is None.
+    A boundary that a network which learnt nothing would have too (p > 5 %) is taken back. Groups are "strong" only if
+    every boundary returned in at least half of the probe resamples.
+
+    Args:
+        groups: Groups, with their stability where it was measured.
+        test: What the null said; None where there was no test.
     """
-    if p_value is not None and p_value > LEVEL and groups.strength != "none":
-        stability = None if groups.stability is None else ()
-        labels = tuple(min(label, 0) for label in groups.labels)
-        return replace(groups, labels=labels, boundaries=(), strength="none", p_value=p_value, stability=stability)
+    if test is not None and test.p_values is not None:
+        groups = _tested(groups, test.p_values)
     unstable = groups.stability is not None and min(groups.stability, default=1.0) < STABLE
     weakened = groups.strength == "strong" and unstable
-    return replace(groups, p_value=p_value, strength="weak" if weakened else groups.strength)
+    return replace(groups, strength="weak" if weakened else groups.strength)
+
+
+def _tested(groups: Groups, p_values: FloatArray) -> Groups:
+    kept = [k for k in groups.boundaries if p_values[k] <= LEVEL]
+    labels, now = list(groups.labels), 0
+    for layer, label in enumerate(groups.labels):
+        labels[layer] = now if label >= 0 else label
+        now += layer in kept
+    at = [groups.boundaries.index(k) for k in kept]
+    return replace(
+        groups,
+        labels=tuple(labels),
+        boundaries=tuple(kept),
+        strength=groups.strength if kept else "none",
+        stability=None if groups.stability is None else tuple(groups.stability[k] for k in at),
+        p_value=float(np.nanmin(p_values)),
+        p_values=tuple(float(p_values[k]) for k in kept),
+    )

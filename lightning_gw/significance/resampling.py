@@ -13,6 +13,7 @@ from torch import Tensor
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.geometry.spaces import Spaces, check_representations, make_spaces
 from lightning_gw.groups.groups import Groups, find_boundaries
+from lightning_gw.groups.reference import Reference
 from lightning_gw.gw.moves.batched_swaps import permute_both
 from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.result import GWMatrix
@@ -33,6 +34,7 @@ def resample_distances(
     seed: int = 0,
     paired: bool = False,
     geometry: Geometry | None = None,
+    weights: Tensor | None = None,
 ) -> FloatArray:
     """Distances between all layers as they might have come out on other inputs of the same kind.
 
@@ -57,6 +59,7 @@ def resample_distances(
         seed: Seed of the weights; the global generators are never touched.
         paired: Resample the identity column instead.
         geometry: The matrix's geometry, where it is none of the named ones.
+        weights: ``(draws, n)`` weights of the inputs, each row adding up to 1, in place of drawn ones.
 
     Returns:
         ``(draws, L, L)`` float64 distances; NaN for degenerate layers.
@@ -64,6 +67,7 @@ def resample_distances(
     Raises:
         ValueError: If the matrix is between two sets of layers, or not of these layers and inputs.
     """
+    draws = draws if weights is None else len(weights)
     if draws < 1:
         raise ValueError(f"draws is {draws}; expected at least 1.")
     if matrix.other_layers is not None:
@@ -84,7 +88,7 @@ def resample_distances(
     if len(names) < 2:
         return resampled
     first, second = torch.triu_indices(len(names), len(names), 1)
-    weights = _dirichlet(draws, n, seed).to(spaces.matrices.device)
+    weights = (_dirichlet(draws, n, seed) if weights is None else weights.double()).to(spaces.matrices.device)
     rows, columns = place[first.numpy()], place[second.numpy()]
     if paired:
         permutations, anchor = torch.arange(n).repeat(len(first), 1), 0.0
@@ -127,7 +131,7 @@ class Stability:
     asked: int
 
 
-def stability(groups: Groups, resampled: FloatArray) -> Stability:
+def stability(groups: Groups, resampled: FloatArray, reference: Reference | None = None) -> Stability:
     """Share of draws in which each boundary returns, at exactly the same layer.
 
     It is about the noise of the probe alone and says nothing about chance: a boundary of an untrained network may be
@@ -138,6 +142,7 @@ def stability(groups: Groups, resampled: FloatArray) -> Stability:
         groups: What was found, with the default options of `find_groups`.
         resampled: ``(draws, L, L)`` distances from `resample_distances`. Of more than 50 layers only the first ``5000 /
             L`` draws are looked at, and at least 20, so that it stays quick; `Stability.draws` says how many.
+        reference: What the groups were held against.
 
     Raises:
         ValueError: If the numbers of layers differ.
@@ -148,7 +153,7 @@ def stability(groups: Groups, resampled: FloatArray) -> Stability:
     draws = min(asked, max(FEWEST_DRAWS, DRAWS_TIMES_LAYERS // count))
     seen = np.zeros(max(count - 1, 0))
     for distances in resampled[:draws]:
-        seen[list(find_boundaries(distances))] += 1
+        seen[list(find_boundaries(distances, reference))] += 1
     found = seen / max(draws, 1)
     returned = tuple(float(found[boundary]) for boundary in groups.boundaries)
     return Stability(groups.boundaries, returned, found, draws, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_gw as lgw
+from lightning_gw.analysis import Analysis
+from lightning_gw.records.context import LookContext
 from lightning_gw.records.description import describe_record
 
 
@@ -73,7 +76,7 @@ def test_every_look_is_held_against_fresh_networks_and_training_is_not_disturbed
     for record in history:
         assert record.null.startswith("19 re-initialised networks")
         assert record.groups.p_value in [pytest.approx(k / 20) for k in range(1, 21)]
-        assert "against 19 re-initialised networks" in describe_record(record)
+        assert record.before_training or "against 19 re-initialised networks" in describe_record(record)
     assert len(list((tmp_path / "cache/lightning-gw/nulls").iterdir())) == 1
     again, _ = fit(tmp_path / "again", null_samples=19, draws=20)
     assert [r.groups.p_value for r in again.history or ()] == [r.groups.p_value for r in history]
@@ -93,24 +96,28 @@ def test_records_carry_stability_noise_and_agreement_of_measures(tmp_path: Path)
     assert record.groups.stability == tuple(support[list(record.groups.boundaries)])
     assert record.groups.noise is not None
     assert (record.groups.noise > 0).all()
-    assert record.null.startswith("none: no null was asked for")
+    assert record.null.startswith("none: 3 networks with fresh weights are too few")
+    assert record.reference == "its own first look (step 0) and 3 re-initialised networks (reset_parameters)"
     np.testing.assert_allclose(
         record.groups.adjacent, np.sqrt(2 * (1 - np.diagonal(record.measures["gw_anchored"], 1))), rtol=1e-9
     )
 
 
-def test_a_network_that_begins_trained_gets_no_such_null_and_is_told_why(tmp_path: Path) -> None:
+def test_an_initialisation_of_its_own_is_no_evidence_of_training_and_has_no_copies(tmp_path: Path) -> None:
     module = Stack()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(3).add_(0.2)
-    with pytest.warns(UserWarning, match="no null.*not fresh"):
+    with pytest.warns(UserWarning, match="no null: resetting its layers does not give weights like those it began"):
         fit(tmp_path, module, null_samples=19, draws=0)
-    for record in lgw.load_history(tmp_path):
-        assert record.null.startswith("none: the weights at the start are not fresh")
+    first, *later = lgw.load_history(tmp_path)
+    assert first.reference == "itself, before training"
+    assert {record.reference for record in later} == {"its own first look (step 0)"}
+    for record in (first, *later):
+        assert record.null.startswith("none: resetting its layers does not give")
         assert record.groups.p_value is None
         assert record.groups.stability is None
-        assert "no p-value (the weights at the start are not fresh" in describe_record(record)
+        assert record.before_training or "no p-value (resetting its layers does not give" in describe_record(record)
 
 
 def test_groups_can_be_found_in_the_plain_matrix_or_as_if_nothing_were_paired(tmp_path: Path) -> None:
@@ -136,3 +143,22 @@ def test_groups_can_be_found_in_the_plain_matrix_or_as_if_nothing_were_paired(tm
 def test_options_that_make_no_sense_are_refused(option: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lgw.GWSimilarity(**option)
+
+
+def test_a_run_resumed_with_another_geometry_begins_anew_instead_of_mixing_numbers(tmp_path: Path) -> None:
+    first, _ = fit(tmp_path, draws=0)
+    assert first.history is not None
+    state = first.state_dict()
+    analysis = Analysis(geometry="dcor", bootstrap_samples=0)
+    analysis.load_state_dict(state["analysis"])
+    representations = {name: torch.randn(24, 8) for name in first.history[-1].layers}
+    context = LookContext(step=9, epoch=0, probe=dict(first.history[-1].probe))
+    record = analysis.look(representations, context)
+    assert any("the geometry changed" in note for note in record.notes)
+    assert record.reference.startswith("none: by step 9 it had been trained")
+    np.testing.assert_array_equal(record.growth, 1.0)
+    assert record.changed is None
+    later = analysis.look(representations, replace(context, step=12))
+    assert not any("changed" in note for note in later.notes)
+    assert later.null.startswith("none: the networks with fresh weights were looked at in another way")
+    assert later.changed is not None

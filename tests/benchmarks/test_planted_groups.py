@@ -54,8 +54,9 @@ def test_a_shift_is_followed_only_if_it_was_quiet_before_and_quick_after() -> No
 def test_nulls_count_false_positives_and_planted_nets_are_scored() -> None:
     one = Specification("mlp", "sums", spec.EVERY_LAYER, (2, 4, 3), 0)
     null = Specification("mlp", "sums", spec.UNTRAINED, (9,), 0)
-    rows = evaluation.judge(net_of(one), "m", Distances(blocks((2, 4, 3)), 1.0))
-    rows += evaluation.judge(net_of(null), "m", Distances(blocks((2, 4, 3)), 1.0))
+    found, untrained = Distances(blocks((2, 4, 3)), 1.0), Distances(blocks((9,)), 1.0)
+    rows = evaluation.judge(net_of(one), "m", found, untrained)
+    rows += evaluation.judge(net_of(null), "m", found, untrained)
     summary = {(row["strategy"], row["detector"]): row for row in evaluation.summarise(rows)}
     assert summary[spec.EVERY_LAYER, SHIPPED]["ari"] == 1
     assert summary[spec.UNTRAINED, SHIPPED]["called_strong"] == 1

@@ -51,7 +51,7 @@ def test_the_interval_holds_the_mean_and_narrows() -> None:
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_detector_finds_what_nobody_could_miss(name: str) -> None:
-    found = DETECTORS[name](blocks((2, 4, 3)), 3)
+    found = DETECTORS[name](blocks((2, 4, 3)), 3, blocks((9,)))
     assert found.boundaries == (1, 5)
     assert found.strength == "strong"
 
@@ -59,7 +59,7 @@ def test_every_detector_finds_what_nobody_could_miss(name: str) -> None:
 def test_only_the_ceiling_uses_the_number_of_groups() -> None:
     matrix = blocks((2, 4, 3))
     for name, detect in DETECTORS.items():
-        counts = {len(detect(matrix, count).boundaries) for count in (2, 3)}
+        counts = {len(detect(matrix, count, None).boundaries) for count in (2, 3)}
         assert counts == ({1, 2} if name == CEILING else {2}), name
 
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import lightning_gw as lgw
-from lightning_gw.groups.groups import why_no_roughness
+from lightning_gw.groups.roughness import why_no_roughness
 
 
 @pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
@@ -107,7 +107,7 @@ def test_a_network_too_shallow_for_roughness_is_told_so_once_in_its_record(tmp_p
             Net(), loader(), loader(32)
         )
     said = [[note for note in record.notes if "Roughness" in note] for record in callback.history]
-    assert said == [[why_no_roughness(callback.history[0].groups)], [], []]
+    assert said == [[why_no_roughness(callback.history[0].groups.roughness)], [], []]
     assert "at least 4 distances above zero between neighbouring layers" in said[0][0]
     header = (tmp_path / "log/one/metrics.csv").read_text().splitlines()[0].split(",")
     assert "gw/groups/count" in header

@@ -39,7 +39,8 @@ def test_the_matrix_without_lightning(tmp_path: Path) -> None:
     rows = re.findall(r"^layer \d((?: +[01]\.\d\d){6})$", printed, re.MULTILINE)
     assert len(rows) == 6
     assert all(float(row.split()[place]) == 1 for place, row in enumerate(rows))
-    assert "fall into 2 groups: 1–2 | 3–6 (strong)" in printed
+    assert "fall into 2 groups: 1–2 | 3–6 (weak)" in printed
+    assert "the architecture itself takes a large step after layer 2." in printed
     assert "The largest step is from layer 2 to layer 3." in printed
     assert (tmp_path / "out/similarity.png").read_bytes().startswith(PNG)
 

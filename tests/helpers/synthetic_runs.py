@@ -13,7 +13,7 @@ import numpy as np
 from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.tracking import Event
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.records.record import Record
+from lightning_gw.records.record import BEFORE_TRAINING, Record
 
 #: Three groups emerge over eight looks and the last boundary moves from after layer 5 to after layer 6 at step 120.
 EMERGENCE = (
@@ -53,6 +53,7 @@ def make_run(
     paired_agrees: bool = True,
     accuracy: str = "val/accuracy",
     seed: int = 0,
+    reference: str = "its own first look (step 0)",
 ) -> list[Record]:
     """The records of a run that follows `story`, with noise drawn from `seed`."""
     generator = np.random.default_rng(seed)
@@ -80,10 +81,13 @@ def make_run(
             converged=np.ones((layers, layers), dtype=bool),
             degenerate={} if degenerate is None else {names[degenerate]: "constant: all inputs at one point"},
         )
-        groups = _groups(distance, boundaries, strength, degenerate)
-        paired = groups if paired_agrees else _groups(paired_distance, (), "none", degenerate)
+        groups = replace(_groups(distance, boundaries, strength, degenerate), reference=1)
+        paired = groups if paired_agrees else replace(_groups(paired_distance, (), "none", degenerate), reference=1)
         adjacent = groups.adjacent
         start = records[0].groups.adjacent if records else adjacent
+        first = not records and strength == "none"
+        against = BEFORE_TRAINING if first else reference
+        made = () if not records else tuple(b for b in boundaries if b not in records[0].groups.boundaries)
         record = Record(
             step=step,
             epoch=step // 50,
@@ -99,6 +103,8 @@ def make_run(
                 "paired_cka": np.asarray(1 - paired_distance**2 / 2.1),
             },
             probe={"hash": "3f9c51e07a42", "size": inputs, "source": "validation", "pooling": "auto"},
+            reference=against,
+            changed=None if not records else replace(_groups(distance, made, strength, degenerate), reference=1),
             metrics={
                 accuracy: float(1 - 0.91 * np.exp(-step / (90 + 20 * seed))),
                 "val/loss": float(2.4 * np.exp(-step / 110) + 0.05),

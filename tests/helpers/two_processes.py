@@ -106,7 +106,7 @@ def train(
     pl.seed_everything(1, verbose=False)
     options: dict[str, Any] = {"probe_size": 8, "effort": "fast", "verbose": False, "on_error": on_error}
     options["max_overhead"] = None
-    watching = [GWSimilarity(layers="net.*", save_dir=folder, when=[2, 3], **options)] if looks else []
+    watching = [GWSimilarity(layers="net.*", save_dir=folder, when=[2, 3], null_samples=0, **options)] if looks else []
     with warnings.catch_warnings(), one_thread():
         if on_error == "raise":
             warnings.simplefilter("ignore")

@@ -24,6 +24,9 @@ def expected_scalars(record: Record, prefix: str = "gw/") -> dict[str, float]:
         "paired/similarity": np.nanmean(paired),
         "seconds": record.seconds,
     }
+    if record.changed is not None:
+        scalars["changed/count"] = len(record.changed.boundaries) + 1
+        scalars["changed/strength"] = ("none", "weak", "strong").index(record.changed.strength)
     if record.groups.p_value is not None:
         scalars["groups/p_value"] = record.groups.p_value
     for k, boundary in enumerate(record.groups.boundaries):

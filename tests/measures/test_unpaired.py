@@ -36,7 +36,8 @@ def planted() -> UnpairedMatrix:
 
 
 def test_planted_blocks_are_found_though_no_two_layers_saw_the_same_inputs(planted: UnpairedMatrix) -> None:
-    groups = find_groups(planted.resolved_distance)
+    alike = unpaired_gw_matrix(network((4,) * len(BLOCKS), seed=1), splits=4)
+    groups = find_groups(planted.resolved_distance, reference=alike.resolved_distance)
     assert adjusted_rand_score(BLOCKS, groups.labels) == 1
     assert groups.strength == "strong"
     assert planted.half == 48  # half of the inputs of the layer with fewest

@@ -22,7 +22,7 @@ from torchmetrics import MetricCollection
 import lightning_gw as lgw
 from lightning_gw import GromovWassersteinMatrix, GWMatrix, gw_matrix
 
-NO_GROUPS = "No groups, similarity falls off smoothly with depth"
+NO_GROUPS = "No groups, similarity falls off smoothly"
 
 
 @pytest.mark.parametrize("sizes", [(24,), (8, 8, 8), (1, 20, 3)])

@@ -113,6 +113,20 @@ def test_a_checkpoint_of_the_last_release_is_resumed_from(kept: Any, tmp_path: P
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("task", ["algebra", "vision"])
+def test_a_checkpoint_made_before_there_were_references_is_resumed_from(tmp_path: Path, task: str) -> None:
+    checkpoint = tmp_path / "kept.ckpt"
+    shutil.copy(recorder.HERE / "older" / f"{task}.ckpt", checkpoint)
+    recorder.train(tmp_path, task, "inline", checkpoint, log=False)
+    lines = [line for line in recorder.history_of(tmp_path)[0] if "layers" in line]
+    assert [line["step"] for line in lines][-2:] == [6, 8]
+    # Its first look is held against as long as looks are made as it was made; else the first that is made otherwise.
+    for line in lines:
+        begun = any("no longer against step 0" in note for note in line["notes"])
+        assert begun or line["reference"].startswith(("its own first look (step 0)", "none: by step"))
+
+
+@pytest.mark.slow
 def test_a_comparison_writes_what_the_last_release_wrote(kept: Any, tmp_path: Path) -> None:
     words, arrays = kept
     (tmp_path / "toys").mkdir()

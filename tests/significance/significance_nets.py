@@ -41,6 +41,23 @@ class CustomStart(LightningModule):
         return self.net(x)
 
 
+class Convolutions(nn.Module):
+    """Convolutions that widen once, with batch normalisation: an architecture with a step of its own."""
+
+    def __init__(self, widths: tuple[int, ...] = (4, 4, 4, 8, 8, 8)) -> None:
+        super().__init__()
+        pairs = zip((1, *widths[:-1]), widths, strict=True)
+        self.layers = nn.ModuleList(nn.Conv1d(one, other, 3, padding=1) for one, other in pairs)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width, track_running_stats=False) for width in widths)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x, states = x[:, None], {}
+        for k, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
+            x = torch.relu(norm(layer(x)))
+            states[f"layer{k}"] = x.flatten(1)
+        return states
+
+
 def probe(seed: int = 0, n: int = INPUTS) -> Tensor:
     return torch.randn(n, WIDTH, generator=torch.Generator().manual_seed(seed))
 

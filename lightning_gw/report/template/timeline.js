@@ -61,9 +61,19 @@ function boundaryLines(run, colours, thick, halo) {
       y.push(from + 0.5, to + 0.5, null);
     }
   });
+  // What the architecture does by itself is no finding: dashed and grey, beneath what is one.
+  const own = { x: [], y: [] };
+  run.looks.forEach((look, i) => {
+    for (const k of look.builtIn) {
+      if (look.boundaries.includes(k)) continue;
+      own.x.push(run.edges[i], run.edges[i + 1], null);
+      own.y.push(k + 0.5, k + 0.5, null);
+    }
+  });
+  const dashed = { type: "scatter", mode: "lines", ...own, line: { color: colours.quiet, width: Math.max(1, thick / 2), dash: "4px,3px" }, hoverinfo: "skip" };
   const line = (color, width) => ({ type: "scatter", mode: "lines", x, y, line: { color, width }, hoverinfo: "skip" });
   // A halo in the page's own colour keeps the line visible on every group's colour.
-  return halo ? [line(colours.paper, thick + 2), line(colours.ink, thick)] : [line(colours.ink, thick / 2)];
+  return [dashed, ...(halo ? [line(colours.paper, thick + 2), line(colours.ink, thick)] : [line(colours.ink, thick / 2)])];
 }
 
 function plantedMarks(run, colours, size) {

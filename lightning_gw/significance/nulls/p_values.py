@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_gw.groups.groups import MINIMUM_FOR_ROUGHNESS
+from lightning_gw.groups.roughness import MINIMUM_FOR_ROUGHNESS
 from lightning_gw.utilities.arrays import FloatArray
 
 Statistic = Literal["roughness", "departure"]

@@ -55,7 +55,7 @@ def looks_pretrained(module: nn.Module, fresh: Reinitialiser | None = None) -> s
     if not unlike:
         return None
     rest = f"; and {len(unlike) - DESCRIBED} more" if len(unlike) > DESCRIBED else ""
-    source = _source(module)
+    source = source_of(module)
     return (
         f"{len(unlike)} of {compared} large parameters are not distributed as fresh ones "
         f"({'; '.join(unlike[:DESCRIBED])}{rest})" + (f"; loaded from {source!r}" if source else "")
@@ -67,7 +67,7 @@ def _values(parameter: Tensor) -> NDArray[np.float64]:
     return np.asarray(flat[:: max(1, len(flat) // COMPARED_VALUES)].double().cpu().numpy())
 
 
-def _source(module: nn.Module) -> str:
+def source_of(module: nn.Module) -> str:
     """Where a Hugging Face model inside says that it came from; empty where none does."""
     configs = (getattr(child, "config", None) for child in module.modules())
     return next((str(name) for config in configs if (name := getattr(config, "_name_or_path", ""))), "")

@@ -15,6 +15,8 @@ from lightning_gw.significance.nulls.architecture import check_same, listing, lo
 from lightning_gw.significance.nulls.parametrizations import renormalise, reset_parametrised
 from lightning_gw.utilities.random_state import isolated_randomness
 
+#: `Reinitialiser.way` where every layer's weights are drawn anew by itself, whatever was done to them afterwards.
+RESETS = "reset_parameters"
 #: Stands in every parameter before the resets, so that what no reset reached can be told; no initialisation gives it.
 UNTOUCHED = 0.73519
 #: A parameter counts as reset if less than this share of it is untouched.
@@ -43,6 +45,7 @@ class Reinitialiser:
     Attributes:
         way: Where fresh weights come from, in words.
         notes: What is not fresh, or could not be done a better way, in words.
+        loads: Whether the module's constructor loads its weights instead of drawing them.
 
     Raises:
         ValueError: If there are no fresh weights to be had; the message says what to do.
@@ -66,11 +69,15 @@ class Reinitialiser:
         if next(module.parameters(), None) is None:
             raise ValueError(f"{type(module).__name__} has no parameters, so there are no fresh weights to draw.")
         self._module = module
+        self.loads = False
         notes: list[str] = []
         self._make: Callable[[], nn.Module]
         if build is not None:
             self._make, self.way = build, "built by build()"
-            one, other = self._drawn(0), self._drawn(1)
+            try:
+                one, other = self._drawn(0), self._drawn(1)
+            except Exception as error:
+                raise ValueError(f"build() failed ({type(error).__name__}: {error}).") from error
             check_same(module, one, "build() returned a network")
             stuck = not_drawn(one, other, module)
             if loads(one, stuck):
@@ -86,7 +93,7 @@ class Reinitialiser:
             untouched = self._prepare_resets()
             self._make = self._reset_copy
             huggingface = any(_is_huggingface(child) for child in module.modules())
-            self.way = "transformers config" if huggingface else "reset_parameters"
+            self.way = "transformers config" if huggingface else RESETS
             if untouched:
                 notes.append(f"Nothing re-initialises {listing(untouched)}; kept as now.")
         self.notes = tuple(notes)
@@ -118,6 +125,7 @@ class Reinitialiser:
             return False
         same = not_drawn(one, other, self._module)
         if loads(one, same):
+            self.loads = True
             notes.append(
                 f"Not rebuilt from its hyperparameters, since the constructor does not draw {listing(list(same))} but "
                 "gives the same values every time: it loads them."
