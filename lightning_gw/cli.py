@@ -225,7 +225,7 @@ def _parser() -> _Parser:
     )
     probe.add_argument("--out", default="probe-report", metavar="DIR", help="where it goes (default: probe-report)")
     probe.add_argument("--sizes", type=int, nargs="*", metavar="N", help="probe sizes (default: 32 64 128 256)")
-    probe.add_argument("--poolings", nargs="*", metavar="NAME", help="poolings (default: auto mean first last)")
+    probe.add_argument("--poolings", nargs="*", metavar="NAME", help="poolings (default: auto mean scaled first last)")
     probe.add_argument(
         "--balance",
         nargs="*",

@@ -16,7 +16,7 @@ PoolingFunction = Callable[[Tensor, Tensor | None], Tensor]
 Pooling = PoolingFunction | str
 
 #: The poolings that have a name.
-POOLINGS = ("auto", "mean", "first", "last", "flatten")
+POOLINGS = ("auto", "mean", "scaled", "first", "last", "flatten")
 
 
 def check_pooling(pooling: Pooling) -> None:
@@ -48,8 +48,8 @@ def pool(
 
     ``auto`` takes what the shape suggests: ``(n, d)`` stays, ``(n, t, d)`` is averaged over the positions its mask
     keeps, ``(n, c, h, w)`` and everything deeper is averaged over space. ``mean`` is the same by its plain name, and
-    never scales.
-    ``first`` and ``last`` take the first and last position that the mask keeps, ``flatten`` keeps every entry.
+    never scales; ``scaled`` always scales the positions of ``(n, t, d)`` to norm 1 before it averages. ``first`` and
+    ``last`` take the first and last position that the mask keeps, ``flatten`` keeps every entry.
 
     Args:
         output: ``(n,)``, ``(n, d)``, ``(n, t, d)``, ``(n, c, l)`` with `channels_first`, or ``(n, c, h, w, ...)``.
@@ -72,7 +72,8 @@ def pool(
         output = torch.view_as_real(output).flatten(-2)
     if not callable(pooling):
         output = _widen(output)
-        if scale_positions and pooling == "auto" and output.dim() == 3 and not channels_first:
+        scaled = pooling == "scaled" or (pooling == "auto" and scale_positions)
+        if scaled and output.dim() == 3 and not channels_first:
             output = nn.functional.normalize(output, dim=-1)
         pooled = _POOLS[pooling](output, mask, layer, channels_first)
     else:
@@ -134,6 +135,7 @@ def _flatten(output: Tensor, mask: Tensor | None, layer: str, channels_first: bo
 _POOLS: dict[str, Callable[[Tensor, Tensor | None, str, bool], Tensor]] = {
     "auto": _mean,
     "mean": _mean,
+    "scaled": _mean,
     "first": partial(_position, which="first"),
     "last": partial(_position, which="last"),
     "flatten": _flatten,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +40,7 @@ from lightning_gw.utilities.files import write_whole
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
 
 SIZES = (32, 64, 128, 256)
-POOLINGS = ("auto", "mean", "first", "last")
+POOLINGS = ("auto", "mean", "scaled", "first", "last")
 #: Names under which a batch usually brings its labels.
 _LABELS = ("labels", "label", "target", "targets", "y")
 #: Columns that the table needs where the terminal does not say how many it has.
@@ -107,13 +106,15 @@ class _Asked:
         self._without = without
         self.draws = draws
 
-    def settings(self, own: ProbeSetting, inputs: int, batch: Any, layers: Sequence[str]) -> list[ProbeSetting]:
+    def settings(
+        self, own: ProbeSetting, inputs: int, batch: Any, layers: Sequence[str], auto: str
+    ) -> list[ProbeSetting]:
         """The run's own setting and those around it."""
         balances = self._balances
         if balances is None:
             balances = [place_of_labels(batch) if own.balance is None else None]
         without = layers[:1] if self._without is None else self._without
-        return settings_around(own, inputs, self._sizes, self._poolings, balances, without)
+        return settings_around(own, inputs, self._sizes, self._poolings, balances, without, auto)
 
 
 def _balance(word: str) -> Balance | None:
@@ -165,9 +166,10 @@ class _Report(Callback):
         console: Console,
     ) -> ProbeReport:
         looked = _Looked(watcher, trainer, module, reference_of_run(state, watcher.analysis_config))
-        own, representations = looked.own, looked.represent(looked.own).representations
+        own, seen = looked.own, looked.represent(looked.own)
+        representations, auto = seen.representations, "scaled" if seen.scaled else "mean"
         probe = looked.first_probe
-        settings = self._asked.settings(own, probe.size, probe.batches[0], tuple(representations))
+        settings = self._asked.settings(own, probe.size, probe.batches[0], tuple(representations), auto)
         config = watcher.analysis_config
         with Progress(
             TextColumn("[progress.description]{task.description}", markup=False),
@@ -245,9 +247,7 @@ class _Looked:
         """What groups found under a setting are held against: for the run's own what the run had, else a fresh copy."""
         if self._fresh is None or (self._of_run is not None and setting == self.own):
             return self._of_run
-        seen = self._seen(setting, self._fresh.draw(self._watcher.seed))[0].representations
-        if setting.without is not None:
-            seen = {name: x for name, x in seen.items() if not fnmatchcase(name, setting.without)}
+        seen = setting.applied(self._seen(setting, self._fresh.draw(self._watcher.seed))[0].representations)
         config = self._watcher.analysis_config
         return Reference(AdjacentSolver(config.geometry, "fast", config.anchor, config.seed)(seen).matched[None])
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Any
 
@@ -167,7 +166,7 @@ class _Looker:
         return self._told(groups, tuple(representations), setting.draw, inputs, started), representations, notes
 
     def _brought(self, setting: ProbeSetting) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-        whole = replace(setting, without=None)
+        whole = replace(setting, without=None, dominant=True, cosine=False)
         if whole in self._kept:
             representations, notes = self._kept[whole]
         else:
@@ -176,15 +175,12 @@ class _Looker:
                 representations, notes = dict(brought.representations), tuple(brought.notes)
             else:
                 representations, notes = dict(brought), ()
-            if whole == replace(self._own, without=None, draw=setting.draw):
+            if whole == replace(self._own, without=None, dominant=True, cosine=False, draw=setting.draw):
                 self._kept[whole] = representations, notes
-        if setting.without is not None:
-            left = {name: x for name, x in representations.items() if not fnmatchcase(name, setting.without)}
-            if len(left) == len(representations):
-                raise ValueError(
-                    f"without={setting.without!r} matches no layer; there are: {', '.join(representations)}."
-                )
-            representations = left
+        left = setting.applied(representations)
+        if setting.without is not None and len(left) == len(representations):
+            raise ValueError(f"without={setting.without!r} matches no layer; there are: {', '.join(representations)}.")
+        representations = left
         if len(representations) < 2:
             left_over = next(iter(representations), "no layer")
             raise ValueError(f"Only {left_over} is left, and at least 2 layers are needed to compare.")

@@ -20,7 +20,14 @@ from lightning_gw.utilities.text import listed, number_word, plural
 OTHER_GROUPS = 0.8
 #: Draws that have more than this share of inputs in common say little about other inputs.
 MUCH_SHARED = 0.5
-_FACTOR_NAMES = {"size": "Size", "pooling": "Pooling", "balance": "Class balance", "layers": "Leaving out layers"}
+_FACTOR_NAMES = {
+    "size": "Size",
+    "pooling": "Pooling",
+    "balance": "Class balance",
+    "layers": "Leaving out layers",
+    "inputs": "Leaving out dominant inputs",
+    "distances": "Cosine distances",
+}
 
 
 def answer(report: ProbeReport) -> str:

@@ -132,10 +132,13 @@ def test_a_checkpoint_is_seen_as_the_run_saw_it_and_otherwise(here: Path, capsys
         "as the run",
         "24 inputs",
         "999 inputs",
+        "tokens scaled",
         "pooling first",
         "pooling last",
         "balanced over 1",
         "without embed",
+        "without dominant inputs",
+        "cosine",
     ]
     assert found["layers"] == ["embed", *(f"blocks.{i}" for i in range(4))]
 
@@ -147,7 +150,8 @@ def test_a_checkpoint_is_seen_as_the_run_saw_it_and_otherwise(here: Path, capsys
     np.testing.assert_equal(float(look["contrast"] or np.nan), record.groups.contrast)
     assert found["notes"] == [], "the probe is that of the run"
 
-    assert [len(row["looks"]) for row in rows.values()] == [2, 2, 0, 2, 2, 2, 2]
+    assert [len(row["looks"]) for row in rows.values()] == [2, 2, 0, 2, 2, 2, 2, 2, 2, 2]
+    assert rows["without dominant inputs"]["looks"][0]["inputs"] == 15
     assert "probe_size=999 asks for more inputs than the validation data holds: 48" in rows["999 inputs"]["why"]
     assert [look["inputs"] for look in rows["24 inputs"]["looks"]] == [24, 24]
     assert rows["without embed"]["looks"][0]["labels"][0] == -1
@@ -166,7 +170,12 @@ def test_an_unwatched_run_is_seen_with_its_own_checkpoints_weights(here: Path) -
     for place, file in enumerate(train(here, watched=False)):
         report_on_probe(file, ["base.yaml"], str(place), sizes=[], poolings=[], balances=["none", "5"], without=[])
         rows = read(str(place))["settings"]
-        assert [row["label"] for row in rows] == ["as the run", "balanced over 5"]
+        assert [row["label"] for row in rows] == [
+            "as the run",
+            "balanced over 5",
+            "without dominant inputs",
+            "cosine",
+        ]
         assert rows[0]["looks"][0]["inputs"] == 48, "all there are"
         assert rows[0]["shared_inputs"] == 1
         assert "balance=5 finds no label" in rows[1]["why"]

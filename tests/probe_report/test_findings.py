@@ -239,8 +239,22 @@ def test_settings_differ_from_the_run_in_one_thing_and_appear_once() -> None:
         "pooling last",
         "balanced over 1",
         "without a.*",
+        "without dominant inputs",
+        "cosine",
     ]
-    assert [setting.differs(own) for setting in settings[1::2]] == [("size",), ("pooling",), ("layers",)]
+    differs = [("size",), ("size",), ("pooling",), ("balance",), ("layers",), ("inputs",), ("distances",)]
+    assert [setting.differs(own) for setting in settings[1:]] == differs
+    labels = [s.label(own) for s in settings_around(own, 96, [], ["mean", "scaled"], auto="scaled")]
+    assert labels == ["as the run", "pooling mean", "without dominant inputs", "cosine"], "auto is scaled here"
+
+
+def test_a_setting_leaves_out_far_inputs_and_scales_what_is_left() -> None:
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    x[[7, 30]] *= 50
+    seen = ProbeSetting(dominant=False, cosine=True).applied({"a": x, "b": 2 * x})
+    kept = torch.tensor([k for k in range(40) if k not in (7, 30)])
+    torch.testing.assert_close(seen["a"], x[kept] / x[kept].norm(dim=1, keepdim=True))
+    torch.testing.assert_close(seen["a"], seen["b"])
 
 
 def test_a_group_takes_the_colour_of_the_runs_group_that_it_shares_most_with() -> None:
