@@ -164,7 +164,8 @@ def write_values(axes: Axes, values: NDArray[np.float64], diagonal: bool = True)
 def _outline_groups(axes: Axes, record: Record) -> None:
     for boundary in sorted(set(record.groups.built_in) - set(record.groups.boundaries)):
         for across in (axes.axhline, axes.axvline):
-            across(boundary + 0.5, color="#b9bec5", linewidth=1.2, dashes=(3, 3), zorder=2.5, gid="built-in")
+            across(boundary + 0.5, color="white", linewidth=2.4, zorder=2.4)
+            across(boundary + 0.5, color=QUIET, linewidth=1.5, dashes=(3, 2.5), zorder=2.5, gid="built-in")
     if record.groups.strength == "none":
         return
     identities = group_identities(record)

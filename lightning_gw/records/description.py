@@ -126,10 +126,8 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
         return f"Before training (step {record.step}) {own_steps_phrase(groups)}."
     if groups.strength == "none":
         beyond = " beyond what the architecture does by itself" if groups.reference else ""
-        return (
-            f"No groups: {when[0].lower()}{when[1:]} the {plural(layers, 'layer')} drift smoothly, "
-            f"no boundary stands out{beyond} ({support})."
-        )
+        smoothly = "" if groups.built_in else f" the {plural(layers, 'layer')} drift smoothly,"
+        return f"No groups: {when[0].lower()}{when[1:]}{smoothly} no boundary stands out{beyond} ({support})."
     doubt = ": it may be drift" if groups.strength == "weak" else ""
     if not groups.reference:
         lacking = record.reference.removeprefix("none: ") or "they were held against no network that learnt nothing"

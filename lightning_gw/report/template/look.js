@@ -54,9 +54,10 @@ function outlines(look, colours, depth) {
   // Steps of the architecture itself: dashed and grey, beneath the groups.
   for (const k of look.builtIn) {
     if (look.boundaries.includes(k)) continue;
-    const line = { color: "#b9bec5", width: 1.4, dash: "4px,4px" };
-    shapes.push({ type: "line", x0: -0.5, x1: depth - 0.5, y0: k + 0.5, y1: k + 0.5, line });
-    shapes.push({ type: "line", x0: k + 0.5, x1: k + 0.5, y0: -0.5, y1: depth - 0.5, line });
+    for (const line of [{ color: "#ffffff", width: 3 }, { color: "#6b7280", width: 2, dash: "5px,4px" }]) {
+      shapes.push({ type: "line", x0: -0.5, x1: depth - 0.5, y0: k + 0.5, y1: k + 0.5, line });
+      shapes.push({ type: "line", x0: k + 0.5, x1: k + 0.5, y0: -0.5, y1: depth - 0.5, line });
+    }
   }
   const box = (first, last, line) => shapes.push({ type: "rect", x0: first - 0.5, x1: last + 0.5, y0: first - 0.5, y1: last + 0.5, line });
   if (look.strength !== "none") {
