@@ -30,7 +30,7 @@ COMPILED_SETTINGS = ("32-true", "bf16-mixed", "accumulation")
 FIRST = tuple(
     f"normed-{setting}" for setting in ("32-true", "bf16-mixed", "accumulation", "manual", "weight averaging")
 )
-FIRST += tuple(f"{name}-32-true" for name in ("recurrent", "lora", "caching", "generators", "augmented"))
+FIRST += tuple(f"{name}-32-true" for name in ("recurrent", "lora", "caching", "generators", "augmented", "hooked"))
 
 
 def cases() -> list[Any]:

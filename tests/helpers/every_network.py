@@ -285,6 +285,40 @@ class Hiding(nn.Module):
         return self.net(x) + 0.1 * target
 
 
+class Reviver:
+    """Somebody's hook: counts how often it ran, and gives units that put out next to nothing other weights."""
+
+    def __init__(self) -> None:
+        self.ran = 0
+
+    def __call__(self, module: nn.Linear, args: Any, output: Tensor) -> None:
+        self.ran += 1
+        module.weight.data[output.detach().abs().mean(0).argmin()] += 0.01 * self.ran
+
+
+class Hooked(nn.Module):
+    """Watched and mended by hooks of others, of every kind, between PyTorch's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.utils.spectral_norm(nn.Linear(8, WIDTH)),
+            nn.utils.parametrizations.weight_norm(nn.Linear(WIDTH, WIDTH)),
+            nn.Tanh(),
+            nn.Linear(WIDTH, CLASSES),
+        )
+        self.seen: list[float] = []
+        self.net[3].register_forward_hook(Reviver())
+        self.net[0].register_forward_pre_hook(self.watch, with_kwargs=True)
+        self.net[2].register_forward_hook(lambda module, args, output: torch.rand(()) * 0.1 + output)
+
+    def watch(self, module: nn.Module, args: Any, keywords: Any) -> None:
+        self.seen.append(float(args[0].detach().mean()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
 #: Name → how to build it, the kind of its data, and the layers to look at (None for those chosen by themselves).
 NETS: dict[str, tuple[Callable[[], nn.Module], str, list[str] | None]] = {
     "normed": (Normed, "vectors", ["net.blocks.*", "net.norm", "net.old"]),
@@ -299,6 +333,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], str, list[str] | None]] = {
     "caching": (Caching, "series", ["net.blocks.*", "net.inputs"]),
     "generators": (Generators, "vectors", ["net.net.*"]),
     "hiding": (Hiding, "vectors", ["net.net.*"]),
+    "hooked": (Hooked, "vectors", ["net.net.*"]),
     "augmented": (lambda: plain(), "noisy", ["net.*"]),
     "compiled (eager)": (compiled(backend="eager"), "vectors", ["net.*"]),
     "compiled": (compiled(), "vectors", ["net.*"]),

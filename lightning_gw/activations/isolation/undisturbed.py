@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lightning_gw.activations.isolation.hooks import foreign_hooks_off
 from lightning_gw.activations.isolation.snapshot import ModuleSnapshot
 from lightning_gw.activations.isolation.state import same_state
 from lightning_gw.utilities.errors import RestoreError
@@ -26,9 +27,10 @@ def undisturbed(module: nn.Module, trainer: Any = None) -> Iterator[list[str]]:
 
     Inside, every submodule is in evaluation mode, ``self.log`` does nothing, compiled code runs eagerly (hooks do not
     fire in warm compiled graphs), fused attention is off (it hands hooks nested tensors), and the trainer says that it
-    is validating, so that batch hooks do not augment. Afterwards modes, buffers and all that the modules remember are
-    put back: plain attributes, containers and objects inside them, random generators of their own, the states of
-    torchmetrics. Modules that are hidden in containers and objects are treated as those that are registered.
+    is validating, so that batch hooks do not augment. Forward hooks that are no part of the network are off (see
+    `hooks`). Afterwards modes, buffers and all that the modules remember are put back: plain attributes, containers and
+    objects inside them, random generators of their own, the states of torchmetrics. Modules that are hidden in
+    containers and objects are treated as those that are registered.
 
     Args:
         module: The network, usually the LightningModule.
@@ -47,6 +49,7 @@ def undisturbed(module: nn.Module, trainer: Any = None) -> Iterator[list[str]]:
     with ExitStack() as stack:
         # The order matters: what is restored is written under the gradient mode of the caller, as it was read.
         stack.callback(_restore, modes, snapshot, disturbed)
+        stack.enter_context(foreign_hooks_off(snapshot.modules.values()))
         if trainer is not None:
             stack.callback(setattr, trainer.state, "stage", stage)
             trainer.validating = True

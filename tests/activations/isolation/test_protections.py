@@ -95,6 +95,10 @@ def _evaluation_mode_left_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(undisturbed_module, "_restore", forgetful)
 
 
+def _hooks_of_others_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(undisturbed_module, "foreign_hooks_off", lambda modules: nullcontext([]))
+
+
 #: What is taken out, of which network's training, and where the difference shows.
 TAKEN_OUT: dict[str, tuple[Patch, str, str]] = {
     "attributes": (_nothing_put_back("Attributes"), "normed", "/memories/net/calls"),
@@ -108,11 +112,12 @@ TAKEN_OUT: dict[str, tuple[Patch, str, str]] = {
     "seeded randomness": (_no_seeded_randomness, "normed", "/random states"),
     "everything undisturbed": (_nothing_undisturbed, "normed", "/buffers"),
     "training mode afterwards": (_evaluation_mode_left_on, "normed", "/modes"),
+    "hooks of others": (_hooks_of_others_on, "hooked", "/weights/net.net.3.weight"),
     "hidden modules": (_no_hidden_modules, "hiding", "/memories/net/teacher"),
 }
 
 #: Those that stand for all in the first tier.
-FIRST = ("attributes", "tensors", "plain objects", "generators", "seeded randomness")
+FIRST = ("attributes", "tensors", "plain objects", "generators", "seeded randomness", "hooks of others")
 FIRST += ("everything undisturbed", "training mode afterwards")
 
 

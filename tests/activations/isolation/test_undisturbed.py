@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 
 import pytest
@@ -76,3 +77,31 @@ def test_cuda_gets_its_state_back() -> None:
         torch.rand(8, device="cuda", generator=own)
     assert torch.equal(torch.cuda.get_rng_state(), before[0])
     assert torch.equal(own.get_state(), before[1])
+
+
+def test_hooks_of_others_are_off_and_pytorchs_own_are_on() -> None:
+    ran: list[str] = []
+    net = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.utils.spectral_norm(nn.Linear(4, 4)))
+    hooks = [net[1].register_forward_hook(lambda *_, name=name: ran.append(name)) for name in "abc"]
+    hooks.append(net[0].register_forward_pre_hook(functools.partial(lambda name, *_: ran.append(name), "before")))
+    hooks.append(nn.modules.module.register_module_forward_hook(lambda *_: ran.append("everywhere")))
+    x = torch.randn(3, 4)
+    try:
+        before = [
+            list(held.items()) for child in net.modules() for held in (child._forward_hooks, child._forward_pre_hooks)
+        ]
+        with undisturbed(net):
+            seen = net(x)
+        assert ran == []
+        torch.testing.assert_close(seen, net.eval()(x))
+        assert [name for name in ran if name != "everywhere"] == ["before", "a", "b", "c"]
+        after = [
+            list(held.items()) for child in net.modules() for held in (child._forward_hooks, child._forward_pre_hooks)
+        ]
+        assert after == before
+    finally:
+        for hook in hooks:
+            hook.remove()
+    ran.clear()
+    net(x)
+    assert ran == []
