@@ -17,6 +17,7 @@ from lightning_gw.activations.batches import count_rows, padding_mask
 from lightning_gw.activations.failures import explaining
 from lightning_gw.activations.layers import named_layers
 from lightning_gw.activations.pooling import Pooling, pool
+from lightning_gw.utilities.errors import ArgumentError
 
 _CONV1D = (nn.modules.conv._ConvNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.BatchNorm1d)
 
@@ -178,7 +179,7 @@ class _Collector:
         if silent and not self._optional:
             one = len(silent) == 1
             it, were = ("it", "was") if one else ("them", "were")
-            raise ValueError(
+            raise ArgumentError(
                 f"Layer{'' if one else 's'} {', '.join(map(repr, silent))} {were} never called in forward and put out "
                 f"nothing. Called were: {', '.join(in_all) or 'none of the layers asked for'}. Take {it} out of "
                 f"layers=[...], or name the modules inside or around {it} that forward does call; where training runs "

@@ -24,7 +24,8 @@ class ProbeConfig:
         balance: Draw evenly over classes: the index or key of the label in an item, or a function of the item. A label
             that is a vector makes one class of every distinct vector.
         pooling: How an output becomes one vector per input; see `pooling.pool`.
-        step: ``function(module, batch)`` that runs the network, in place of its ``forward``.
+        step: ``function(module, batch)`` that runs the network, or the name of a method of the module that does; None
+            takes what `forward.ways_to_run` does.
         seed: Seed of the draw.
 
     Raises:

@@ -1,85 +1,173 @@
-"""Calls a network's forward with a batch, as the batch and the signature suggest."""
+"""The ways in which a network may be run on a batch, in the order in which they are tried."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-#: ``(module, batch) -> anything``: a forward pass of one's own.
-ProbeStep = Callable[[nn.Module, Any], Any]
+from lightning_gw.utilities.errors import ArgumentError, near_names, sentence
 
-_HOW = (
-    "Say how to run it on a batch: define probe_step(self, batch) on the module, or pass "
-    "GWSimilarity(probe_step=function) with function(module, batch). What it returns is ignored."
-)
+#: ``(module, batch) -> anything``, a forward pass of one's own; or the name of a method of the module.
+ProbeStep = Callable[[nn.Module, Any], Any] | str
+
+#: Steps that Lightning calls with a batch and its number.
+_STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
-def call_forward(module: nn.Module, batch: Any, probe_step: ProbeStep | None = None) -> Any:
-    """Run the network on a batch. Never a ``*_step``: those log, count and may change what they please.
+@dataclass(frozen=True)
+class Way:
+    """One way of running a network on a batch.
 
-    A `probe_step` argument comes first, then the module's own method ``probe_step(batch)``, then ``forward``:
+    Attributes:
+        name: What records call it.
+        run: ``(module, batch) -> anything``; of any module of the same class.
+        asked: Whether the user asked for this one.
+    """
 
-    - a mapping is passed by keyword, as far as forward has parameters of those names (all of it, if forward takes
-      ``**kwargs``); whole, if forward takes a single argument of another name;
-    - of a tuple or list, forward gets as many leading elements as it *requires* arguments, at least one, so that
-      ``(inputs, labels)`` loses its labels; whole, if forward's one parameter is called ``batch``;
-    - anything else is passed as it is.
+    name: str
+    run: Callable[[nn.Module, Any], Any]
+    asked: bool = False
+
+
+def ways_to_run(module: nn.Module, probe_step: ProbeStep | None = None) -> list[Way]:
+    """The ways in which a network may be run, the first to be tried first.
+
+    `probe_step` comes first, then the module's own method ``probe_step(batch)``, then its ``validation_step``, which
+    Lightning calls with just such a batch, then ``forward`` as the batch suggests (see `call_as_suggested`), and
+    ``predict_step``. What the module does not define is not among them.
 
     Args:
         module: The network, usually the LightningModule.
-        batch: One batch, on the module's device.
-        probe_step: ``(module, batch) -> anything``, to call instead.
+        probe_step: ``function(module, batch)``, or the name of a method of the module. Lightning's steps are called as
+            Lightning calls them, other methods as the batch suggests.
 
     Raises:
-        NotImplementedError: If there is no forward to call.
-        TypeError: If the batch cannot be matched to forward's parameters; the message names both.
+        ArgumentError: If the module has no method of that name.
     """
-    if probe_step is not None:
-        return probe_step(module, batch)
-    own = getattr(module, "probe_step", None)
-    if callable(own):
-        return own(batch)
-    if not _has_forward(module):
-        raise NotImplementedError(f"{type(module).__name__} defines no forward. {_HOW}")
-    positional, keyword = _arguments(module, batch)
-    return module(*positional, **keyword)
+    ways = []
+    if isinstance(probe_step, str):
+        method = getattr(module, probe_step, None)
+        if not callable(method):
+            own = [name for name in dir(type(module)) if not name.startswith("_") and defines(module, name)]
+            raise ArgumentError(
+                sentence(
+                    f"probe_step={probe_step!r} names no method of {type(module).__name__}.",
+                    near_names(probe_step, own),
+                )
+            )
+        ways.append(Way(f"probe_step={probe_step!r}", _method(probe_step), asked=True))
+    elif probe_step is not None:
+        name = getattr(probe_step, "__qualname__", type(probe_step).__name__)
+        ways.append(Way(f"probe_step={name}", probe_step, asked=True))
+    if callable(getattr(module, "probe_step", None)):
+        ways.append(Way("probe_step", lambda module, batch: module.probe_step(batch)))  # type: ignore[operator]
+    if defines(module, "validation_step"):
+        ways.append(Way("validation_step", _method("validation_step")))
+    forward = defines(module, "forward")
+    if forward:
+        ways.append(Way("forward", _method("forward")))
+    if defines(module, "predict_step") or (forward and hasattr(module, "predict_step")):
+        ways.append(Way("predict_step", _method("predict_step")))
+    return ways
 
 
-def _has_forward(module: nn.Module) -> bool:
-    if "forward" in vars(module):  # put there by torch.compile
+def training_way(module: nn.Module) -> Way | None:
+    """The ``training_step``, which is never taken unasked, since it may change what it pleases."""
+    return Way("training_step", _method("training_step")) if defines(module, "training_step") else None
+
+
+def defines(module: nn.Module, method: str) -> bool:
+    """Whether a module has a method that is not merely Lightning's or PyTorch's placeholder for it."""
+    compiled = getattr(module, "_compiler_ctx", None) is not None  # which puts all of them into the module itself
+    if method in vars(module) and (method == "forward" or not compiled):
         return True
-    forward = type(module).forward
-    home = getattr(forward, "__module__", "")
+    of_class = getattr(type(module), method, None)
+    home = getattr(of_class, "__module__", "") or ""
     lightnings = home.endswith(".core.module") and home.split(".")[0] in ("pytorch_lightning", "lightning")
-    return forward is not nn.Module.forward and not lightnings
+    return callable(of_class) and of_class is not nn.Module.forward and not lightnings
 
 
-def _arguments(module: nn.Module, batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    parameters = inspect.signature(module.forward).parameters.values()
+def call_forward(module: nn.Module, batch: Any) -> Any:
+    """Run a network's forward on a batch; see `call_as_suggested`."""
+    return call_as_suggested(module, module.forward, batch, type(module).__name__)
+
+
+def call_as_suggested(call: Callable[..., Any], signed: Callable[..., Any], batch: Any, name: str) -> Any:
+    """Call a function with what of a batch its parameters suggest.
+
+    - a mapping is passed by keyword, as far as there are parameters of those names (all of it, if there is
+      ``**kwargs``); whole, if there is a single parameter of another name;
+    - of a tuple or list, as many leading elements are passed as arguments are *required*, at least one, so that
+      ``(inputs, labels)`` loses its labels; whole, if the one parameter is called ``batch``;
+    - anything else is passed as it is.
+
+    Args:
+        call: What is called.
+        signed: What has its signature.
+        batch: One batch, on the module's device.
+        name: What errors call it.
+
+    Raises:
+        TypeError: If the batch cannot be matched to the parameters; the message names both.
+    """
+    positional, keyword = _arguments(signed, batch, name)
+    return call(*positional, **keyword)
+
+
+def _method(name: str) -> Callable[[nn.Module, Any], Any]:
+    def run(module: nn.Module, batch: Any) -> Any:
+        if name == "forward":
+            return call_forward(module, batch)
+        method = getattr(module, name)
+        if name in _STEPS:
+            return _call_step(method, batch)
+        return call_as_suggested(method, method, batch, f"{type(module).__name__}.{name}")
+
+    return run
+
+
+def _call_step(step: Callable[..., Any], batch: Any) -> Any:
+    """Call one of Lightning's steps as Lightning does: with the number of the batch, and of its loader, if it asks."""
+    parameters = inspect.signature(step).parameters
+    places = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if "dataloader_iter" in parameters:
+        raise TypeError("it draws its batches itself, from dataloader_iter")
+    takes_all = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
+    positional = [batch, 0] if len(places) > 1 or takes_all else [batch]
+    taken = [p.name for p in places[: len(positional)]]
+    keyword = {name: 0 for name in parameters if name in ("batch_idx", "dataloader_idx") and name not in taken}
+    return step(*positional, **keyword)
+
+
+def _arguments(signed: Callable[..., Any], batch: Any, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    parameters = inspect.signature(signed).parameters.values()
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     required = [p for p in positional if p.default is p.empty]
     if positional and positional[0].name == "batch" and len(required) <= 1:
         return (batch,), {}
+    if [p.name for p in required] == ["batch", "batch_idx"]:
+        return (batch, 0), {}
     if isinstance(batch, Mapping):
-        return _from_mapping(module, batch, list(parameters))
+        return _from_mapping(batch, list(parameters), name)
     if isinstance(batch, list | tuple):
         count = max(1, len(required))
         if len(batch) < count:
             raise TypeError(
-                f"{type(module).__name__}.forward requires {count} arguments "
-                f"({', '.join(p.name for p in required)}), but the batch has {len(batch)} elements. {_HOW}"
+                f"{name} requires {count} arguments ({', '.join(p.name for p in required)}), but the batch has "
+                f"{len(batch)} elements."
             )
         if count == 1 and isinstance(batch[0], Mapping):
-            return _from_mapping(module, batch[0], list(parameters))
+            return _from_mapping(batch[0], list(parameters), name)
         return tuple(batch[:count]), {}
     return (batch,), {}
 
 
 def _from_mapping(
-    module: nn.Module, batch: Mapping[Any, Any], parameters: list[inspect.Parameter]
+    batch: Mapping[Any, Any], parameters: list[inspect.Parameter], name: str
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     by_name = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     required = [p.name for p in by_name if p.default is p.empty]
@@ -94,6 +182,6 @@ def _from_mapping(
     if positional and len(required) <= 1 and missing in ([], [positional[0].name]):
         return (batch,), {}
     raise TypeError(
-        f"{type(module).__name__}.forward requires {', '.join(missing) or 'other arguments'}, which the batch, a "
-        f"mapping with the keys {', '.join(map(str, batch))}, does not hold. {_HOW}"
+        f"{name} requires {', '.join(missing) or 'other arguments'}, which the batch, a mapping with the keys "
+        f"{', '.join(map(str, batch))}, does not hold."
     )

@@ -14,9 +14,11 @@ from torch import nn
 from lightning_gw.activations.batches import count_rows, in_pieces
 from lightning_gw.activations.capture import Activations, capture
 from lightning_gw.activations.config import ProbeConfig
+from lightning_gw.activations.contract import Choice, choose_way
 from lightning_gw.activations.failures import is_out_of_memory
-from lightning_gw.activations.forward import call_forward
+from lightning_gw.activations.forward import Way, training_way, ways_to_run
 from lightning_gw.activations.isolation.snapshot import is_sharded, kept_generators
+from lightning_gw.activations.isolation.steps import harmless_steps, kept_weights
 from lightning_gw.activations.isolation.undisturbed import undisturbed
 from lightning_gw.activations.layers import choose_layers, match_layers
 from lightning_gw.activations.normalisation import (
@@ -27,9 +29,9 @@ from lightning_gw.activations.normalisation import (
     read_by_the_probe,
     unsettled_layers,
 )
-from lightning_gw.activations.probe import Probe, ProbeError, draw_probe
+from lightning_gw.activations.probe import Probe, ProbeError, WrongProbeError, draw_probe
 from lightning_gw.utilities.distributed import Ranks
-from lightning_gw.utilities.errors import LookError
+from lightning_gw.utilities.errors import ArgumentError, LookError
 
 
 class Observer:
@@ -48,6 +50,7 @@ class Observer:
         self.config = config
         self.probe: Probe | None = None
         self._modules: tuple[str, ...] = ()
+        self._way: Way | None = None
         self._unsettled: frozenset[str] | None = None  # normalisation layers, as they were at the start of the run
         self._running = False  # whether there are any that gather statistics
         self._scaled: tuple[str, ...] = ()
@@ -64,7 +67,11 @@ class Observer:
         assert self.probe is not None
         pooling = self.config.pooling if isinstance(self.config.pooling, str) else _name(self.config.pooling)
         facts = {"hash": self.probe.hash, "size": self.probe.size, "source": self.probe.source}
-        facts |= {"pooling": pooling, "positions": "scaled to norm 1" if self._scaled else "as they are"}
+        facts |= {
+            "through": self._way.name if self._way else "",
+            "pooling": pooling,
+            "positions": "scaled to norm 1" if self._scaled else "as they are",
+        }
         return facts | ({"normalisation": self.normalisation} if self._running else {}) | {"layers": list(layers)}
 
     @property
@@ -85,7 +92,7 @@ class Observer:
         known_layers: Sequence[str],
         unsettled: Sequence[str] | None = None,
     ) -> list[str]:
-        """Settle the layers and draw the probe.
+        """Settle the layers, draw the probe, and find out how the network is run on it.
 
         Args:
             trainer: The Trainer, whose data is drawn from where none was given.
@@ -99,7 +106,9 @@ class Observer:
             What the user should be warned of.
 
         Raises:
-            ValueError: If a layer is unknown, or there are too few inputs.
+            ArgumentError: If what the user wrote cannot be used, such as a layer that is unknown.
+            ValueError: If there are too few inputs.
+            LookError: If the network cannot be run on them.
         """
         if any(nn.parameter.is_lazy(p) for p in module.parameters()):
             raise ValueError(
@@ -107,14 +116,13 @@ class Observer:
                 "Lightning needs too, so that their weights exist when training starts."
             )
         known = known_hash or self.probe_hash if known_layers else None
-        self._modules = (
-            choose_layers(module) if self.config.layers is None else match_layers(module, self.config.layers)
-        )
+        ways = ways_to_run(module, self.config.step)
+        self._modules = _layers(module, self.config.layers)
         before = {name.split("#")[0] for name in known_layers}
         if not before <= set(self._modules) or (
             before and self.config.layers is not None and before != set(self._modules)
         ):
-            raise ValueError(
+            raise (ValueError if self.config.layers is None else ArgumentError)(
                 f"The history began with the layers {', '.join(known_layers)}, but now they would be "
                 f"{', '.join(self._modules)}. A history follows one set of layers: use the same layers=..., or start a "
                 "new history without the checkpoint's state."
@@ -125,7 +133,9 @@ class Observer:
         with kept_generators(data):  # an augmentation that draws from a generator of its own is not to notice
             self.probe = draw_probe(data, source, self.config)
         self._fits = None
-        warnings = list(self.probe.notes)
+        choice = self._choose_way(trainer, module, ways)
+        self._way = choice.way
+        warnings = [*self.probe.notes, *choice.warnings]
         if known is not None and known != self.probe.hash:
             warnings.append(
                 "The probe inputs are not those that this history began with (their hash changed), so what was found "
@@ -145,29 +155,50 @@ class Observer:
             ValueError: If a layer is silent or its output has no row per input.
             LookError: If a module fails on the probe, or a single input does not fit in memory.
         """
+        assert self.probe is not None
         with Ranks("world", f"The look at step {trainer.global_step}").failing_together(agree=True):
-            activations, disturbed = self._capture_what_fits(trainer, module)
+            activations, disturbed = self._capture_what_fits(trainer, module, self.probe.batches)
         for said in disturbed:
             rank_zero_warn(f"A look of GWSimilarity disturbed training: {said}. See docs/undisturbed.md.")
         notes = [*activations.notes, *(f"This look disturbed training: {said}." for said in disturbed)]
         if self._fits is not None:
             notes.append(f"The probe went through the network {self._fits} at a time; more did not fit in memory.")
         activations = replace(activations, notes=tuple(notes))
-        if len(activations.representations) < 2:
-            raise ValueError(
-                f"At least 2 layers are needed to compare, but only {len(activations.representations)} put something "
-                f"out ({', '.join(activations.representations) or 'none'}). {' '.join(activations.notes)} Name layers "
-                "with GWSimilarity(layers=[...])."
-            )
-        return activations
+        return self._enough(activations)
 
-    def _capture_what_fits(self, trainer: Trainer, module: LightningModule) -> tuple[Activations, list[str]]:
-        """Begin again with half as many inputs at a time as long as the memory runs out."""
+    def _choose_way(self, trainer: Trainer, module: LightningModule, ways: Sequence[Way]) -> Choice:
+        """Try the ways on the first batch and on the last, which may be a smaller one."""
         assert self.probe is not None
-        largest = max(count_rows(batch) for batch in self.probe.batches)
+        batches = self.probe.batches[:1] + self.probe.batches[1:][-1:]
+
+        def attempt(way: Way) -> int:
+            self._way, self._fits = way, None
+            with kept_weights(module) as changed:
+                found, _ = self._capture_what_fits(trainer, module, batches)
+            if changed:
+                raise LookError(f"it changes weights: {', '.join(changed[:3])}{', …' if len(changed) > 3 else ''}")
+            return len(self._enough(found).representations)
+
+        remedies = [(f"GWSimilarity(probe_step={way.name!r})", way) for way in filter(None, [training_way(module)])]
+        return choose_way(ways, attempt, len(self._modules), remedies)
+
+    def _enough(self, activations: Activations) -> Activations:
+        if len(activations.representations) >= 2:
+            return activations
+        raise (LookError if self.config.layers is None else ArgumentError)(
+            f"At least 2 layers are needed to compare, but only {len(activations.representations)} put something "
+            f"out ({', '.join(activations.representations) or 'none'}). {' '.join(activations.notes)} Name layers "
+            "with GWSimilarity(layers=[...])."
+        )
+
+    def _capture_what_fits(
+        self, trainer: Trainer, module: LightningModule, batches: Sequence[Any]
+    ) -> tuple[Activations, list[str]]:
+        """Begin again with half as many inputs at a time as long as the memory runs out."""
+        largest = max(count_rows(batch) for batch in batches)
         while True:
             try:
-                return self._capture(trainer, module)
+                return self._capture(trainer, module, batches)
             except Exception as error:
                 if not is_out_of_memory(error) or self._shared_forward(trainer):
                     raise
@@ -175,13 +206,14 @@ class Observer:
             # Only here, where the error is gone, are the tensors gone that its traceback held.
             self._halve(min(largest, self._fits or largest), problem)
 
-    def _capture(self, trainer: Trainer, module: LightningModule) -> tuple[Activations, list[str]]:
-        assert self.probe is not None
-        batches = self.probe.batches if self._fits is None else in_pieces(self.probe.batches, self._fits)
+    def _capture(
+        self, trainer: Trainer, module: LightningModule, batches: Sequence[Any]
+    ) -> tuple[Activations, list[str]]:
+        batches = batches if self._fits is None else in_pieces(batches, self._fits)
         run = self._runner(trainer, module)
         # A copy with fresh weights has not settled whatever the live network has.
         by_probe = (self._unsettled or frozenset()) | unsettled_layers(module)
-        with undisturbed(module, trainer) as disturbed:
+        with undisturbed(module, trainer) as disturbed, harmless_steps(module, trainer):
             said = read_by_the_probe(module, by_probe, batches, run)
             activations = capture(
                 module,
@@ -211,7 +243,8 @@ class Observer:
         return trainer.world_size > 1 and any(is_sharded(child) for child in trainer.lightning_module.modules())
 
     def _runner(self, trainer: Trainer, module: LightningModule) -> Callable[[Any], Any]:
-        precision = trainer.precision_plugin
+        precision, way = trainer.precision_plugin, self._way
+        assert way is not None
 
         def run(batch: Any) -> Any:
             # The same way that Lightning's evaluation loop prepares a batch.
@@ -219,7 +252,7 @@ class Observer:
             batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
             batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
             with precision.forward_context():
-                return call_forward(module, batch, self.config.step)
+                return way.run(module, batch)
 
         return run
 
@@ -236,7 +269,7 @@ def find_data(trainer: Trainer, given: Any) -> tuple[str, Any]:
     if given is not None and not isinstance(given, str):
         return "probe data", given
     if given not in (None, "validation", "val", "train", "training"):
-        raise ProbeError(f"probe={given!r} is not understood; the names are 'validation' and 'train'.")
+        raise WrongProbeError(f"probe={given!r} is not understood; the names are 'validation' and 'train'.")
     loaded = trainer.val_dataloaders
     validation = _not_yet_loaded(trainer) if loaded is None else loaded
     for name, data in (("validation data", validation), ("training data", trainer.train_dataloader)):
@@ -246,7 +279,9 @@ def find_data(trainer: Trainer, given: Any) -> tuple[str, Any]:
     lacking = "There is no validation and no training data to draw the probe from"
     if given is not None:
         lacking = f"probe={given!r}, but there is no such data"
-    raise ProbeError(f"{lacking}. Pass inputs with GWSimilarity(probe=batch or dataset).")
+    raise (ProbeError if given is None else WrongProbeError)(
+        f"{lacking}. Pass inputs with GWSimilarity(probe=batch or dataset)."
+    )
 
 
 def _not_yet_loaded(trainer: Trainer) -> Any:
@@ -255,6 +290,15 @@ def _not_yet_loaded(trainer: Trainer) -> Any:
     if source is None or source.instance is None or not source.is_defined():
         return None
     return source.dataloader()
+
+
+def _layers(module: nn.Module, asked: str | Sequence[str] | None) -> tuple[str, ...]:
+    if asked is None:
+        return choose_layers(module)
+    try:
+        return match_layers(module, asked)
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
 
 
 def _empty(data: Any) -> bool:

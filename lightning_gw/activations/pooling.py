@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from lightning_gw.utilities.errors import near_names, sentence
+from lightning_gw.utilities.errors import ArgumentError, near_names, sentence
 
 #: ``(output, mask or None) -> (n, d)``, for a pooling of one's own.
 PoolingFunction = Callable[[Tensor, Tensor | None], Tensor]
@@ -80,7 +80,7 @@ def pool(
         pooled = pooling(output, mask)
         if not isinstance(pooled, Tensor) or pooled.dim() != 2 or pooled.shape[0] != output.shape[0]:
             came = tuple(pooled.shape) if isinstance(pooled, Tensor) else type(pooled).__name__
-            raise ValueError(
+            raise ArgumentError(
                 f"The pooling function gave {came} for layer {layer!r} of shape {tuple(output.shape)}; "
                 f"expected ({output.shape[0]}, d)."
             )
@@ -109,7 +109,7 @@ def _mean(output: Tensor, mask: Tensor | None, layer: str, channels_first: bool)
 
 def _position(output: Tensor, mask: Tensor | None, layer: str, channels_first: bool, *, which: str) -> Tensor:
     if output.dim() != 3:
-        raise ValueError(
+        raise ArgumentError(
             f"pooling={which!r} needs positions, shape (n, t, d), but layer {layer!r} gave {tuple(output.shape)}; "
             "use 'auto', 'flatten' or a function."
         )

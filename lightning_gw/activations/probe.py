@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SubsetRandomSampler, default_collate
 
 from lightning_gw.activations.batches import count_rows, fingerprint, leaves, take_rows
+from lightning_gw.utilities.errors import ArgumentError
 
 if TYPE_CHECKING:
     from lightning_gw.activations.config import ProbeConfig
@@ -30,7 +31,11 @@ Balance = int | Callable[[Any], Any] | str
 
 
 class ProbeError(ValueError):
-    """There are no inputs to look through, or not as many as asked for."""
+    """There are no inputs to look through, or they cannot be read."""
+
+
+class WrongProbeError(ProbeError, ArgumentError):
+    """What the user wrote of the probe cannot be had, such as more inputs than there are."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,15 @@ def draw_probe(data: Any, source: str, config: ProbeConfig) -> Probe:
         config: How many inputs, how many of them per forward pass, balanced over what, and the seed of the draw.
 
     Raises:
-        ProbeError: If there are fewer than 4 inputs, fewer than asked for, or the data cannot be read.
+        WrongProbeError: If there are fewer inputs than asked for, or what was asked for makes no sense.
+        ProbeError: If there are fewer than 4 inputs, or the data cannot be read.
     """
     if config.size is not None and config.size < SMALLEST_PROBE:
-        raise ProbeError(f"probe_size={config.size}: at least {SMALLEST_PROBE} inputs are needed to compare layers.")
+        raise WrongProbeError(
+            f"probe_size={config.size}: at least {SMALLEST_PROBE} inputs are needed to compare layers."
+        )
     if config.batch_size is not None and config.batch_size < 1:
-        raise ProbeError(f"probe_batch_size={config.batch_size} must be at least 1.")
+        raise WrongProbeError(f"probe_batch_size={config.batch_size} must be at least 1.")
     draw = _Draw(source, config)
     batches = draw.batches(data)
     rows = sum(count_rows(batch) for batch in batches)
@@ -107,7 +115,7 @@ class _Draw:
             return self.batches(data())
         if isinstance(data, Iterable):
             return self._from_stream(data, None, None)
-        raise ProbeError(
+        raise WrongProbeError(
             f"The probe cannot be drawn from a {type(data).__name__}; give a batch, a Dataset, a DataLoader, or a "
             "function that returns one."
         )
@@ -115,7 +123,7 @@ class _Draw:
     def require(self, rows: int) -> None:
         """Refuse a probe with too few inputs, and say so where there are fewer than usual."""
         if self._asked is not None and rows < self._asked:
-            raise ProbeError(
+            raise WrongProbeError(
                 f"probe_size={self._asked} asks for more inputs than the {self.source} holds: {rows}. Lower "
                 "probe_size, or leave it out to take what there is."
             )
@@ -179,7 +187,7 @@ class _Draw:
             label = self._balance(item) if callable(self._balance) else item[self._balance]
         except (KeyError, IndexError, TypeError) as error:
             has = f"keys {', '.join(map(str, item))}" if isinstance(item, Mapping) else f"type {type(item).__name__}"
-            raise ProbeError(
+            raise WrongProbeError(
                 f"balance={self._balance!r} finds no label in an item of the {self.source} with {has}: {error!r}."
             ) from error
         if hasattr(label, "tolist"):

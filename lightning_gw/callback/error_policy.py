@@ -44,6 +44,15 @@ class ErrorPolicy:
         self.warn(f"GWSimilarity could not look at step {step}, and training goes on without: {reason}")
         return f"There is no record of step {step}, because the look failed ({reason})."
 
+    def make_no_looks(self, error: Exception) -> None:
+        """The network cannot be looked at, which is said before the first step and never again.
+
+        Raises:
+            Exception: The error itself, where errors end the training.
+        """
+        self.let_through(error)
+        self.warn(f"GWSimilarity does not look at this network, and training goes on without: {error}")
+
     def tolerate(self, error: Exception, what: str) -> None:
         """Something beside the look failed.
 

@@ -68,8 +68,9 @@ class GWSimilarity(Callback):
         balance: Draw the probe evenly over classes: index or key of the label in an item, or a function of the item.
         pooling: How an output becomes one vector per input: ``"auto"``, ``"mean"``, ``"first"``, ``"last"``,
             ``"flatten"``, or a function ``(output, mask) -> (n, d)``.
-        probe_step: ``function(module, batch)`` that runs the network, in place of its ``forward``. A method
-            ``probe_step(batch)`` of the module does the same.
+        probe_step: How to run the network on a batch: ``function(module, batch)``, or the name of a method of the
+            module. None takes the first that works of its own method ``probe_step(batch)``, ``validation_step``,
+            ``forward`` and ``predict_step``; records say which.
         geometry: How representations are measured: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, ….
         effort: How hard to search: ``"fast"``, ``"default"`` or ``"high"``.
         warm_start: Whether each search starts from what the look before found, which is cheaper; every eighth look is
@@ -87,9 +88,10 @@ class GWSimilarity(Callback):
         solve: ``"inline"``: training waits until a look is solved. ``"background"``: training waits only for the
             forward pass; another process solves the look, on the CPU, and its record is logged at its own step as soon
             as it is ready, all of them by the end of ``fit``.
-        on_error: ``"warn"``: an error during training costs the look, never the training, is said once, and the next
-            record names what is missing. ``"raise"``: it ends the training, as errors before the first step always do.
-            ``KeyboardInterrupt`` and Lightning's own exceptions always pass through.
+        on_error: ``"warn"``: an error costs the look, never the training, is said once, and the next record names what
+            is missing. A network that cannot be looked at trains without looks. Only what was written wrongly, such as
+            an unknown layer or a folder that cannot be written, is an error at the start. ``"raise"``: errors end the
+            training. ``KeyboardInterrupt`` and Lightning's own exceptions always pass through.
         measures: Similarity measures that records hold beside Gromov-Wasserstein: names of `measures.MEASURES`.
         bootstrap_samples: Resamples of the probe behind stability and noise; 0 leaves them out.
         null_samples: Networks of the same architecture with fresh weights that groups are held against, beside the
@@ -108,7 +110,7 @@ class GWSimilarity(Callback):
 
     Raises:
         ValueError: If an argument is unknown, or, at the start of ``fit``, a layer is unknown or silent, or there are
-            too few probe inputs.
+            fewer inputs than asked for.
         OSError: At the start of ``fit``, if the run folder cannot be written.
 
     Example:

@@ -27,7 +27,7 @@ from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, to
 from lightning_gw.records.context import LookContext
 from lightning_gw.significance.evidence import null_state
 from lightning_gw.utilities.distributed import Ranks
-from lightning_gw.utilities.errors import RestoreError
+from lightning_gw.utilities.errors import ArgumentError, RestoreError
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
 
 #: Seconds to wait for each look that is being solved in the background: when training ends well, and when it does not.
@@ -106,7 +106,9 @@ class LookLoop:
         folder: Callable[[], Path | None],
         loaded: Mapping[str, Any] | None,
     ) -> None:
-        """Settle probe, layers and folder. Whatever is wrong is an error here.
+        """Settle probe, layers and folder. What the user wrote wrongly is an error here.
+
+        Where the network cannot be looked at, there are no looks, and training goes on.
 
         Args:
             trainer: The Trainer.
@@ -122,7 +124,13 @@ class LookLoop:
         with self._pace.charged(), self._aside():
             known = loaded["probe_hash"] if loaded else None
             unsettled = loaded.get("unsettled") if loaded else None
-            for warning in self._observer.prepare(trainer, module, known, self._solver.layers, unsettled):
+            try:
+                with Ranks("world", "Preparing to look").failing_together(agree=True):
+                    warnings = self._observer.prepare(trainer, module, known, self._solver.layers, unsettled)
+            except Exception as error:
+                self._stop(error)
+                return
+            for warning in warnings:
                 self._error_policy.warn(warning)
             with Ranks("world", "Opening the history").failing_together(agree=True):
                 self._open_history(trainer, folder, loaded)
@@ -133,12 +141,18 @@ class LookLoop:
                 self._solver.resume()
 
     def begin(self, trainer: Trainer, module: LightningModule) -> None:
-        """Look for the first time, and log how. Whatever is wrong is an error here."""
+        """Look for the first time, and log how."""
+        if self._stopped:
+            return
         # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
         if self.last is None:
             with self._pace.uncharged(), self._aside():
                 null = self._null(trainer, module)
-            self.look(trainer, module, null)
+            try:
+                self.look(trainer, module, null)
+            except Exception as error:
+                self._stop(error)
+                return
         if trainer.is_global_zero:
             with self._pace.charged(), self._aside():
                 config = self._solver.config.to_json() | self._observer.description(self._solver.layers)
@@ -156,6 +170,8 @@ class LookLoop:
         with shown(trainer, f"Waiting for {len(self._solver.pending)} looks to be solved"):
             self.collect(trainer, module, PATIENCE)
         self._delivery.abandon(self._solver)
+        if self._stopped and not self._delivery.history:  # which was said before training began
+            return
         self._pace.finish()
         with self._pace.charged(), self._aside():
             self._delivery.conclude(trainer.loggers)
@@ -220,7 +236,7 @@ class LookLoop:
             ask_again: Whether a look that is put off is asked for again in time, not by something else.
         """
         step = trainer.global_step
-        if step == self.last:
+        if step == self.last or self._stopped:
             return
         delay = 0 if demanded else trainer.strategy.broadcast(self._delay(step))
         if not delay:
@@ -260,6 +276,13 @@ class LookLoop:
         if patience or self._solver.ready:
             with self._pace.charged(), self._aside():
                 self._delivery.deliver(self._solver, trainer.loggers, partial(say, module), patience)
+
+    def _stop(self, error: Exception) -> None:
+        """Make no looks, unless what is wrong is to end the training."""
+        if isinstance(error, ArgumentError):
+            raise error
+        self._error_policy.make_no_looks(error)
+        self._stopped = True
 
     def _delay(self, step: int) -> int:
         return self._pace.delay(step, self._solver.backlog, self._solver.closing)

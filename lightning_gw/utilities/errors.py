@@ -39,6 +39,10 @@ def sentence(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
+class ArgumentError(ValueError):
+    """What the user wrote cannot be used; it is an error at the start, whatever becomes of other errors."""
+
+
 class LookError(RuntimeError):
     """The probe could not go through the network; the message says where and why."""
 

@@ -84,21 +84,6 @@ def test_huggingface_batches_pass_by_keyword() -> None:
     assert module.seen["mask"] is Y
 
 
-def test_own_ways_come_first() -> None:
-    module = with_forward(one)
-    assert call_forward(module, X, lambda module, batch: "argument") == "argument"
-    module.probe_step = lambda batch: "method"
-    assert call_forward(module, X) == "method"
-    assert module.seen is None
-
-
-@pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
-def test_a_missing_forward_asks_for_a_probe_step(package: str) -> None:
-    module = pytest.importorskip(package).LightningModule()
-    with pytest.raises(NotImplementedError, match=r"LightningModule defines no forward.*probe_step\(self, batch\)"):
-        call_forward(module, X)
-
-
 def test_a_batch_that_does_not_fit_is_explained() -> None:
     with pytest.raises(TypeError, match=r"requires 2 arguments \(x, y\), but the batch has 1 elements"):
         call_forward(with_forward(two), [X])
@@ -245,8 +230,9 @@ def test_one_dimensional_convolutions_keep_their_channels() -> None:
 
 def test_a_mask_that_does_not_fit_is_said() -> None:
     module = Outer(lambda h: h[:, None, :].repeat(1, 3, 1))
-    module.probe_step = lambda batch: module(batch["x"])
-    found = look(module, ["wrap"], [{"x": X, "attention_mask": torch.ones(4, 6, dtype=torch.long)}])
+    batch = {"x": X, "attention_mask": torch.ones(4, 6, dtype=torch.long)}
+    with undisturbed(module):
+        found = capture(module, ["wrap"], [batch], lambda batch: module(batch["x"]))
     assert "6 positions and the output 3" in found.notes[0]
 
 

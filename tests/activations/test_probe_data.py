@@ -64,7 +64,12 @@ def test_datamodules_and_balance(tmp_path: Path) -> None:
     ("options", "data", "message"),
     [
         ({"probe_size": 50}, (64, 20), "probe_size=50 asks for more inputs than the validation data holds: 20"),
-        ({"probe_size": None}, (64, 3), "holds 3 inputs; at least 4"),
+        ({"probe_size": 3}, (64, 20), "at least 4 inputs are needed"),
+        (
+            {"probe_step": "forwards"},
+            (64, 20),
+            "probe_step='forwards' names no method of WithIdle. Near names: forward",
+        ),
         ({"layers": ["net.l"]}, (64, 32), r"'net\.l' names no module.*net\.\d"),
         ({"layers": ["net.1", "idle"]}, (64, 32), r"'idle' was never called.*Called were: net\.1"),
         ({"layers": ["net.1"]}, (64, 32), "At least 2 layers are needed"),
@@ -98,7 +103,7 @@ def test_no_data_at_all(tmp_path: Path) -> None:
         def __iter__(self) -> Iterator[Any]:
             yield from task(64)
 
-    callback = watcher(tmp_path, when=[2])
+    callback = watcher(tmp_path, when=[2])  # on_error="raise"
     with pytest.raises(ValueError, match=r"can only be iterated.*Pass inputs with GWSimilarity\(probe="):
         trainer(tmp_path, callback).fit(Net(), DataLoader(OwnLoop(), batch_size=8))
     with pytest.raises(ValueError, match=r"no such data.*probe=batch or dataset"):
