@@ -62,6 +62,12 @@ class Observer:
         """SHA-256 of the probe inputs; None before `prepare`."""
         return None if self.probe is None else self.probe.hash
 
+    @property
+    def seen_by(self) -> str:
+        """What decides beside the layers on what they put out, in one line: the probe, its way through, the pooling."""
+        pooling = self.config.pooling if isinstance(self.config.pooling, str) else _name(self.config.pooling)
+        return f"{self.probe_hash} {self._way.name if self._way else ''} {pooling}"
+
     def description(self, layers: Sequence[str]) -> dict[str, Any]:
         """How the layers are looked at, as plain JSON values."""
         assert self.probe is not None

@@ -83,7 +83,7 @@ def null_of_run(
                 **solver,
                 build=fresh,
                 cache=None if trainer.fast_dev_run else cache_folder(),  # type: ignore[attr-defined]
-                probe=observer.probe_hash or "",
+                probe=observer.seen_by,
                 progress=progress,
             )
     except Exception as error:

@@ -68,7 +68,7 @@ def test_datamodules_and_balance(tmp_path: Path) -> None:
         (
             {"probe_step": "forwards"},
             (64, 20),
-            "probe_step='forwards' names no method of WithIdle. Near names: forward",
+            "names no method of WithIdle. Near names: forward",
         ),
         ({"layers": ["net.l"]}, (64, 32), r"'net\.l' names no module.*net\.\d"),
         ({"layers": ["net.1", "idle"]}, (64, 32), r"'idle' was never called.*Called were: net\.1"),

@@ -172,9 +172,9 @@ def test_an_optimizer_of_its_own_takes_no_step() -> None:
     module = Busy(raw=True)
     trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     own = torch.optim.SGD(module.parameters(), 1.0)
-    with undisturbed(module, trainer), harmless_steps(module, trainer):
-        with pytest.raises(RuntimeError, match="steps a SGD, which would train it"):
-            module.raw.step()
+    refused = pytest.raises(RuntimeError, match="steps a SGD, which would train it")
+    with refused, undisturbed(module, trainer), harmless_steps(module, trainer):
+        module.raw.step()
     own.step()
 
 

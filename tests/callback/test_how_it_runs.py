@@ -1,4 +1,4 @@
-"""How a look runs the network, on networks whose forward takes what nobody promised; and what is done where none works."""
+"""How a look runs a network whose forward takes what nobody promised; and what becomes of one that cannot be run."""
 
 from __future__ import annotations
 
