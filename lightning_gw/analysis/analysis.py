@@ -185,7 +185,6 @@ class Analysis:
             *context.notes,
             *said,
             *(f"Layer {name} is left out: {reason}" for name, reason in gw.degenerate.items()),
-            *test.notes,
         ]
         notes += [f"{name}: {reason}" for name, reason in why_undefined(representations, self.config.measures).items()]
         # A network of too few layers has no roughness at any look; the first record says so for all.

@@ -34,12 +34,10 @@ class Tested:
     Attributes:
         null: What the networks of the null are, how many and where from; or why there is none.
         p_values: ``(L − 1,)`` p-value of each gap (see `boundary_p_values`); None where there is no test.
-        notes: What the test leaves out.
     """
 
     null: str
     p_values: FloatArray | None = None
-    notes: tuple[str, ...] = ()
 
 
 def null_state(null: Null | str) -> dict[str, Any]:
