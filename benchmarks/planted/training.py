@@ -41,7 +41,7 @@ def train(one: Specification) -> Trained:
     started = time.process_time()
     found = Trained()
     with torch.random.fork_rng(devices=[]):
-        data, net = _data_and_net(one)
+        data, net = data_and_net(one)
         probe = data.held_x[balanced_probe(data.held_y, data.classes)] if one.family in FAMILIES else data.held_x
         torch.manual_seed(1000 + one.seed)  # batches: the same for every architecture and depth
 
@@ -65,7 +65,7 @@ def untrained_look(one: Specification, seed: int) -> dict[str, Tensor]:
         Layer to float32 ``(n, d)``.
     """
     with torch.random.fork_rng(devices=[]):
-        data, net = _data_and_net(one, seed)
+        data, net = data_and_net(one, seed)
         probe = data.held_x[balanced_probe(data.held_y, data.classes)] if one.family in FAMILIES else data.held_x
         return net.look(probe)
 
@@ -76,7 +76,7 @@ def _stages(one: Specification) -> int:
     return max(len(one.lengths), 4 if slow else 1)
 
 
-def _data_and_net(one: Specification, seed: int | None = None) -> tuple[Data, LayeredNet]:
+def data_and_net(one: Specification, seed: int | None = None) -> tuple[Data, LayeredNet]:
     if one.family in FAMILIES:
         data = load_family(one.family, _stages(one))
         if one.strategy in (spec.RANDOM, spec.RANDOM_STAGED, spec.MEMORISED):
