@@ -1,4 +1,4 @@
-"""The ``lightning-gw`` command: ``fit``, ``compare``, ``report``, ``replay``, ``probe-report``.
+"""The ``lightning-gw`` command: ``fit``, ``compare``, ``report``, ``replay``, ``probe-report``, ``skip-test``.
 
 This file stays light: torch and Lightning cost seconds to import, so each subcommand imports what it needs when it runs
 and ``lightning-gw --help`` answers at once.
@@ -116,6 +116,13 @@ def _probe_report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _skip_test(options: argparse.Namespace) -> int:
+    from lightning_gw.lightning_cli.skip_test import run_skip_test
+
+    run_skip_test(options.checkpoint, options.config, options.out, options.metric)
+    return 0
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one sentence and offer near names."""
 
@@ -130,7 +137,7 @@ def _parser() -> _Parser:
     parser = _Parser(prog=PROG, description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="{fit,compare,report,replay,probe-report}", parser_class=_SubParser
+        required=True, metavar="{fit,compare,report,replay,probe-report,skip-test}", parser_class=_SubParser
     )
 
     # Listed for --help only: main() hands `fit` to LightningCLI, which has its own --help.
@@ -237,6 +244,21 @@ def _parser() -> _Parser:
         "--draws-of-probe", type=int, default=3, metavar="N", help="draws of the probe a setting (default: 3)"
     )
     probe.set_defaults(run=_probe_report)
+
+    skip = commands.add_parser(
+        "skip-test",
+        help="tell what the network in a checkpoint loses without each layer and each group's interior",
+        description="Replace every layer that keeps its shape, and the interior of every group, by the identity; tell "
+        "how far the module's own validation metric rises on the probe, beside measures of similarity and as many "
+        "layers chosen at random, and write OUT/skip-test.png and OUT/skip-test.json. Nothing is trained.",
+    )
+    skip.add_argument("checkpoint", metavar="CHECKPOINT", help="file that Lightning saved")
+    skip.add_argument(
+        "-c", "--config", action="append", required=True, metavar="FILE", help="config of the run, as given to `fit`"
+    )
+    skip.add_argument("--out", default="skip-test", metavar="DIR", help="where it goes (default: skip-test)")
+    skip.add_argument("--metric", metavar="NAME", help="metric of the validation to judge by (default: its first loss)")
+    skip.set_defaults(run=_skip_test)
     return parser
 
 

@@ -126,7 +126,7 @@ class _Collector:
                 raise
             self._misshapen[key] = str(error)
             return
-        channels_first = _channels_first(module)
+        channels_first = is_channels_first(module)
         scale = tensor.dim() == 3 and not channels_first and tensor.shape[-1] in self._scaled_widths
         if scale and self._pooling == "auto":
             self._scaled.add(key)
@@ -163,7 +163,7 @@ class _Collector:
         if mask.shape[1] > tensor.shape[1] and not bool(mask[:, tensor.shape[1] :].any()):
             mask = mask[:, : tensor.shape[1]]  # nested tensors are padded to the longest input only
         if mask.shape != tensor.shape[:2]:
-            if not _channels_first(module):
+            if not is_channels_first(module):
                 self._notes[
                     f"Layer {key}: the batch's padding mask has {mask.shape[1]} positions and the output "
                     f"{tensor.shape[1]}, so all positions were pooled."
@@ -230,7 +230,7 @@ def _batch_second(module: nn.Module) -> bool:
     return own is False
 
 
-def _channels_first(module: nn.Module) -> bool:
+def is_channels_first(module: nn.Module) -> bool:
     """Whether a three-dimensional output is (n, c, l): made by one-dimensional convolutions with no linear layer."""
     modules = list(module.modules())
     return any(isinstance(m, _CONV1D) for m in modules) and not any(isinstance(m, nn.Linear) for m in modules)

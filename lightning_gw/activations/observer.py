@@ -212,6 +212,23 @@ class Observer:
             # Only here, where the error is gone, are the tensors gone that its traceback held.
             self._halve(min(largest, self._fits or largest), problem)
 
+    @property
+    def batches(self) -> Sequence[Any]:
+        """The probe, no more of it at a time than fits in memory; `prepare` comes first."""
+        assert self.probe is not None
+        return self.probe.batches if self._fits is None else in_pieces(self.probe.batches, self._fits)
+
+    @staticmethod
+    def placing(trainer: Trainer, module: LightningModule) -> Callable[[Any], Any]:
+        """Batch to batch as the module takes it: the same way that Lightning's evaluation loop prepares one."""
+
+        def place(batch: Any) -> Any:
+            batch = trainer.precision_plugin.convert_input(batch)
+            batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
+            return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+
+        return place
+
     def _capture(
         self, trainer: Trainer, module: LightningModule, batches: Sequence[Any]
     ) -> tuple[Activations, list[str]]:
@@ -249,15 +266,12 @@ class Observer:
         return trainer.world_size > 1 and any(is_sharded(child) for child in trainer.lightning_module.modules())
 
     def _runner(self, trainer: Trainer, module: LightningModule) -> Callable[[Any], Any]:
-        precision, way = trainer.precision_plugin, self._way
+        place, way = self.placing(trainer, module), self._way
         assert way is not None
 
         def run(batch: Any) -> Any:
-            # The same way that Lightning's evaluation loop prepares a batch.
-            batch = precision.convert_input(batch)
-            batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
-            batch = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-            with precision.forward_context():
+            batch = place(batch)
+            with trainer.precision_plugin.forward_context():
                 return way.run(module, batch)
 
         return run

@@ -15,6 +15,7 @@ from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.budget import Budget
 from lightning_gw.callback.error_policy import ErrorPolicy
 from lightning_gw.callback.messages import abandoned_message, end_message, look_message, overdrawn_message
+from lightning_gw.interventions.skips import SkipTest
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
 from lightning_gw.records.representations import KeptRepresentations, keep_representations
@@ -163,6 +164,24 @@ class RecordDelivery:
             keep_representations(self.history.path, kept)
         except Exception as error:
             self._error_policy.tolerate(error, "keep representations")
+
+    def put_skip_test(self, loggers: Sequence[Any], found: SkipTest, step: int, say: Callable[[str], None]) -> None:
+        """Write, log and say what a skip test found.
+
+        Raises:
+            Exception: What the disk raised, where errors end the training.
+        """
+        from lightning_gw.callback.skip_test import write_skip_test
+        from lightning_gw.loggers.dispatch import log_skip_test
+
+        if self.history is not None and self.history.path is not None:
+            try:
+                write_skip_test(self.history.path, found, step=step)
+            except OSError as error:
+                self._error_policy.tolerate(error, "write the skip test")
+        self._say(log_skip_test(loggers, found, step, self._prefix))
+        if self._verbose:
+            say("\n".join(found.sentences()))
 
     def configure(self, loggers: Sequence[Any], config: Mapping[str, Any]) -> None:
         """Log how the layers are looked at."""

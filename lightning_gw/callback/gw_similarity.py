@@ -106,6 +106,9 @@ class GWSimilarity(Callback):
         verbose: Whether to print one line per look.
         keep_representations: Whether to keep the representations of the last look beside the history, replaced at every
             look, for `load_representations`: with them the layers of one run can be compared with those of another.
+        skip_test: Whether to leave every layer and the interior of every group out once after training and tell how
+            far the module's own validation metric rises on the probe (see `interventions.skip_test`), or the name of
+            that metric. As many passes of the probe as there are layers; not counted towards `max_overhead`.
         draws: An older name of `bootstrap_samples`.
 
     Raises:
@@ -160,6 +163,7 @@ class GWSimilarity(Callback):
         bootstrap_samples: int = BOOTSTRAP_SAMPLES,
         null_samples: int | None = None,
         untrained: Callable[[], nn.Module] | None = None,
+        skip_test: bool | str = False,
         # output
         prefix: str = "gw/",
         name: str | None = None,
@@ -178,6 +182,7 @@ class GWSimilarity(Callback):
         self.verbose = verbose
         self.on_error = on_error
         self.untrained = untrained
+        self.skip_test = skip_test
         self.max_overhead = share = SHARES[solve] if max_overhead == "auto" else max_overhead
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(
@@ -301,6 +306,10 @@ class GWSimilarity(Callback):
         self._look_loop.look_at_end(trainer, pl_module)
         self._watching = False
         self._look_loop.conclude(trainer, pl_module)
+        if self.skip_test:
+            self._look_loop.test_skipping(
+                trainer, pl_module, self.skip_test if isinstance(self.skip_test, str) else None
+            )
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._loaded is not None and self._solver.pending and trainer.is_global_zero:

@@ -177,6 +177,30 @@ class LookLoop:
             self._delivery.conclude(trainer.loggers)
         self._delivery.report(partial(say, module), self._pace.budget)
 
+    def test_skipping(self, trainer: Trainer, module: LightningModule, monitor: str | None) -> None:
+        """Leave the layers of the last record out, one by one, and tell what becomes of a metric of the module.
+
+        Args:
+            trainer: The Trainer.
+            module: The network.
+            monitor: See `skip_test`.
+        """
+        from lightning_gw.callback.skip_test import skip_test_of_run
+
+        last = self._delivery.history[-1] if self._delivery.history else None
+        found = trainer.strategy.broadcast(None if last is None else (last.layers, last.groups))
+        if found is None or self._stopped:
+            return
+        with self._pace.uncharged(), shown(trainer, "Leaving layers out, one by one"):
+            try:
+                with Ranks("world", "The skip test").failing_together(agree=True):
+                    config = self._solver.config
+                    tested = skip_test_of_run(trainer, module, self._observer, config, *found, monitor)
+                if trainer.is_global_zero:
+                    self._delivery.put_skip_test(trainer.loggers, tested, trainer.global_step, partial(say, module))
+            except Exception as error:
+                self._error_policy.tolerate(error, "make the skip test")
+
     def conclude_earlier_run(
         self,
         trainer: Trainer,

@@ -12,6 +12,7 @@ from lightning_gw.figures.correspondence import draw_correspondence
 from lightning_gw.figures.matrix import draw_matrix, draw_rectangle
 from lightning_gw.figures.mean_matrices import draw_mean_matrices
 from lightning_gw.figures.profile import draw_profile
+from lightning_gw.figures.skip_test import draw_skip_test
 from lightning_gw.figures.timeline import draw_timeline
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "draw_mean_matrices",
     "draw_profile",
     "draw_rectangle",
+    "draw_skip_test",
     "draw_timeline",
 ]

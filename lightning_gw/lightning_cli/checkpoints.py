@@ -6,7 +6,7 @@ Checkpoints are loaded ``weights_only``: tensors and plain values, and no code f
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,14 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lightning_gw.analysis import AnalysisConfig
+from lightning_gw.analysis.start import Held, Start
 from lightning_gw.callback.gw_similarity import GWSimilarity
+from lightning_gw.geometry.geometries import get_geometry
+from lightning_gw.groups.reference import Reference
 from lightning_gw.lightning_cli.fit import FitCLI
 from lightning_gw.lightning_cli.options import find_class
+from lightning_gw.significance.evidence import null_from_state
 from lightning_gw.utilities.errors import UsageError
 
 
@@ -99,7 +104,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         UsageError: If there is none at `path`, or it holds more than tensors and plain values.
     """
     if not path.is_file():
-        raise UsageError(f"{path} does not exist. `replay` takes the checkpoint files of a run.")
+        raise UsageError(f"{path} does not exist. Give a checkpoint file of a run.")
     try:
         checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -126,3 +131,12 @@ def put_weights(module: LightningModule, checkpoint: dict[str, Any], path: Path)
         module.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise UsageError(f"The weights of {path} do not fit the model of the config: {error}") from error
+
+
+def reference_of_run(state: Mapping[str, Any], config: AnalysisConfig) -> Reference | None:
+    """What the run held its last look against, from its state in a checkpoint; None where there was nothing."""
+    memory = state.get("analysis", {})
+    if "begun" not in memory:
+        return None
+    null = null_from_state(memory["null"], get_geometry(config.geometry))
+    return Held.of(Start.from_state(memory["begun"]), null, first=False, comparable=config.paired).reference

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lightning_gw.loggers.content import LogContent, name_of
+from lightning_gw.loggers.content import LogContent, SkipContent, name_of
 from lightning_gw.loggers.tensorboard import TensorBoardBackend
 from lightning_gw.loggers.wandb import WandbBackend
 from lightning_gw.records.history import History
@@ -20,7 +20,7 @@ class LoggerBackend(Protocol):
     """One logger, in the three things that are asked of it; each returns what it had to leave out."""
 
     def log_config(self, config: dict[str, Any]) -> list[str]: ...
-    def log_look(self, look: LogContent) -> list[str]: ...
+    def log_look(self, look: LogContent | SkipContent) -> list[str]: ...
     def log_summary(self, history: History) -> list[str]: ...
 
 
@@ -37,7 +37,7 @@ class ScalarsBackend:
             self.logger.log_hyperparams({self.prefix.strip("/"): config})
         return []
 
-    def log_look(self, look: LogContent) -> list[str]:
+    def log_look(self, look: LogContent | SkipContent) -> list[str]:
         scalars: dict[str, float] = {}
         problems = []
         for key, value in look.scalars.items():
@@ -46,7 +46,7 @@ class ScalarsBackend:
                 problems.append(f"{name_of(self.logger)} cannot tell {key} from another key; it was left out there.")
             else:
                 scalars[name] = value
-        self.logger.log_metrics(scalars, step=look.record.step)
+        self.logger.log_metrics(scalars, step=look.step)
         if hasattr(self.logger, "save"):
             self.logger.save()  # as Lightning does; a CSVLogger writes its file only here
         return problems

@@ -9,7 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from lightning_gw.figures.png import Picture, draw_pictures
+from lightning_gw.interventions.passing import PASSING_MEASURES
+from lightning_gw.interventions.skips import SkipTest
 from lightning_gw.loggers.scalars import Table, events_table, matrix_table, record_scalars, similarities_of
+from lightning_gw.records.description import describe_record
 from lightning_gw.records.record import Record
 
 STEP_KEY = "trainer/global_step"
@@ -57,8 +60,43 @@ class LogContent:
         return {self.prefix + "events": events_table(self.looks), self.prefix + "matrix": matrix_table(self.record)}
 
     @property
+    def step(self) -> int:
+        return self.record.step
+
+    @property
     def caption(self) -> str:
         return f"step {self.record.step}: {self.record.summary()}"
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """By name, in Markdown."""
+        events = "\n".join(f"- {event.sentence()}" for event in self.record.events)
+        return {"sentence": describe_record(self.record)} | ({"events": events} if events else {})
+
+
+class SkipContent:
+    """A skip test in the same forms."""
+
+    def __init__(self, found: SkipTest, step: int, prefix: str) -> None:
+        self.found, self.step, self.prefix = found, step, prefix
+        self.problems: list[str] = []
+        scalars = {f"{prefix}skip/rise/{row.layer}": row.rise for row in found.layers}
+        scalars |= {f"{prefix}skip/correlation/{name}": value for name, value in found.correlations().items()}
+        self.scalars = {key: value for key, value in scalars.items() if math.isfinite(value)}
+        self.caption = f"step {step}: {found.sentences()[0]}"
+        self.texts = {"skip_test": "\n\n".join(found.sentences())}
+
+    @cached_property
+    def pictures(self) -> dict[str, Picture]:
+        from lightning_gw.figures import draw_skip_test  # Matplotlib is slow to import
+
+        return {f"{self.prefix}skip_test": Picture.of(draw_skip_test(self.found))}
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        columns = ("layer", "rise", "error", *PASSING_MEASURES, "reason")
+        rows = [[getattr(row, column) for column in columns] for row in self.found.layers]
+        return {f"{self.prefix}skip": Table(columns, rows)}
 
 
 def remember(thing: Any, among: dict[int, weakref.ref[Any]]) -> None:

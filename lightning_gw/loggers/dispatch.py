@@ -16,9 +16,10 @@ from contextlib import suppress
 from typing import Any
 
 from lightning_gw.figures.png import Picture
+from lightning_gw.interventions.skips import SkipTest
 from lightning_gw.loggers import content
 from lightning_gw.loggers.backends import LoggerBackend, backend_of
-from lightning_gw.loggers.content import LogContent, name_of, remember
+from lightning_gw.loggers.content import LogContent, SkipContent, name_of, remember
 from lightning_gw.loggers.tensorboard import TensorBoardBackend
 from lightning_gw.loggers.wandb import WandbBackend
 from lightning_gw.records.history import History
@@ -72,6 +73,22 @@ def log_record(
     look = LogContent(record, _until(record, history), prefix, pictures)
     problems = _with_each(loggers, prefix, f"the record of step {record.step}", lambda backend: backend.log_look(look))
     return [*look.problems, *problems]
+
+
+def log_skip_test(loggers: Iterable[Any], found: SkipTest, step: int, prefix: str = "gw/") -> list[str]:
+    """Log a skip test: one W&B row with a picture and a table, and scalars under ``skip/`` for every logger.
+
+    Args:
+        loggers: The Trainer's loggers.
+        found: What was found.
+        step: Trainer global step.
+        prefix: What the keys begin with.
+
+    Returns:
+        What could not be logged, one sentence each.
+    """
+    content = SkipContent(found, step, prefix)
+    return _with_each(loggers, prefix, "the skip test", lambda backend: backend.log_look(content))
 
 
 def log_summary(loggers: Iterable[Any], history: History, prefix: str = "gw/") -> list[str]:

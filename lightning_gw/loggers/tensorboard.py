@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightning_gw.figures.png import Picture
-from lightning_gw.loggers.content import LogContent
-from lightning_gw.records.description import describe, describe_record
+from lightning_gw.loggers.content import LogContent, SkipContent
+from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
 
 
@@ -23,15 +23,14 @@ class TensorBoardBackend:
         self._log_text("config", f"```json\n{json.dumps(config, indent=2)}\n```", 0)
         return []
 
-    def log_look(self, look: LogContent) -> list[str]:
-        step = look.record.step
+    def log_look(self, look: LogContent | SkipContent) -> list[str]:
+        step = look.step
         for key, value in look.scalars.items():
             self.experiment.add_scalar(key, value, step)
         for key, picture in look.pictures.items():
             self._log_picture(key, picture, step)
-        self._log_text("sentence", describe_record(look.record), step)
-        if look.record.events:
-            self._log_text("events", "\n".join(f"- {event.sentence()}" for event in look.record.events), step)
+        for name, text in look.texts.items():
+            self._log_text(name, text, step)
         return []
 
     def _log_picture(self, key: str, picture: Picture, step: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_gw.loggers import content
-from lightning_gw.loggers.content import STEP_KEY, LogContent, remember
+from lightning_gw.loggers.content import STEP_KEY, LogContent, SkipContent, remember
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import METRICS_FILE, RECORDS_FILE, History, array_file
 
@@ -32,13 +32,13 @@ class WandbBackend:
         self.experiment.config.update({self.prefix.strip("/"): config}, allow_val_change=True)
         return []
 
-    def log_look(self, look: LogContent) -> list[str]:
+    def log_look(self, look: LogContent | SkipContent) -> list[str]:
         # One call is one row. Without `step=`, which would drop rows that come after a later one of Lightning's.
-        row = {**look.scalars, STEP_KEY: look.record.step}
+        row = {**look.scalars, STEP_KEY: look.step}
         with tempfile.TemporaryDirectory(prefix="lightning-gw-") as folder:  # `log` copies the files of pictures
             return self._log_row(look, row, Path(folder))
 
-    def _log_row(self, look: LogContent, row: Mapping[str, Any], folder: Path) -> list[str]:
+    def _log_row(self, look: LogContent | SkipContent, row: Mapping[str, Any], folder: Path) -> list[str]:
         if id(self.experiment) in _WITHOUT_TABLES:
             self.experiment.log({**self._pictures(look, folder), **row})
             return []
@@ -47,18 +47,18 @@ class WandbBackend:
         try:
             self.experiment.log({**self._tables(look), **self._pictures(look, folder), **row})
         except Exception as error:
-            problem = f"W&B did not take the tables of step {look.record.step} ({type(error).__name__}: {error})."
+            problem = f"W&B did not take the tables of step {look.step} ({type(error).__name__}: {error})."
         waited = time.monotonic() - started
         if problem:
             # Pictures anew: those above may be bound to that row.
             self.experiment.log({**self._pictures(look, folder), **row})
         if waited > content.PATIENCE:
             remember(self.experiment, _WITHOUT_TABLES)
-            problem = problem or f"W&B's server did not answer about the tables of step {look.record.step} in time."
+            problem = problem or f"W&B's server did not answer about the tables of step {look.step} in time."
             problem += f" It held training up for {waited:.0f} s: this run gets scalars and pictures from now on."
         return [problem] if problem else []
 
-    def _pictures(self, look: LogContent, folder: Path) -> dict[str, Any]:
+    def _pictures(self, look: LogContent | SkipContent, folder: Path) -> dict[str, Any]:
         """As files, which W&B takes as they are; pixels it would encode while training waits."""
         import wandb
 
@@ -69,7 +69,7 @@ class WandbBackend:
             images[key] = wandb.Image(str(file), caption=look.caption)
         return images
 
-    def _tables(self, look: LogContent) -> dict[str, Any]:
+    def _tables(self, look: LogContent | SkipContent) -> dict[str, Any]:
         import wandb
 
         return {key: wandb.Table([*table.columns], table.rows) for key, table in look.tables.items()}

@@ -21,19 +21,21 @@ from lightning_gw.activations.capture import Activations
 from lightning_gw.activations.observer import Observer
 from lightning_gw.activations.pooling import check_pooling
 from lightning_gw.activations.probe import SMALLEST_PROBE, Balance, Probe
-from lightning_gw.analysis import AnalysisConfig
-from lightning_gw.analysis.start import Held, Start
 from lightning_gw.callback.gw_similarity import GWSimilarity
-from lightning_gw.geometry.geometries import get_geometry
 from lightning_gw.groups.reference import Reference
-from lightning_gw.lightning_cli.checkpoints import CheckpointCLI, find_checkpoint, load_checkpoint, put_weights
+from lightning_gw.lightning_cli.checkpoints import (
+    CheckpointCLI,
+    find_checkpoint,
+    load_checkpoint,
+    put_weights,
+    reference_of_run,
+)
 from lightning_gw.probe_report.findings import ProbeReport
 from lightning_gw.probe_report.looking import probe_report
 from lightning_gw.probe_report.picture import draw_probe_report
 from lightning_gw.probe_report.settings import ProbeSetting, settings_around
 from lightning_gw.probe_report.words import say
 from lightning_gw.significance import AdjacentSolver
-from lightning_gw.significance.evidence import null_from_state
 from lightning_gw.significance.nulls.origin import origin_of
 from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.files import write_whole
@@ -276,12 +278,3 @@ class _Looked:
         with isolated_randomness(watcher.seed), plain_tensors():
             seen = observer.observe(self._trainer, network)
         return replace(seen, notes=(*notes, *seen.notes)), observer.probe
-
-
-def reference_of_run(state: Mapping[str, Any], config: AnalysisConfig) -> Reference | None:
-    """What the run held its last look against, from its state in a checkpoint; None where there was nothing."""
-    memory = state.get("analysis", {})
-    if "begun" not in memory:
-        return None
-    null = null_from_state(memory["null"], get_geometry(config.geometry))
-    return Held.of(Start.from_state(memory["begun"]), null, first=False, comparable=config.paired).reference

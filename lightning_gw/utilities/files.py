@@ -44,6 +44,11 @@ def write_whole(file: Path, content: bytes) -> None:
     sync_folder(file.parent)
 
 
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """`write_whole` of strict JSON, indented."""
+    write_whole(file, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False).encode() + b"\n")
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut; Windows cannot open folders and keeps its own journal."""
     if os.name == "nt":
