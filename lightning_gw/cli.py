@@ -1,4 +1,5 @@
-"""The ``lightning-gw`` command: ``fit``, ``compare``, ``report``, ``replay``, ``probe-report``, ``skip-test``.
+"""The ``lightning-gw`` command: ``fit``, ``compare``, ``report``, ``replay``, ``probe-report``, ``skip-test``,
+``export``.
 
 This file stays light: torch and Lightning cost seconds to import, so each subcommand imports what it needs when it runs
 and ``lightning-gw --help`` answers at once.
@@ -123,6 +124,23 @@ def _skip_test(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    from lightning_gw.lightning_cli.export import export
+
+    chosen = {name: getattr(options, name) for name in ("group", "step", "control", "anyway", "inside")}
+    of_format = {name: getattr(options, name) for name in ("targets", "rank", "also", "model")}
+    text, said = export(options.path, options.to, **chosen, **of_format)
+    if options.out is None:
+        print(text, end="")
+    else:
+        try:
+            Path(options.out).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"{options.out} cannot be written ({error}).") from error
+    print(f"{said[:1].upper()}{said[1:]}.", file=sys.stderr)
+    return 0
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse whose errors are one sentence and offer near names."""
 
@@ -137,7 +155,7 @@ def _parser() -> _Parser:
     parser = _Parser(prog=PROG, description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="{fit,compare,report,replay,probe-report,skip-test}", parser_class=_SubParser
+        required=True, metavar="{fit,compare,report,replay,probe-report,skip-test,export}", parser_class=_SubParser
     )
 
     # Listed for --help only: main() hands `fit` to LightningCLI, which has its own --help.
@@ -259,7 +277,43 @@ def _parser() -> _Parser:
     skip.add_argument("--out", default="skip-test", metavar="DIR", help="where it goes (default: skip-test)")
     skip.add_argument("--metric", metavar="NAME", help="metric of the validation to judge by (default: its first loss)")
     skip.set_defaults(run=_skip_test)
+    _add_export(commands)
     return parser
+
+
+def _add_export(commands: argparse._SubParsersAction[_SubParser]) -> None:
+    export = commands.add_parser(
+        "export",
+        help="write a group of a run in the form that peft, finetuning-scheduler or mergekit takes",
+        description="Write one of the groups that a run ended with in the form that another tool takes: names of the "
+        "model, layers counted from 0. Weak, unstable and built-in groups are refused.",
+    )
+    export.add_argument("path", metavar="RUN", help="folder of a run")
+    export.add_argument(
+        "--for",
+        dest="to",
+        required=True,
+        choices=["peft", "finetuning-scheduler", "mergekit", "patterns", "json"],
+        help="peft: arguments of LoraConfig; finetuning-scheduler: phases; mergekit: a config that leaves the group's "
+        "interior out; patterns: regular expressions for its parameters, one a line; json: all of it",
+    )
+    export.add_argument(
+        "--group", default="last", metavar="G", help="last (default), largest, changed-most, or a number from 1"
+    )
+    export.add_argument("--step", type=int, metavar="N", help="step of the look (default: the last)")
+    export.add_argument(
+        "--control", type=int, metavar="SEED", help="write a random block of as many layers in a row instead"
+    )
+    export.add_argument("--anyway", action="store_true", help="write a group that is weak, unstable or built-in too")
+    export.add_argument(
+        "--inside", default="", metavar="NAME", help="name of the module that the tool is given (default: all of it)"
+    )
+    export.add_argument("--targets", nargs="*", metavar="NAME", help="peft: modules to be adapted, such as q_proj")
+    export.add_argument("--rank", type=int, metavar="R", help="peft: give the group this rank, and leave others theirs")
+    export.add_argument("--also", nargs="*", metavar="REGEX", help="finetuning-scheduler: more for the first phase")
+    export.add_argument("--model", metavar="NAME", help="mergekit: the model whose layers are left out")
+    export.add_argument("--out", metavar="FILE", help="where it goes (default: printed)")
+    export.set_defaults(run=_export)
 
 
 class _SubParser(_Parser):

@@ -91,7 +91,7 @@ def _draw_measures(axes: Axes, found: SkipTest) -> None:
         most = np.nanmax(values, initial=0.0) if np.isfinite(values).any() else 0.0
         if most > 0:
             rank = correlations[measure]
-            told = f"{WORDS[measure]} (rank correlation {rank:.2f})" if np.isfinite(rank) else WORDS[measure]
+            told = f"{WORDS[measure]} (rank correlation {signed(rank)})" if np.isfinite(rank) else WORDS[measure]
             axes.plot(
                 values / most, dashes, color=colour, marker="o", markersize=3.5, linewidth=1.6, label=told, gid=measure
             )

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from lightning_gw.groups.choice import Choice, NoGroupError, choose_group
 from lightning_gw.groups.events import Event, EventKind
 from lightning_gw.groups.groups import Groups, find_groups
 from lightning_gw.groups.tracking import GroupTracker, converged_at
 
-__all__ = ["Event", "EventKind", "GroupTracker", "Groups", "converged_at", "find_groups"]
+__all__ = [
+    "Choice",
+    "Event",
+    "EventKind",
+    "GroupTracker",
+    "Groups",
+    "NoGroupError",
+    "choose_group",
+    "converged_at",
+    "find_groups",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,9 @@ from lightning_gw.groups.reference import Reference, ReferenceLike
 from lightning_gw.groups.roughness import roughness
 from lightning_gw.gw.result import GWMatrix
 
+if TYPE_CHECKING:
+    from lightning_gw.groups.choice import Choice
+
 Method = Literal["contiguous", "hierarchical"]
 Strength = Literal["none", "weak", "strong"]
 
@@ -32,6 +35,8 @@ WEAK_CONTRAST = 1.3
 WEAK_END_CONTRAST = 1.7
 #: Groups whose weakest boundary has this contrast are "strong".
 STRONG_CONTRAST = 1.8
+#: A boundary that returns in fewer probe resamples than this is no strong one.
+STABLE = 0.5
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,23 @@ class Groups:
         """The groups as 1-based layer ranges, such as ``1–2 | 3–6 | 7–9``."""
         left_out = [i for i, label in enumerate(self.labels) if label < 0]
         return " | ".join(layer_ranges(group, left_out) for group in self.members())
+
+    def choose(
+        self, layers: Sequence[str], which: str | int = "last", growth: FloatArray | None = None, anyway: bool = False
+    ) -> Choice:
+        """One of the groups, to be acted on or exported to other tools; see `choice.choose_group`.
+
+        Example:
+            >>> import numpy as np
+            >>> depth = np.array([0, 1, 2, 7, 8, 9])
+            >>> groups = find_groups(abs(np.subtract.outer(depth, depth)))
+            >>> names = [f"model.layers.{k}" for k in range(6)]
+            >>> groups.choose(names, "last", anyway=True).export("peft")
+            {'layers_to_transform': [3, 4, 5], 'layers_pattern': 'layers'}
+        """
+        from lightning_gw.groups.choice import choose_group
+
+        return choose_group(self, layers, which, growth, anyway)
 
     def sentence(self) -> str:
         """What was found and how far it goes, in words; layers counted from 1."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry
-from lightning_gw.groups.groups import Groups, find_boundaries
+from lightning_gw.groups.groups import STABLE, Groups, find_boundaries
 from lightning_gw.groups.reference import Reference
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.measures.spread import dominant_inputs, dominant_share, effective_rank
@@ -23,8 +23,6 @@ from lightning_gw.utilities.arrays import FloatArray
 LEVEL = 0.05
 #: Networks that a null needs for a p-value that low.
 ENOUGH_NETWORKS = round(1 / LEVEL) - 1
-#: A boundary that returns in fewer probe resamples than this is no strong one.
-STABLE = 0.5
 
 
 @dataclass(frozen=True)

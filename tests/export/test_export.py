@@ -1,0 +1,303 @@
+"""Groups in the forms of other tools, each loaded by the tool where it is installed, with an eye on both ends."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from synthetic_runs import DRIFT, make_run
+from torch import nn
+
+from lightning_gw.cli import main
+from lightning_gw.export import ExportError, to_mergekit, to_patterns, to_peft
+from lightning_gw.groups import Groups, NoGroupError, find_groups
+from lightning_gw.records.history import History
+
+NAMES = ("model.embed_tokens", *(f"model.layers.{k}" for k in range(12)))
+
+
+def groups_of(*boundaries: int, layers: int = len(NAMES), **changes: Any) -> Groups:
+    """Strong groups that end after these layers, counted from 0."""
+    depth = np.cumsum([0, *(9.0 if k in boundaries else 1.0 for k in range(layers - 1))])
+    found = find_groups(
+        abs(np.subtract.outer(depth, depth)), reference=abs(np.subtract.outer(*[np.arange(layers)] * 2))
+    )
+    assert (found.boundaries, found.strength) == (boundaries, "strong")
+    return replace(found, **changes)
+
+
+class Layer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.q_proj, self.norm = nn.Linear(4, 4), nn.LayerNorm(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.q_proj(self.norm(x))
+
+
+class Model(nn.Module):
+    """Named as a decoder of Hugging Face: two digits in some indices, and a list beside that is no list of layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Module()
+        self.model.embed_tokens = nn.Embedding(5, 4)
+        self.model.layers = nn.ModuleList(Layer() for _ in range(12))
+        self.heads = nn.ModuleList(nn.Linear(4, 4) for _ in range(12))
+
+
+def adapted(arguments: dict[str, Any]) -> dict[int, int]:
+    """Which layers peft adapts, and with which rank."""
+    peft = pytest.importorskip("peft")
+    model = peft.get_peft_model(Model(), peft.LoraConfig(r=2, **arguments))
+    found: dict[int, int] = {}
+    for name, parameter in model.named_parameters():
+        if "lora_A" in name:
+            assert ".heads." not in name
+            match = re.search(r"\.layers\.(\d+)\.q_proj", name)
+            assert match, name
+            found[int(match[1])] = parameter.shape[0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("which", "indices"),
+    [("last", [9, 10, 11]), (1, [0, 1]), (2, [2, 3, 4, 5, 6, 7, 8]), ("largest", [2, 3, 4, 5, 6, 7, 8])],
+)
+def test_peft_adapts_exactly_the_layers_of_the_group(which: str | int, indices: list[int]) -> None:
+    choice = groups_of(2, 9).choose(NAMES, which)
+    assert adapted(choice.export("peft", targets=["q_proj"])) == dict.fromkeys(indices, 2)
+    everywhere = adapted(choice.export("peft", targets=["q_proj"], rank=3))
+    assert everywhere == {k: 3 if k in indices else 2 for k in range(12)}
+
+
+def test_peft_tells_lists_of_the_same_name_apart() -> None:
+    names = [f"{half}.layers.{k}" for half in ("encoder", "decoder") for k in range(3)]
+    assert to_peft(names[3:5], names)["layers_pattern"] == r"decoder\.layers"
+    across = to_peft(names[2:4], names, targets=["q_proj"])["target_modules"]
+    matched = [name for name in names if re.fullmatch(across, f"base.{name}.q_proj")]
+    assert matched == names[2:4]
+    with pytest.raises(ExportError, match=r"several lists \(encoder.layers, decoder.layers\).*--targets"):
+        to_peft(names[2:4], names)
+    with pytest.raises(ExportError, match=r"model.embed has none"):
+        to_peft(["model.embed"], names)
+
+
+def test_patterns_match_the_parameters_of_the_group_and_no_others() -> None:
+    parameters = [name for name, _ in Model().named_parameters()]
+    patterns = groups_of(2, 9).choose(NAMES, 1).export("patterns")
+    matched = [name for name in parameters if any(re.match(pattern, name) for pattern in patterns)]
+    assert matched == [name for name in parameters if re.match(r"model\.(embed_tokens|layers\.[01])\.", name)]
+    assert to_patterns(["a.b+c"]) == [r"^a\.b\+c\..*"]
+
+
+def test_finetuning_scheduler_thaws_the_group_first_and_each_parameter_once(tmp_path: Path) -> None:
+    schedule = groups_of(2, 9).choose(NAMES, 2).export("finetuning-scheduler", also=[r"heads\..*"])
+    parameters = [name for name, _ in Model().named_parameters()]
+    phases = {
+        number: [name for name in parameters if any(re.match(pattern, name) for pattern in phase["params"])]
+        for number, phase in schedule.items()
+    }
+    assert sorted(name for names in phases.values() for name in names) == sorted(parameters)
+    assert {int(name.split(".")[2]) for name in phases[0] if name.startswith("model.layers")} == set(range(2, 9))
+    assert {int(name.split(".")[2]) for name in phases[1]} == {9, 10, 11}
+    assert phases[2][0] == "model.embed_tokens.weight"
+
+
+def test_finetuning_scheduler_itself_takes_the_schedule(tmp_path: Path) -> None:
+    scheduler = pytest.importorskip("finetuning_scheduler", reason="finetuning-scheduler is not installed")
+    import lightning.pytorch as pl
+
+    class Net(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = Model()
+
+        def training_step(self, batch: Any, index: int) -> torch.Tensor:
+            x = batch[0]
+            for layer in self.net.model.layers:
+                x = layer(x)
+            return self.net.heads[0](x).square().mean()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], 1e-3)
+
+    names = tuple(f"net.{name}" for name in NAMES)
+    schedule = groups_of(2, 9).choose(names, "last").export("finetuning-scheduler", also=[r"net\.heads\.0\..*"])
+    file = tmp_path / "schedule.yaml"
+    file.write_text(yaml.safe_dump(schedule))
+    seen: list[set[int]] = []
+
+    class Watch(pl.Callback):
+        def on_train_epoch_start(self, trainer: Any, module: Any) -> None:
+            trained = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
+            seen.append({int(found[1]) for name in trained if (found := re.match(r"net\.model\.layers\.(\d+)", name))})
+
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(8, 4)), batch_size=4)
+    tuning = scheduler.FinetuningScheduler(ft_schedule=str(file), epoch_transitions_only=True, max_depth=0)
+    pl.Trainer(
+        max_epochs=1,
+        logger=False,
+        accelerator="cpu",
+        devices=1,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+        callbacks=[tuning, Watch()],
+    ).fit(Net(), data)
+    assert seen == [{9, 10, 11}]
+
+
+def kept(config: dict[str, Any]) -> list[int]:
+    ranges = [part["sources"][0]["layer_range"] for part in config["slices"]]
+    return [layer for start, end in ranges for layer in range(start, end)]
+
+
+@pytest.mark.parametrize(
+    ("which", "gone"), [("last", [10, 11]), (2, [3, 4, 5, 6, 7, 8]), (1, [0, 1])], ids=["top", "middle", "bottom"]
+)
+def test_mergekit_keeps_all_but_the_interior(which: str | int, gone: list[int]) -> None:
+    config = groups_of(2, 9).choose(NAMES, which).export("mergekit", model="some/model")
+    assert kept(config) == [k for k in range(12) if k not in gone]
+
+
+def test_mergekit_itself_takes_the_config() -> None:
+    mergekit = pytest.importorskip("mergekit.config", reason="mergekit is not installed")
+    config = groups_of(2, 9).choose(NAMES, "last").export("mergekit", model="some/model")
+    loaded = mergekit.MergeConfiguration.model_validate(yaml.safe_load(yaml.safe_dump(config)))
+    assert [tuple(part.sources[0].layer_range) for part in loaded.slices] == [(0, 10)]
+    assert [str(model) for model in loaded.referenced_models()] == ["some/model"]
+
+
+def test_mergekit_refuses_what_it_cannot_say() -> None:
+    names = [f"layers.{k}" for k in range(4)]
+    with pytest.raises(ExportError, match="whole network"):
+        to_mergekit(names, names, "m")
+    with pytest.raises(ExportError, match=r"those with the indices \[1, 2, 3\]"):
+        to_mergekit(names[2:3], names[1:], "m")
+    with pytest.raises(ExportError, match="there are none"):
+        to_mergekit([], names, "m")
+
+
+def test_names_inside_a_part_of_the_module() -> None:
+    names = tuple(f"net.{name}" for name in NAMES)
+    choice = groups_of(2, 9).choose(names, "last")
+    assert choice.export("patterns", inside="net") == [r"^model\.layers\.(?:9|10|11)\..*"]
+    with pytest.raises(ExportError, match=r"'net.model.layers.9' is not inside 'other'"):
+        choice.export("patterns", inside="other")
+
+
+def test_a_module_called_several_times_is_whole_or_refused() -> None:
+    names = ("embed", "block", *(f"block#{k}" for k in range(2, 13)))
+    with pytest.raises(ExportError, match="one of several calls"):
+        groups_of(2, 9).choose(names, "last").export("patterns")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"strength": "weak"}, "the groups of this look are weak"),
+        ({"stability": (1.0, 0.3)}, "boundary after layer 10 returned in only 30% of probe resamples"),
+        ({"built_in": (9,)}, "boundary after layer 10 is built in"),
+    ],
+)
+def test_doubtful_groups_are_refused_unless_anyway(changes: dict[str, Any], reason: str) -> None:
+    groups = groups_of(2, 9, **changes)
+    with pytest.raises(NoGroupError, match=f"Group 3 .*{reason}.*--anyway"):
+        groups.choose(NAMES, "last")
+    assert reason in groups.choose(NAMES, "last", anyway=True).doubts[0]
+
+
+def test_doubts_about_other_groups_do_not_count() -> None:
+    assert groups_of(2, 9, stability=(0.1, 1.0), built_in=(2,)).choose(NAMES, "last").doubts == ()
+
+
+def test_without_groups_there_is_nothing_to_choose() -> None:
+    drift = abs(np.subtract.outer(np.arange(13.0), np.arange(13.0)))
+    for anyway in (False, True):
+        with pytest.raises(NoGroupError, match="only the whole network"):
+            find_groups(drift).choose(NAMES, anyway=anyway)
+    with pytest.raises(NoGroupError, match="no group 4: there are groups 1 to 3"):
+        groups_of(2, 9).choose(NAMES, 4)
+    with pytest.raises(ValueError, match="none of last, largest, changed-most"):
+        groups_of(2, 9).choose(NAMES, "first")
+
+
+def test_what_changed_most_is_told_by_growth_inside_groups() -> None:
+    growth = np.ones(12)
+    growth[5] = 0.2  # between the sixth layer and the seventh, in the second group
+    growth[9] = 50.0  # a boundary is no group's
+    assert groups_of(2, 9).choose(NAMES, "changed-most", growth).members[0] == 3
+    with pytest.raises(NoGroupError, match="what changed"):
+        groups_of(2, 9).choose(NAMES, "changed-most")
+
+
+def test_a_control_has_as_many_layers_and_is_another_block() -> None:
+    choice = groups_of(2, 9).choose(NAMES, "last")
+    drawn = {choice.control(seed).members for seed in range(40)}
+    assert choice.members not in drawn
+    assert {len(block) for block in drawn} == {3}
+    assert len(drawn) > 4
+    assert min(block[0] for block in drawn) == 1, "the embedding is in no list"
+    assert choice.control(3).members == choice.control(3).members
+    assert "random block (seed 3)" in choice.control(3).said
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    history = History.open(tmp_path / "run/gw")
+    for record in make_run(names=NAMES[:9]):
+        history.append(record)
+    return tmp_path / "run"
+
+
+def test_the_command_writes_what_a_tool_loads(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["export", str(run), "--group", "last"]
+    assert main([*arguments, "--for", "peft", "--targets", "q_proj"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["layers_to_transform"] == [5, 6, 7]
+    assert said.err == "Group 3 of 3, layers 7–9 of 9, at step 350.\n"
+    file = run / "config.yaml"
+    assert main([*arguments, "--for", "mergekit", "--model", "some/model", "--out", str(file)]) == 0
+    assert kept(yaml.safe_load(file.read_text())) == [0, 1, 2, 3, 4, 5]
+    assert main(["export", str(run), "--for", "patterns", "--group", "1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [r"^model\.embed_tokens\..*", r"^model\.layers\.(?:0)\..*"]
+    assert main([*arguments, "--for", "finetuning-scheduler", "--control", "5"]) == 0
+    said = capsys.readouterr()
+    assert list(yaml.safe_load(said.out)) == [0]
+    assert "a random block (seed 5)" in said.err
+    assert main(["export", str(run), "--for", "peft", "--group", "1"]) == 0
+    assert "without model.embed_tokens, which has no index" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--for", "json", "--step", "40"], "Group 2 is not to be relied on: the groups of this look are weak"),
+        (["--for", "json", "--step", "0"], "There is no group to act on"),
+        (["--for", "json", "--step", "7"], "has no look at step 7; it has 0, 10"),
+        (["--for", "mergekit"], "--for mergekit needs --model"),
+        (["--for", "json", "--rank", "3"], "--rank is of --for peft"),
+        (["--for", "json", "--group", "first"], "none of last, largest, changed-most"),
+    ],
+)
+def test_the_command_refuses_in_a_sentence(
+    run: Path, capsys: pytest.CaptureFixture[str], more: list[str], reason: str
+) -> None:
+    assert main(["export", str(run), *more]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_run_without_groups_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = History.open(tmp_path / "run/gw")
+    for record in make_run(DRIFT):
+        history.append(record)
+    assert main(["export", str(tmp_path / "run"), "--for", "json", "--anyway"]) == 2
+    assert "only the whole network" in capsys.readouterr().err
