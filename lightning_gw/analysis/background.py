@@ -18,7 +18,9 @@ import torch
 
 from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.analysis.job import LookJob, LookResult, failed
+from lightning_gw.analysis.watchdog import watched
 from lightning_gw.analysis.worker import (
+    ENDED_WITHIN,
     end_process,
     packed_record,
     receive,
@@ -86,12 +88,15 @@ class ProcessWorker:
                 self._thread.render_in_worker(self._history)
         self._thread.jobs.put(job)
 
-    def take(self, wait: float | None) -> list[LookResult]:
+    def end_job(self, reason: str) -> None:
+        if self._thread is not None:
+            self._thread.end_job(reason)
+
+    def take(self, wait: float) -> list[LookResult]:
         results: list[LookResult] = []
-        block = wait is None or wait > 0
         while self._thread is not None:
             try:
-                results.append(self._thread.results.get(block=block and not results, timeout=wait or None))
+                results.append(self._thread.results.get(block=wait > 0 and not results, timeout=wait or None))
             except queue.Empty:
                 break
             self._memory = results[-1].after
@@ -130,6 +135,7 @@ class _Feeder:
         self._config = config
         self._memory = memory
         self._stopped = False
+        self._ended: list[str] = []  # why the process was ended on purpose
         self._lock = threading.Lock()  # between stopping and starting again
         self._process: subprocess.Popen[bytes] | None = None
         with suppress(OSError):  # the look that finds no process tries again, and says why there is none
@@ -149,9 +155,16 @@ class _Feeder:
             if self._process is not None:
                 self._process.kill()
         self.jobs.put(None)
-        self._thread.join()
+        self._thread.join(ENDED_WITHIN)
         if self._process is not None:
             end_process(self._process)
+
+    def end_job(self, reason: str) -> None:
+        """End the process, which costs the look that it solves; the next look is given to another."""
+        with self._lock:
+            if self._process is not None:
+                self._ended.append(reason)
+                self._process.kill()
 
     def _run(self) -> None:
         while (job := self.jobs.get()) is not None:
@@ -184,6 +197,7 @@ class _Feeder:
                 self._process = None
                 self._process = start_process()
                 self._told = 0
+                self._ended.clear()
             process = self._process
         message: dict[str, Any] = {"config": self._config, "memory": self._memory, "job": job.state_dict()}
         message["threads"] = self.threads
@@ -195,13 +209,18 @@ class _Feeder:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            send(process.stdin, message)
-            reply = receive(process.stdout)
+            with watched(process, self._ended):
+                send(process.stdin, message)
+                reply = receive(process.stdout)
         except (OSError, EOFError):
-            code = process.wait()
+            process.kill()  # one that no longer talks may live on
+            code = process.wait(ENDED_WITHIN)
             reason = f"signal {-code}" if code < 0 else f"exit code {code}"
             hint = "; the system ends processes so when memory runs out" if code == -9 else ""
-            raise SolvingError(f"the solving process ended with {reason}{hint}.") from None
+            raise SolvingError(f"the solving process {''.join(self._ended) or f'ended with {reason}{hint}'}.") from None
+        except Exception:  # what follows a message that cannot be read would be taken for another
+            process.kill()
+            raise
         if "error" in reply:
             raise SolvingError(reply["error"])
         record = replace(unpacked_record(reply["record"]), seconds=job.seconds)

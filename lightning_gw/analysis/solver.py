@@ -18,6 +18,9 @@ from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.analysis.job import LookJob, LookResult, failed
 from lightning_gw.records.history import History
 
+#: Seconds for which training waits until there is room for a look.
+LONGEST_WAIT = 600.0
+
 
 class Worker(Protocol):
     """Solves looks, one after the other.
@@ -44,8 +47,11 @@ class Worker(Protocol):
     def submit(self, job: LookJob, shared: bool) -> None:
         """Take a look in hand."""
 
-    def take(self, wait: float | None) -> list[LookResult]:
-        """What is solved, after up to so many seconds for the first of it; None waits for as long as it takes."""
+    def take(self, wait: float) -> list[LookResult]:
+        """What is solved, after up to so many seconds for the first of it."""
+
+    def end_job(self, reason: str) -> None:
+        """Give up the look in work, which fails for this reason, and go on with the next."""
 
     def warm_up(self, device: torch.device) -> None:
         """Make ready what takes long once; representations will be on that device."""
@@ -92,7 +98,10 @@ class InlineWorker:
         whole = replace(record, seconds=job.seconds + record.seconds)
         self._results.append(LookResult(job, whole, None, before, self._analysis.state_dict(), record.seconds))
 
-    def take(self, wait: float | None) -> list[LookResult]:
+    def end_job(self, reason: str) -> None:
+        """Nothing: none is in work when this is asked."""
+
+    def take(self, wait: float) -> list[LookResult]:
         results, self._results = self._results, []
         return results
 
@@ -175,9 +184,17 @@ class Solver:
         self.layers = self.layers or tuple(job.representations)
 
     def submit(self, job: LookJob) -> None:
-        """Take a look in hand, once there is room; what comes of it is collected."""
-        while self.backlog:
-            self._take(wait=None)
+        """Take a look in hand, once there is room; what comes of it is collected.
+
+        A look that makes this one wait for longer than `LONGEST_WAIT` is given up.
+
+        Raises:
+            RuntimeError: If there is no room even then.
+        """
+        if self.backlog and not self._take(LONGEST_WAIT):
+            self.worker.end_job(f"did not answer for {LONGEST_WAIT:.0f} s, and was ended")
+            if not self._take(LONGEST_WAIT):
+                raise RuntimeError("the looks before it are still being solved, and none of them ends.")
         if self.worker.aside:  # the memory of the accelerator is training's
             on_host = {name: x.detach().cpu() for name, x in job.representations.items()}
             job = replace(job, representations=on_host)
@@ -247,7 +264,7 @@ class Solver:
     def _solved(self) -> int:
         return len(self._done) + self.worker.ready
 
-    def _take(self, wait: float | None) -> bool:
+    def _take(self, wait: float) -> bool:
         """Fetch what the worker finished; whether that was anything."""
         results = self.worker.take(wait)
         self._done += results

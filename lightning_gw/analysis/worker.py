@@ -35,6 +35,8 @@ _HEADER = struct.Struct(">Q")
 #: How much less urgent than training the process is, where the system knows niceness. On a core that training wants for
 #: itself Linux gives it a quarter, so that the looks of a short training are solved before it ends.
 NICENESS = 5
+#: Seconds within which a process that was killed is gone, unless the system holds on to it.
+ENDED_WITHIN = 10.0
 
 
 def send(stream: IO[bytes], message: Mapping[str, Any]) -> None:
@@ -85,9 +87,10 @@ def start_process() -> subprocess.Popen[bytes]:
     return process
 
 
-def end_process(process: subprocess.Popen[bytes]) -> None:
-    """Wait for its end, and close what led to it."""
-    process.wait()
+def end_process(process: subprocess.Popen[bytes], patience: float = ENDED_WITHIN) -> None:
+    """Wait so many seconds for its end, and close what led to it."""
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(patience)
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             try:

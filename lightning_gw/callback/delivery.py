@@ -8,9 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
-
-from lightning_gw.analysis.job import LookJob
+from lightning_gw.analysis.job import LookJob, LookResult
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.budget import Budget
 from lightning_gw.callback.error_policy import ErrorPolicy
@@ -20,6 +18,7 @@ from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
 from lightning_gw.records.representations import KeptRepresentations, keep_representations
 from lightning_gw.records.run_folder import continue_history, metric_values
+from lightning_gw.utilities import output
 
 #: Records kept in memory while the disk takes none.
 MOST_UNWRITTEN = 16
@@ -84,7 +83,12 @@ class RecordDelivery:
             solver.worker.render_in_worker(self.history)
 
     def deliver(
-        self, solver: Solver, loggers: Sequence[Any], say: Callable[[str], None], patience: float = 0.0
+        self,
+        solver: Solver,
+        loggers: Sequence[Any],
+        say: Callable[[str], None],
+        patience: float = 0.0,
+        before_training: bool = False,
     ) -> None:
         """Hand on what was solved.
 
@@ -93,29 +97,41 @@ class RecordDelivery:
             loggers: The Trainer's loggers.
             say: Prints a line.
             patience: Seconds to wait for each look that is still being solved.
+            before_training: Whether training waits for this before its first step, so that it can still be refused.
 
         Raises:
-            Exception: Why a look failed, where errors end the training or it was the first and training waits for it.
+            Exception: Why a look failed, where errors end the training or it has not begun.
         """
         missing: list[str] = []  # what the next record is to say, which may have been looked for before this is known
         for result in solver.collect(patience):
-            started = time.perf_counter()
-            if result.record is not None and self.history is None:
-                continue  # solved together; the first process writes it
-            if result.record is not None:
-                notes = (*dict.fromkeys((*result.record.notes, *missing)),)
-                missing.clear()
-                self.put(loggers, replace(result.record, notes=notes), result.pictures)
-                if self._verbose:
-                    say(look_message(self._prefix, result, time.perf_counter() - started))
-            elif result.error is not None:
+            if result.error is not None:
                 # In the background the first look is solved while training goes on, which it is not to end any more.
-                if result.job.first and not result.aside:
+                if before_training and not result.aside:
                     raise result.error
                 missing += result.job.carried
                 missing.append(self._error_policy.cost_a_look(result.error, result.job.step))
+            elif self.history is not None:  # solved together, it is the first process that writes
+                try:
+                    self._hand_on(loggers, say, result, missing)
+                except Exception as error:
+                    step = result.job.step
+                    if step in (self.last, *(record.step for record in self._unwritten)):
+                        self._error_policy.tolerate(error, f"hand on all that it found at step {step}")
+                    else:
+                        missing.append(self._error_policy.cost_a_record(error, step))
         for note in missing:
             self._error_policy.note(note)
+
+    def _hand_on(
+        self, loggers: Sequence[Any], say: Callable[[str], None], result: LookResult, missing: list[str]
+    ) -> None:
+        started = time.perf_counter()
+        assert result.record is not None
+        notes = (*dict.fromkeys((*result.record.notes, *missing)),)
+        missing.clear()
+        self.put(loggers, replace(result.record, notes=notes), result.pictures)
+        if self._verbose:
+            say(look_message(self._prefix, result, time.perf_counter() - started))
 
     def abandon(self, solver: Solver) -> None:
         """Give up the looks that took too long to solve, and say so."""
@@ -191,15 +207,16 @@ class RecordDelivery:
 
     def conclude(self, loggers: Sequence[Any]) -> None:
         """Write what is still unwritten, or say that it is lost, and log how the run ended."""
-        from lightning_gw.loggers.dispatch import log_summary
-
         assert self.history is not None
-        self._write()
+        with self._error_policy.tolerating("write what was left"):
+            self._write()
         if self._unwritten:
             steps = ", ".join(str(record.step) for record in self._unwritten)
             self._error_policy.warn(
                 f"GWSimilarity could not write the records of these steps to {self.history.path}: {steps}."
             )
+        from lightning_gw.loggers.dispatch import log_summary
+
         self._say(log_summary(loggers, self.history, prefix=self._prefix))
 
     def report(self, say: Callable[[str], None], budget: Budget) -> None:
@@ -208,7 +225,7 @@ class RecordDelivery:
         if self._verbose:
             say(end_message(self.history, budget))
         if budget.overdrawn:
-            rank_zero_info(overdrawn_message(budget))
+            output.inform(overdrawn_message(budget))
 
     def _write(self) -> None:
         """Write what waits, in order."""
@@ -218,7 +235,11 @@ class RecordDelivery:
             record = self._unwritten[0]
             try:
                 history.append(record)
-            except OSError as error:
+            except Exception as error:
+                if not isinstance(error, OSError):  # no disk: asked again, it would refuse this record again
+                    del self._unwritten[0]
+                    self._error_policy.note(self._error_policy.cost_a_record(error, record.step))
+                    continue
                 self._error_policy.tolerate(error, "write a record, keeps it in memory and goes on")
                 late = f"Written late, because at first the disk took nothing ({error})."
                 self._unwritten = [

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
-from pytorch_lightning.utilities.rank_zero import rank_zero_warn
+from lightning_gw.utilities import output
+from lightning_gw.utilities.errors import reason_of
 
 OnError = Literal["warn", "raise"]
 #: Top-level packages whose exceptions steer the Trainer and are nobody else's to catch.
@@ -39,10 +42,15 @@ class ErrorPolicy:
         Raises:
             Exception: The error itself, where errors end the training.
         """
-        self.let_through(error)
-        reason = f"{type(error).__name__}: {error}"
-        self.warn(f"GWSimilarity could not look at step {step}, and training goes on without: {reason}")
-        return f"There is no record of step {step}, because the look failed ({reason})."
+        return self._missing(error, step, f"look at step {step}, and training goes on without", "the look failed")
+
+    def cost_a_record(self, error: Exception, step: int) -> str:
+        """A record could not be written, and is missing from the history; see `cost_a_look`."""
+        return self._missing(error, step, f"write the record of step {step}", "it was refused")
+
+    def _missing(self, error: Exception, step: int, what: str, why: str) -> str:
+        self.tolerate(error, what)
+        return f"There is no record of step {step}, because {why} ({reason_of(error)})."
 
     def make_no_looks(self, error: Exception) -> None:
         """The network cannot be looked at, which is said before the first step and never again.
@@ -64,7 +72,15 @@ class ErrorPolicy:
             Exception: The error itself, where errors end the training.
         """
         self.let_through(error)
-        self.warn(f"GWSimilarity could not {what}: {type(error).__name__}: {error}")
+        self.warn(f"GWSimilarity could not {what}: {reason_of(error)}")
+
+    @contextmanager
+    def tolerating(self, what: str) -> Iterator[None]:
+        """What runs inside can be done without; see `tolerate`."""
+        try:
+            yield
+        except Exception as error:
+            self.tolerate(error, what)
 
     def let_through(self, error: Exception) -> None:
         """Raise what is not to be caught here: every error where they end the training, and Lightning's own always.
@@ -89,4 +105,4 @@ class ErrorPolicy:
         reason = message.split(": ", 1)[-1]
         if reason not in self._said:
             self._said.add(reason)
-            rank_zero_warn(message)
+            output.warn(message)

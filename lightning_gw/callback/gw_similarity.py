@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from lightning_gw.activations.probe import Balance
 from lightning_gw.analysis.background import ProcessWorker
 from lightning_gw.analysis.config import ANCHOR, BOOTSTRAP_SAMPLES, MEASURES_KEPT, AnalysisConfig
 from lightning_gw.analysis.solver import Solver
+from lightning_gw.callback.boundary import costs_no_training
 from lightning_gw.callback.budget import SHARES, Pace
 from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy, OnError
@@ -25,6 +27,7 @@ from lightning_gw.callback.messages import no_checkpoints_message
 from lightning_gw.callback.schedule import Schedule
 from lightning_gw.callback.trainer import (
     refuse_namesakes,
+    resumes_another,
     scalar_metrics,
     total_steps,
     was_interrupted,
@@ -42,17 +45,14 @@ class GWSimilarity(Callback):
     compared by Gromov-Wasserstein distance; neighbouring layers that are alike form groups, and groups keep their
     identity from look to look. What is found goes to ``<run folder>/gw`` on disk, to every logger of the Trainer, and
     as one line to the terminal. Training is not disturbed: weights, optimizer and random states stay what they would
-    have been, to the last bit. There is always a look at the start and at the end of ``fit``, and never two at one
-    step.
+    have been, to the last bit. There is always a look at the start and at the end of ``fit``, never two at one step.
 
     The state is part of every checkpoint. Resumed training takes up the same groups and history; where the run folder
     is a new one, as loggers with versions make it, the records up to the checkpoint are copied there. To keep one
-    folder, pass `save_dir`.
-
-    Works in the Trainers of ``pytorch_lightning`` and of ``lightning.pytorch``.
+    folder, pass `save_dir`. Works in the Trainers of ``pytorch_lightning`` and of ``lightning.pytorch``.
 
     The first six arguments are what most people need. The others, by name only, say more of the probe, the search, when
-    to look and at what cost, the evidence, and the output, in this order.
+    to look and at what cost, the evidence, and the output.
 
     Args:
         layers: Names or globs of modules, such as ``"encoder.layer.*"`` (see `layers.match_layers`). None takes the
@@ -73,8 +73,7 @@ class GWSimilarity(Callback):
             ``forward`` and ``predict_step``; records say which.
         geometry: How representations are measured: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, ….
         effort: How hard to search: ``"fast"``, ``"default"`` or ``"high"``.
-        warm_start: Whether each search starts from what the look before found, which is cheaper; every eighth look is
-            searched in full all the same.
+        warm_start: Whether searches start from what the look before found, which is cheaper; all but every eighth.
         anchor: Groups are found in anchored Gromov-Wasserstein with this weight, which keeps inputs matched to
             themselves unless others fit much better (see `gw_matrix`); 0 finds them in the plain matrix, which records
             hold in any case.
@@ -82,9 +81,9 @@ class GWSimilarity(Callback):
         seed: Seed of the probe's draw and of the search.
         looks: Number of looks after the first with ``when="log"``.
         max_overhead: What looking may cost, as a share of the training time, which counts as at least 300 s;
-            ``"auto"`` is 0.02 inline and 0.005 in the background. LookLoop that do not fit are put off, and the log and
-            the next record say so; the first, the last and those listed in `when` are always made. A training seen to
-            end before it is 300 s old may spend up to 60 s on looks. None for looks at any price.
+            ``"auto"`` is 0.02 inline and 0.005 in the background. Looks that do not fit are put off, which is said; the
+            first, the last and those listed in `when` are always made. Trainings of less than 300 s may spend 60 s on
+            looks. None for looks at any price.
         solve: ``"inline"``: training waits until a look is solved. ``"background"``: training waits only for the
             forward pass; another process solves the look, on the CPU, and its record is logged at its own step as soon
             as it is ready, all of them by the end of ``fit``.
@@ -256,7 +255,7 @@ class GWSimilarity(Callback):
     def planned_looks(self, steps: float) -> int | None:
         """Looks that a training of so many optimizer steps makes after the first, if none is put off.
 
-        Asked once ``fit`` has begun; None where it cannot be told: at checkpoints, and without an end in sight.
+        None where it cannot be told, as at checkpoints; asked once ``fit`` has begun.
         """
         return self._schedule.count(steps)
 
@@ -268,42 +267,61 @@ class GWSimilarity(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         loaded, self._loaded = self._loaded, None
-        if loaded is None and trainer.global_step == 0:
+        if loaded is None and (resumes_another(trainer) or trainer.global_step < (self._look_loop.last or 1)):
             self._look_loop.reset()
         self._look_loop.warm_up(trainer, pl_module)
         self._schedule.plan(lambda: total_steps(trainer))
         self._before = trainer.global_step
         if self._schedule.at_checkpoints and self._schedule.every is None and (why := why_no_checkpoints(trainer)):
             self._error_policy.warn(no_checkpoints_message(why))
-        self._look_loop.prepare(trainer, pl_module, lambda: self._folder(trainer), loaded)
+        self._look_loop.prepare(trainer, pl_module, partial(run_folder, trainer, self.save_dir, self.name), loaded)
         self._watching = True
         self._look_loop.begin(trainer, pl_module)
 
+    @costs_no_training
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         before, self._before = self._before, trainer.global_step
-        step = trainer.global_step
-        self._look_loop.collect(trainer, pl_module)
-        if self._schedule.due(step, before):
-            self._look_loop.look_if_it_fits(trainer, pl_module, demanded=self._schedule.listed(step, before))
-        elif self._pace.due(step):
-            self._look_loop.look_if_it_fits(trainer, pl_module)
+        try:
+            self._look_loop.collect(trainer, pl_module)
+        except Exception as error:  # on the first process alone; the look now due is one of all
+            self._look_loop.lose(error, trainer.global_step, "hand on what it found")
+        try:
+            due, listed = self._due(trainer.global_step, before)
+        except Exception:  # all processes are to decide alike: what failed on one is asked again
+            due, listed = self._due(trainer.global_step, before)
+        if due:
+            self._look_loop.together = True
+            self._look_loop.look_if_it_fits(trainer, pl_module, demanded=listed)
 
+    def _due(self, step: int, before: int) -> tuple[bool, bool]:
+        if self._schedule.due(step, before):
+            return True, self._schedule.listed(step, before)
+        return self._pace.due(step), False
+
+    @costs_no_training
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._watching and not trainer.sanity_checking:
             metrics = scalar_metrics(trainer)
             self._look_loop.metrics |= metrics
             self._delivery.put_metrics(trainer.global_step, trainer.current_epoch, metrics)
 
+    @costs_no_training
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._schedule.at_checkpoints and self._watching and not was_interrupted(trainer):
+            self._look_loop.together = True
             self._look_loop.look_if_it_fits(trainer, pl_module, ask_again=False)
             # Lightning asked for the state before this hook; the checkpoint is to hold what was just found.
             checkpoint["callbacks"][self.state_key] = self.state_dict()
 
+    @costs_no_training
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look_loop.look_at_end(trainer, pl_module)
+        self._look_loop.together = True
+        try:
+            self._look_loop.look_at_end(trainer, pl_module)
+        except Exception as error:
+            self._look_loop.lose(error, trainer.global_step, "look for the last time")
         self._watching = False
         self._look_loop.conclude(trainer, pl_module)
         if self.skip_test:
@@ -311,27 +329,34 @@ class GWSimilarity(Callback):
                 trainer, pl_module, self.skip_test if isinstance(self.skip_test, str) else None
             )
 
+    @costs_no_training
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._loaded is not None and self._solver.pending and trainer.is_global_zero:
             # Training that was over when it was resumed never starts, but it may have left looks unsolved.
             loaded, self._loaded = self._loaded, None
-            self._look_loop.conclude_earlier_run(trainer, pl_module, lambda: self._folder(trainer), loaded)
+            self._look_loop.conclude_earlier_run(
+                trainer, pl_module, partial(run_folder, trainer, self.save_dir, self.name), loaded
+            )
 
+    @costs_no_training
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         watching, self._watching = self._watching, False
         if watching:
             self._look_loop.give_up(trainer, pl_module)
 
+    @costs_no_training
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._watching = False
         self._solver.close()
 
     def state_dict(self) -> dict[str, Any]:
-        return self._look_loop.state_dict()
+        try:
+            return self._look_loop.state_dict()
+        except Exception as error:
+            # Training resumed from this checkpoint goes on as one that was not watched.
+            self._error_policy.tolerate(error, "save its state in a checkpoint")
+            return {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._loaded = state_dict
         self._look_loop.load_state_dict(state_dict)
-
-    def _folder(self, trainer: Trainer) -> Path | None:
-        return run_folder(trainer, self.save_dir, self.name)

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
 from torch import nn
 
 from lightning_gw.activations.observer import Observer
@@ -26,6 +25,7 @@ from lightning_gw.callback.run_null import null_of_run
 from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, total_steps
 from lightning_gw.records.context import LookContext
 from lightning_gw.significance.evidence import null_state
+from lightning_gw.utilities import output
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import ArgumentError, RestoreError
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
@@ -53,6 +53,8 @@ class LookLoop:
         last: Step of the last look; None before the first.
         metrics: The run's own scalars, as last seen.
         keep_representations: See `GWSimilarity`.
+        together: Whether all processes are in a look and wait for each other; set by who calls for it, before anything
+            can fail on one of them alone.
     """
 
     def __init__(
@@ -82,6 +84,8 @@ class LookLoop:
         self.last: int | None = None
         self.metrics: dict[str, float] = {}
         self._stopped = False  # after a look that could not be undone, on all processes alike
+        self._failed: int | None = None  # step of the last look that failed, which is not tried again there
+        self.together = False
 
     # ---- from the start of training to its end ------------------------------------------------------------------
 
@@ -90,6 +94,7 @@ class LookLoop:
         self.last = self._delivery.last = None
         self.metrics = {}
         self._stopped = False
+        self._failed = None
         self._solver.reset()
         self._pace.budget.reset()
 
@@ -149,7 +154,8 @@ class LookLoop:
             with self._pace.uncharged(), self._aside():
                 null = self._null(trainer, module)
             try:
-                self.look(trainer, module, null)
+                with self._all_ranks(trainer.global_step):
+                    self._look(trainer, module, null)
             except Exception as error:
                 self._stop(error)
                 return
@@ -160,22 +166,26 @@ class LookLoop:
 
     def look_at_end(self, trainer: Trainer, module: LightningModule) -> None:
         """Look for the last time; what is not solved yet may have all the threads that training had."""
-        self._solver.worker.set_threads(torch.get_num_threads())
-        self.look(trainer, module)
+        with self._all_ranks(trainer.global_step):
+            self._solver.worker.set_threads(torch.get_num_threads())
+            self._look(trainer, module)
 
     def conclude(self, trainer: Trainer, module: LightningModule) -> None:
-        """Wait for what is being solved, log how the run ended, and say it."""
+        """Wait for what is being solved, log how the run ended, and say it; each whatever becomes of the others."""
         if not trainer.is_global_zero or self._delivery.history is None:
             return
-        with shown(trainer, f"Waiting for {len(self._solver.pending)} looks to be solved"):
+        tolerating = self._error_policy.tolerating
+        with tolerating("wait for its looks"), shown(trainer, f"Waiting for {len(self._solver.pending)} looks"):
             self.collect(trainer, module, PATIENCE)
-        self._delivery.abandon(self._solver)
+        with tolerating("give up its looks"):
+            self._delivery.abandon(self._solver)
         if self._stopped and not self._delivery.history:  # which was said before training began
             return
         self._pace.finish()
-        with self._pace.charged(), self._aside():
+        with tolerating("conclude its history"), self._pace.charged(), self._aside():
             self._delivery.conclude(trainer.loggers)
-        self._delivery.report(partial(say, module), self._pace.budget)
+        with tolerating("say how the run ended"):
+            self._delivery.report(partial(say, module), self._pace.budget)
 
     def test_skipping(self, trainer: Trainer, module: LightningModule, monitor: str | None) -> None:
         """Leave the layers of the last record out, one by one, and tell what becomes of a metric of the module.
@@ -260,40 +270,52 @@ class LookLoop:
             ask_again: Whether a look that is put off is asked for again in time, not by something else.
         """
         step = trainer.global_step
-        if step == self.last or self._stopped:
-            return
-        delay = 0 if demanded else trainer.strategy.broadcast(self._delay(step))
-        if not delay:
-            self.look(trainer, module)
-        elif self._pace.postpone(step, step + delay if ask_again else None):
-            rank_zero_info(postponed_message(step, step + delay if ask_again else None, self._pace.budget))
+        with self._all_ranks(step):
+            if step in (self.last, self._failed) or self._stopped:
+                return
+            delay = 0 if demanded else Ranks("world").first(self._delay(step))
+            if not delay:
+                self._look(trainer, module)
+            elif self._pace.postpone(step, step + delay if ask_again else None):
+                output.inform(postponed_message(step, step + delay if ask_again else None, self._pace.budget))
 
-    def look(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None = None) -> None:
-        """Look at the network now, unless that was done at this step; on every process alike.
+    def lose(self, error: Exception, step: int, what: str) -> None:
+        """Do without what `error` prevented, once training has begun; where that was a look, on every process alike.
 
         Args:
-            trainer: The Trainer.
-            module: The network.
-            null: What this look and all later ones are held against; given with the first.
+            error: Why.
+            step: Trainer global step.
+            what: What it was, after "could not", if no look.
+
+        Raises:
+            Exception: The error itself, where errors end the training.
         """
-        step, first = trainer.global_step, null is not None
-        if step == self.last or self._stopped:
+        together, self.together = self.together, False
+        if together:
+            try:
+                Ranks("world", f"The look at step {step}").tell(error)
+            except RestoreError as theirs:
+                error = theirs
+        if isinstance(error, RestoreError):
+            self._stopped = True
+            self._error_policy.warn(stopped_message(step))
+        if together and self.last != step:
+            self._failed = step
+            self._error_policy.note(self._error_policy.cost_a_look(error, step))
+        else:
+            self._error_policy.tolerate(error, what)
+
+    def _look(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None = None) -> None:
+        """Look at the network now, unless that was done at this step; `null` is given with the first look."""
+        step = trainer.global_step
+        if step in (self.last, self._failed) or self._stopped:
             return
         finish_queued_work(trainer)
         with self._pace.looking(), self._aside(), shown(trainer, f"Looking through the layers at step {step}"):
-            try:
-                self._submit(trainer, self._observe(trainer, module, null))
-            except Exception as error:
-                if first:
-                    raise
-                self._error_policy.note(self._error_policy.cost_a_look(error, step))
-                if isinstance(error, RestoreError):
-                    self._stopped = True
-                    self._error_policy.warn(stopped_message(step))
-            # Before the first step nobody goes on from what the first process could not deliver.
-            ranks = Ranks("world" if first else None, "The first look")
-            with ranks.failing_together(agree=True):
-                self._delivery.deliver(self._solver, trainer.loggers, partial(say, module))
+            self._submit(trainer, self._observe(trainer, module, null))
+            self._delivery.deliver(
+                self._solver, trainer.loggers, partial(say, module), before_training=null is not None
+            )
 
     def collect(self, trainer: Trainer, module: LightningModule, patience: float = 0.0) -> None:
         """Hand on what was solved in the background."""
@@ -356,6 +378,13 @@ class LookLoop:
             self._solver.submit(job)
         else:
             self._solver.set_layers(job)
+
+    @contextmanager
+    def _all_ranks(self, step: int) -> Iterator[None]:
+        """What fails inside on one process fails on all, and none goes on before all can."""
+        with Ranks("world", f"The look at step {step}").failing_together(agree=True):
+            yield
+        self.together = False
 
     @contextmanager
     def _aside(self) -> Iterator[None]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from lightning_gw.analysis.job import LookResult
 from lightning_gw.callback.budget import Budget
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
+from lightning_gw.utilities import output
 
 
 def say(module: Any, text: str) -> None:
     """Print on the first process, above the progress bar where one is drawn; whatever becomes of it, training goes on.
-
-    Where the terminal is gone or the disk behind it is full, the stream refuses; a bar can have faults of its own. Then
-    it is printed plainly, or not at all.
 
     Args:
         module: The LightningModule, whose ``print`` knows the bar.
@@ -24,13 +21,8 @@ def say(module: Any, text: str) -> None:
     """
     # In one piece, end of line included: what Rich puts in the place of a notebook's output prints whole lines at once
     # and, doing so, flushes itself, which prints an unfinished line without end (RecursionError).
-    lines = f"{text}\n"
-    try:
-        module.print(lines, end="")
-    except Exception:
-        if module.trainer.is_global_zero:
-            with suppress(Exception):
-                print(lines, end="", flush=True)
+    if module.trainer.is_global_zero:
+        output.say(text, lambda lines: module.print(lines, end=""))
 
 
 def look_message(prefix: str, result: LookResult, handing_on: float) -> str:

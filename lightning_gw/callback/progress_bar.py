@@ -8,10 +8,12 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
+from lightning_gw.utilities import output
 
 #: Seconds after which a look shows itself.
 SHOWN_AFTER = 1.0
+#: Seconds that the bar is given to draw it.
+DRAWN_WITHIN = 1.0
 
 
 @contextmanager
@@ -45,10 +47,12 @@ def shown(trainer: Any, message: str, after: float = SHOWN_AFTER) -> Iterator[No
         yield
     finally:
         timer.cancel()
-        with lock, suppress(Exception):
-            over = True
-            for put_back in restore:
-                put_back()
+        over = True
+        if lock.acquire(timeout=DRAWN_WITHIN):  # a terminal that was stopped is not waited for
+            with suppress(Exception):
+                for put_back in restore:
+                    put_back()
+            lock.release()
 
 
 def _description(trainer: Any) -> Callable[[str], Callable[[], None]] | None:
@@ -77,5 +81,5 @@ def _in_rich(progress: Any, task: Any, message: str) -> Callable[[], None]:
 
 
 def _in_log(message: str) -> Callable[[], None]:
-    rank_zero_info(f"{message} ...")
+    output.inform(f"{message} ...")
     return lambda: None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from lightning_gw.activations.observer import Observer
 from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.significance import Null, reinitialisation_null
 from lightning_gw.significance.nulls.origin import origin_of
+from lightning_gw.utilities.files import user_cache
 
 #: Networks with fresh weights that a run looks through unless it is told how many: so many where a forward pass is
 #: next to nothing beside the search, which is up to so many parameters times inputs, and one where it is not.
@@ -113,4 +113,4 @@ def _counted(total: int) -> Iterator[Callable[[int, int], None]]:
 
 def cache_folder() -> Path:
     """Where nulls are kept: ``lightning-gw/nulls`` in the user's cache, ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lightning-gw" / "nulls"
+    return user_cache("nulls")

@@ -15,6 +15,11 @@ def was_interrupted(trainer: Any) -> bool:
     return str(getattr(trainer.state.status, "value", trainer.state.status)).lower() == "interrupted"
 
 
+def resumes_another(trainer: Any) -> bool:
+    """Whether training goes on from a checkpoint; where that holds no state of a callback, it was another's run."""
+    return getattr(trainer, "ckpt_path", None) is not None
+
+
 def total_steps(trainer: Any) -> float:
     """Optimizer steps that training will take; infinite where the Trainer cannot tell."""
     try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
-from lightning_gw.utilities.errors import RestoreError
+from lightning_gw.utilities.errors import RestoreError, reason_of
 
 T = TypeVar("T")
 Found = TypeVar("Found", Tensor, tuple[Tensor, Tensor])
@@ -122,18 +122,27 @@ class Ranks:
             if agree:
                 self.exchange(None)
         except Exception as error:
-            # What was told further in, by a matrix that failed, is known everywhere: nobody waits to hear it again.
-            if not self._lost and not getattr(error, _TOLD, False):
-                with suppress(AttributeError):  # of an exception that takes none
-                    setattr(error, _TOLD, True)
-                try:
-                    self.exchange(_Failure(f"{type(error).__name__}: {error}", isinstance(error, RestoreError)))
-                except RestoreError as theirs:
-                    if not isinstance(error, RestoreError):
-                        raise theirs from error
-                except Exception:
-                    pass  # the error at hand says more than whatever comes of telling it
+            self.tell(error)
             raise
+
+    def tell(self, error: Exception) -> None:
+        """Have every other rank fail where it next exchanges something, unless all know of this error already.
+
+        Raises:
+            RestoreError: In place of `error`, if the network of another rank is no longer what it was.
+        """
+        # What was told further in, by a matrix that failed, is known everywhere: nobody waits to hear it again.
+        if self._lost or getattr(error, _TOLD, False):
+            return
+        with suppress(AttributeError):  # of an exception that takes none
+            setattr(error, _TOLD, True)
+        try:
+            self.exchange(_Failure(reason_of(error), isinstance(error, RestoreError)))
+        except RestoreError as theirs:
+            if not isinstance(error, RestoreError):
+                raise theirs from error
+        except Exception:
+            pass  # the error at hand says more than whatever comes of telling it
 
     def first(self, value: T) -> T:
         """What the first rank has, on every rank."""

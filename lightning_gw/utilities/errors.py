@@ -34,6 +34,14 @@ def near_names(word: str, known: Iterable[str], count: int = 4, dotted: bool = T
     return ""
 
 
+def reason_of(error: BaseException) -> str:
+    """The kind of an error and what it says, also of one that cannot say it."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:
+        return type(error).__name__
+
+
 def sentence(*parts: str) -> str:
     """Join the parts that are not empty with one space."""
     return " ".join(part for part in parts if part)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
+import subprocess
 import sys
+import time
 from typing import IO
 
 import torch
@@ -40,9 +43,12 @@ class ForkedProcess:
     def poll(self) -> int | None:
         return self._reap(os.WNOHANG)
 
-    def wait(self) -> int:
-        code = self._reap(0)
-        assert code is not None
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while (code := self._reap(os.WNOHANG)) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("forked solver", timeout or 0.0)
+            time.sleep(0.005)
         return code
 
     def kill(self) -> None:

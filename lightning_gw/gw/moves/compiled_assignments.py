@@ -7,22 +7,22 @@ place.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from lightning_gw.gw.moves.batched_assignments import BIDS, DRAWN, LEAST_STEP, PRICE_STEP, PROMISING
+from lightning_gw.gw.moves.compiled import compiled
 from lightning_gw.gw.moves.compiled_swaps import OPTIONS, VECTORISED, descend, next_random, objective_of, seeded
 
 NEVER = np.float32(-3e38)
 
 
-@njit(**VECTORISED)
+@compiled(**VECTORISED)
 def net_values(benefits, prices, out):  # type: ignore[no-untyped-def]
     """What every column is worth to one row at these prices."""
     for j in range(len(prices)):
         out[j] = benefits[j] - prices[j]
 
 
-@njit(**VECTORISED)
+@compiled(**VECTORISED)
 def largest(values):  # type: ignore[no-untyped-def]
     """The maximum; written out, because this loop vectorises."""
     most = NEVER
@@ -31,7 +31,7 @@ def largest(values):  # type: ignore[no-untyped-def]
     return most
 
 
-@njit(**OPTIONS)
+@compiled(**OPTIONS)
 def auction(benefits, step, p):  # type: ignore[no-untyped-def]
     """Near-best assignment of rows to columns: rows without one bid in turn, and outbid each other (Bertsekas 1988).
 
@@ -72,7 +72,7 @@ def auction(benefits, step, p):  # type: ignore[no-untyped-def]
             owner[j], p[i] = i, j
 
 
-@njit(**OPTIONS)
+@compiled(**OPTIONS)
 def reassign(a, b, a_diagonal, b_diagonal, anchor, p, rounds, noise, loss, seed, work):  # type: ignore[no-untyped-def]
     """Assignments of all inputs at once under falling noise, each followed by a descent where it promises something.
 

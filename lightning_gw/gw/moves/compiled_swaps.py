@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from lightning_gw.gw.moves.batched_swaps import GAIN_TOLERANCE
+from lightning_gw.gw.moves.compiled import compiled
 
 #: Passes of `finish` before the product is taken anew, and how often it may be.
 PASSES = 32
@@ -24,18 +24,18 @@ ANNEAL_REACH = np.float32(4.0)
 #: Side of the square tiles in which a matrix is transposed.
 TILE = 16
 # Released: several pairs are searched at once in threads, and training may go on beside them.
-OPTIONS: dict[str, Any] = {"nogil": True, "cache": True}
+OPTIONS: dict[str, Any] = {"nogil": True}
 # Allows sums to be taken in vector order; every gain is still exact to float32 rounding.
 VECTORISED: dict[str, Any] = {"fastmath": True, **OPTIONS}
 
 
-@njit(**OPTIONS)
+@compiled(**OPTIONS)
 def seeded(seed):  # type: ignore[no-untyped-def]
     """State of a stream of random numbers."""
     return np.array([np.uint64(seed) * np.uint64(2654435761) + np.uint64(88172645463325252)])
 
 
-@njit(**OPTIONS)
+@compiled(**OPTIONS)
 def next_random(state):  # type: ignore[no-untyped-def]
     """The next 64 bits of xorshift64 (Marsaglia 2003): a stream of its own, the same on every machine."""
     state[0] ^= state[0] << np.uint64(13)
@@ -44,7 +44,7 @@ def next_random(state):  # type: ignore[no-untyped-def]
     return state[0]
 
 
-@njit(**VECTORISED)
+@compiled(**VECTORISED)
 def swap_gain(a, b, a_diagonal, b_diagonal, anchor, p, u, v):  # type: ignore[no-untyped-def]
     """Exact gain of exchanging ``p_u`` and ``p_v``."""
     total = np.float32(0)
@@ -58,7 +58,7 @@ def swap_gain(a, b, a_diagonal, b_diagonal, anchor, p, u, v):  # type: ignore[no
     return gain
 
 
-@njit(**OPTIONS)
+@compiled(**OPTIONS)
 def swap(b, b_diagonal, p, u, v):  # type: ignore[no-untyped-def]
     """Exchange ``p_u`` and ``p_v``."""
     for k in range(b.shape[0]):
@@ -69,7 +69,7 @@ def swap(b, b_diagonal, p, u, v):  # type: ignore[no-untyped-def]
     p[u], p[v] = p[v], p[u]
 
 
-@njit(**OPTIONS)
+@compiled(**OPTIONS)
 def permuted(matrix, p):  # type: ignore[no-untyped-def]
     """``B[p][:, p]``."""
     n = matrix.shape[0]
@@ -81,7 +81,7 @@ def permuted(matrix, p):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(**VECTORISED)
+@compiled(**VECTORISED)
 def add_transpose(matrix, out):  # type: ignore[no-untyped-def]
     """``M + Mᵀ``, tile by tile: a whole column at a time would miss the cache at every step."""
     n = matrix.shape[0]
@@ -92,7 +92,7 @@ def add_transpose(matrix, out):  # type: ignore[no-untyped-def]
                     out[u, v] = matrix[u, v] + matrix[v, u]
 
 
-@njit(**VECTORISED)
+@compiled(**VECTORISED)
 def all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best):  # type: ignore[no-untyped-def]
     """Gains of all swaps from ``product = Bp A`` into `gains`, and the largest gain of every input into `best`.
 
@@ -119,7 +119,7 @@ def all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, bes
             best[v] = max(best[v], row[v])
 
 
-@njit(**VECTORISED)
+@compiled(**VECTORISED)
 def follow_swap(a, b, product, u, v):  # type: ignore[no-untyped-def]
     """Keep ``product = Bp A`` in step with a swap about to be made: a rank-one change, then an exchange of rows."""
     n = a.shape[0]
@@ -134,7 +134,7 @@ def follow_swap(a, b, product, u, v):  # type: ignore[no-untyped-def]
         product[u, k], product[v, k] = product[v, k], product[u, k]
 
 
-@njit(**VECTORISED)
+@compiled(**VECTORISED)
 def looked_up_gain(a_u, a_v, b_u, b_v, p, v):  # type: ignore[no-untyped-def]
     """Gain of a swap but for diagonals and anchor; ``b_u`` in permuted order, ``b_v`` read through ``p``."""
     total = np.float32(0)
@@ -143,7 +143,7 @@ def looked_up_gain(a_u, a_v, b_u, b_v, p, v):  # type: ignore[no-untyped-def]
     return 2 * total + 4 * a_u[v] * b_u[v]
 
 
-@njit(**OPTIONS)
+@compiled(**OPTIONS)
 def sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, least, tolerance, temperature, state):  # type: ignore[no-untyped-def]
     """Try all swaps in order whose gain was above `least` at the start, and make those that are accepted (Metropolis).
 
@@ -188,7 +188,7 @@ def sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, least, tolerance
     return made
 
 
-@njit(**VECTORISED)
+@compiled(**VECTORISED)
 def row_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, own, u, out):  # type: ignore[no-untyped-def]
     """Gains of all swaps of input ``u`` from ``product = Bp A`` and its diagonal `own`."""
     n = a.shape[0]
@@ -206,7 +206,7 @@ def row_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, own, u, out):  #
     out[u] = 0
 
 
-@njit(**OPTIONS)
+@compiled(**OPTIONS)
 def finish(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best, tolerance):  # type: ignore[no-untyped-def]
     """Make the best swap of every input that has one, until none has: a local optimum.
 
@@ -238,7 +238,7 @@ def finish(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best, 
     return False
 
 
-@njit(**OPTIONS)
+@compiled(**OPTIONS)
 def descend(a, b, a_diagonal, b_diagonal, anchor, p, rounds, work):  # type: ignore[no-untyped-def]
     """Make improving swaps until none is left, or for `rounds` rounds.
 
@@ -279,7 +279,7 @@ def descend(a, b, a_diagonal, b_diagonal, anchor, p, rounds, work):  # type: ign
     return False
 
 
-@njit(**OPTIONS)
+@compiled(**OPTIONS)
 def anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, hot, cooling, seed, work):  # type: ignore[no-untyped-def]
     """Simulated annealing by sweeps over all pairs in order (Connolly 1990), from `hot` down to `cooling` times that.
 
@@ -301,7 +301,7 @@ def anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, hot, cooling, seed, 
         sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, least, tolerance, temperature, state)
 
 
-@njit(**VECTORISED)
+@compiled(**VECTORISED)
 def objective_of(a, b, a_diagonal, b_diagonal, anchor, p):  # type: ignore[no-untyped-def]
     """``S(p)`` for ``b`` and ``b_diagonal`` in their own order."""
     total = 0.0
