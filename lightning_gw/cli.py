@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from lightning_gw.__about__ import __version__
 from lightning_gw.utilities.errors import UsageError, near_names
+from lightning_gw.utilities.output import say
 
 PROG = "lightning-gw"
 DESCRIPTION = "Watch sub-networks form: Gromov-Wasserstein similarity of a network's layers while it trains."
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         return int(options.run(options))
     except UsageError as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
+        say(f"{PROG}: {error}", stream=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -60,7 +61,7 @@ def _compare(options: argparse.Namespace) -> int:
     if options.sweep is not False:
         config = Path(options.config)
         file = write_sweep(read_plan(config, out), config, None if options.sweep is None else Path(options.sweep), out)
-        print(f"Wrote {file}; its first lines say how to start it with W&B.")
+        say(f"Wrote {file}; its first lines say how to start it with W&B.")
         return 0
     return compare(
         options.config,
@@ -89,8 +90,8 @@ def _report(options: argparse.Namespace) -> int:
         raise UsageError(str(error)) from error
     page = write_page(source, path, options.reference)
     for damage in damages(source):
-        print(f"Note: {damage}")
-    print(f"Open {page.resolve().as_uri()}")
+        say(f"Note: {damage}")
+    say(f"Open {page.resolve().as_uri()}")
     return 0
 
 

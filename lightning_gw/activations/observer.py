@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import nn
 
 from lightning_gw.activations.batches import count_rows, in_pieces
@@ -30,6 +29,7 @@ from lightning_gw.activations.normalisation import (
     unsettled_layers,
 )
 from lightning_gw.activations.probe import Probe, ProbeError, WrongProbeError, draw_probe
+from lightning_gw.utilities import output
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import ArgumentError, LookError
 
@@ -165,7 +165,7 @@ class Observer:
         with Ranks("world", f"The look at step {trainer.global_step}").failing_together(agree=True):
             activations, disturbed = self._capture_what_fits(trainer, module, self.probe.batches)
         for said in disturbed:
-            rank_zero_warn(f"A look of GWSimilarity disturbed training: {said}. See docs/undisturbed.md.")
+            output.warn(f"A look of GWSimilarity disturbed training: {said}. See docs/undisturbed.md.")
         notes = [*activations.notes, *(f"This look disturbed training: {said}." for said in disturbed)]
         if self._fits is not None:
             notes.append(f"The probe went through the network {self._fits} at a time; more did not fit in memory.")

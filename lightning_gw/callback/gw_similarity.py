@@ -18,7 +18,7 @@ from lightning_gw.activations.probe import Balance
 from lightning_gw.analysis.background import ProcessWorker
 from lightning_gw.analysis.config import ANCHOR, BOOTSTRAP_SAMPLES, MEASURES_KEPT, AnalysisConfig
 from lightning_gw.analysis.solver import Solver
-from lightning_gw.callback.boundary import costs_no_training
+from lightning_gw.callback.boundary import costs_no_training, lose
 from lightning_gw.callback.budget import SHARES, Pace
 from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy, OnError
@@ -226,7 +226,7 @@ class GWSimilarity(Callback):
             # A Trainer refuses equal keys the moment it is made, in words that name no remedy. No state is saved or
             # loaded before `setup`, so until our own check there the key is one that no other instance has.
             return self._generate_state_key(name=self.name, instance=id(self))
-        return self.checkpoint_key
+        return self._generate_state_key(name=self.name)
 
     @property
     def checkpoint_key(self) -> str:
@@ -253,10 +253,7 @@ class GWSimilarity(Callback):
         self._look_loop.keep_representations = keep
 
     def planned_looks(self, steps: float) -> int | None:
-        """Looks that a training of so many optimizer steps makes after the first, if none is put off.
-
-        None where it cannot be told, as at checkpoints; asked once ``fit`` has begun.
-        """
+        """Looks after the first in so many steps, if none is put off; None where nobody can tell, as at checkpoints."""
         return self._schedule.count(steps)
 
     # ---- when to look -------------------------------------------------------------------------------------------
@@ -286,10 +283,11 @@ class GWSimilarity(Callback):
         try:
             self._look_loop.collect(trainer, pl_module)
         except Exception as error:  # on the first process alone; the look now due is one of all
-            self._look_loop.lose(error, trainer.global_step, "hand on what it found")
+            lose(self._look_loop, self._error_policy, error, trainer.global_step, "hand on what it found")
         try:
             due, listed = self._due(trainer.global_step, before)
-        except Exception:  # all processes are to decide alike: what failed on one is asked again
+        except Exception as error:  # all processes are to decide alike: what failed on one is asked again
+            self._error_policy.tolerate(error, "decide at once whether to look")
             due, listed = self._due(trainer.global_step, before)
         if due:
             self._look_loop.together = True
@@ -321,7 +319,7 @@ class GWSimilarity(Callback):
         try:
             self._look_loop.look_at_end(trainer, pl_module)
         except Exception as error:
-            self._look_loop.lose(error, trainer.global_step, "look for the last time")
+            lose(self._look_loop, self._error_policy, error, trainer.global_step, "look for the last time")
         self._watching = False
         self._look_loop.conclude(trainer, pl_module)
         if self.skip_test:
@@ -352,8 +350,7 @@ class GWSimilarity(Callback):
     def state_dict(self) -> dict[str, Any]:
         try:
             return self._look_loop.state_dict()
-        except Exception as error:
-            # Training resumed from this checkpoint goes on as one that was not watched.
+        except Exception as error:  # training resumed from there goes on as one that was not watched
             self._error_policy.tolerate(error, "save its state in a checkpoint")
             return {}
 

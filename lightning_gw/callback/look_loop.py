@@ -19,7 +19,7 @@ from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.budget import Pace
 from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy
-from lightning_gw.callback.messages import postponed_message, postponed_note, say, stopped_message
+from lightning_gw.callback.messages import postponed_message, postponed_note, say
 from lightning_gw.callback.progress_bar import shown
 from lightning_gw.callback.run_null import null_of_run
 from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, total_steps
@@ -27,7 +27,7 @@ from lightning_gw.records.context import LookContext
 from lightning_gw.significance.evidence import null_state
 from lightning_gw.utilities import output
 from lightning_gw.utilities.distributed import Ranks
-from lightning_gw.utilities.errors import ArgumentError, RestoreError
+from lightning_gw.utilities.errors import ArgumentError
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
 
 #: Seconds to wait for each look that is being solved in the background: when training ends well, and when it does not.
@@ -55,6 +55,8 @@ class LookLoop:
         keep_representations: See `GWSimilarity`.
         together: Whether all processes are in a look and wait for each other; set by who calls for it, before anything
             can fail on one of them alone.
+        failed: Step of the last look that failed, which is not tried again there.
+        stopped: Whether no more looks are made, on all processes alike.
     """
 
     def __init__(
@@ -83,9 +85,8 @@ class LookLoop:
         self.keep_representations = keep_representations
         self.last: int | None = None
         self.metrics: dict[str, float] = {}
-        self._stopped = False  # after a look that could not be undone, on all processes alike
-        self._failed: int | None = None  # step of the last look that failed, which is not tried again there
-        self.together = False
+        self.stopped = self.together = False
+        self.failed: int | None = None
 
     # ---- from the start of training to its end ------------------------------------------------------------------
 
@@ -93,8 +94,8 @@ class LookLoop:
         """Forget everything: the next look is the first of its history."""
         self.last = self._delivery.last = None
         self.metrics = {}
-        self._stopped = False
-        self._failed = None
+        self.stopped = False
+        self.failed = None
         self._solver.reset()
         self._pace.budget.reset()
 
@@ -147,7 +148,7 @@ class LookLoop:
 
     def begin(self, trainer: Trainer, module: LightningModule) -> None:
         """Look for the first time, and log how."""
-        if self._stopped:
+        if self.stopped:
             return
         # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
         if self.last is None:
@@ -179,7 +180,7 @@ class LookLoop:
             self.collect(trainer, module, PATIENCE)
         with tolerating("give up its looks"):
             self._delivery.abandon(self._solver)
-        if self._stopped and not self._delivery.history:  # which was said before training began
+        if self.stopped and not self._delivery.history:  # which was said before training began
             return
         self._pace.finish()
         with tolerating("conclude its history"), self._pace.charged(), self._aside():
@@ -271,7 +272,7 @@ class LookLoop:
         """
         step = trainer.global_step
         with self._all_ranks(step):
-            if step in (self.last, self._failed) or self._stopped:
+            if step in (self.last, self.failed) or self.stopped:
                 return
             delay = 0 if demanded else Ranks("world").first(self._delay(step))
             if not delay:
@@ -279,36 +280,10 @@ class LookLoop:
             elif self._pace.postpone(step, step + delay if ask_again else None):
                 output.inform(postponed_message(step, step + delay if ask_again else None, self._pace.budget))
 
-    def lose(self, error: Exception, step: int, what: str) -> None:
-        """Do without what `error` prevented, once training has begun; where that was a look, on every process alike.
-
-        Args:
-            error: Why.
-            step: Trainer global step.
-            what: What it was, after "could not", if no look.
-
-        Raises:
-            Exception: The error itself, where errors end the training.
-        """
-        together, self.together = self.together, False
-        if together:
-            try:
-                Ranks("world", f"The look at step {step}").tell(error)
-            except RestoreError as theirs:
-                error = theirs
-        if isinstance(error, RestoreError):
-            self._stopped = True
-            self._error_policy.warn(stopped_message(step))
-        if together and self.last != step:
-            self._failed = step
-            self._error_policy.note(self._error_policy.cost_a_look(error, step))
-        else:
-            self._error_policy.tolerate(error, what)
-
     def _look(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None = None) -> None:
         """Look at the network now, unless that was done at this step; `null` is given with the first look."""
         step = trainer.global_step
-        if step in (self.last, self._failed) or self._stopped:
+        if step in (self.last, self.failed) or self.stopped:
             return
         finish_queued_work(trainer)
         with self._pace.looking(), self._aside(), shown(trainer, f"Looking through the layers at step {step}"):
@@ -328,7 +303,7 @@ class LookLoop:
         if isinstance(error, ArgumentError):
             raise error
         self._error_policy.make_no_looks(error)
-        self._stopped = True
+        self.stopped = True
 
     def _delay(self, step: int) -> int:
         return self._pace.delay(step, self._solver.backlog, self._solver.closing)

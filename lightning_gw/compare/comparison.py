@@ -25,6 +25,7 @@ from lightning_gw.compare.plan import Plan, PlannedRun
 from lightning_gw.compare.progress import RunState, View, clock, make_view
 from lightning_gw.compare.run_command import fit_arguments, prepare, thread_variables
 from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.output import say
 
 #: Seconds between two looks at the runs.
 _PERIOD = 0.25
@@ -129,7 +130,7 @@ class Comparison:
 
     def say(self, text: str) -> None:
         """Print a line or several."""
-        self._console.print(text, soft_wrap=True, markup=False)
+        say(text, lambda line: self._console.print(line, soft_wrap=True, markup=False, end=""))
 
     # -- before -------------------------------------------------------------------------------------------------------
 

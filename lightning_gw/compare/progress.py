@@ -13,6 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lightning_gw.utilities.output import say
+
 Status = Literal["waiting", "running", "finished", "failed"]
 _STYLES = {"waiting": "dim", "running": "bold", "finished": "green", "failed": "red"}
 _MARKS = {"waiting": "·", "running": "▸", "finished": "✓", "failed": "✗"}
@@ -121,7 +123,7 @@ class View(ABC):
 
     def note(self, text: str) -> None:
         """Print a line that stays: above a table, among other lines."""
-        self._console.print(text, soft_wrap=True, markup=False)
+        say(text, lambda line: self._console.print(line, soft_wrap=True, markup=False, end=""))
 
 
 def make_view(title: str, workers: int, elapsed: Callable[[], float], console: Console | None = None) -> View:

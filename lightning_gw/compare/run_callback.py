@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from lightning_gw.callback.trainer import total_steps
 from lightning_gw.compare.executors.process import PARENT_VARIABLE
 from lightning_gw.records.description import planted_beyond
 from lightning_gw.records.record import Record
-from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.errors import UsageError, reason_of
+from lightning_gw.utilities.files import read_text, write_whole
+from lightning_gw.utilities.output import say, warn
 
 
 class RunProgress(Callback):
@@ -59,6 +62,7 @@ class RunProgress(Callback):
         self._earlier = 0.0  # seconds of earlier attempts
         self._first_step = 0
         self._written = -math.inf
+        self._failed = False
         self._value: float | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -68,7 +72,8 @@ class RunProgress(Callback):
             callback.keep_representations = True  # runs of a comparison are compared layer by layer
         self._started = time.monotonic()
         if trainer.ckpt_path and self.file.exists():
-            self._earlier = float(json.loads(self.file.read_text(encoding="utf-8"))["seconds"])
+            with suppress(OSError, ValueError, KeyError, TypeError):  # what cannot be read counts as nothing
+                self._earlier = float(json.loads(read_text(self.file))["seconds"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what was planted against the layers, which are known by now, and report the first step."""
@@ -102,8 +107,18 @@ class RunProgress(Callback):
             self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
+        """Report, or do without: how far a run is, is worth no run."""
         if not trainer.is_global_zero:
             return
+        self._written = time.monotonic()
+        try:
+            self._report(trainer)
+        except Exception as error:
+            if not self._failed:
+                warn(f"The comparison is not told how far this run is: {reason_of(error)}")
+            self._failed = True
+
+    def _report(self, trainer: Trainer) -> None:
         if self.accuracy in trainer.callback_metrics:
             self._value = float(trainer.callback_metrics[self.accuracy])
         history = history_so_far(trainer)
@@ -118,16 +133,13 @@ class RunProgress(Callback):
             "groups": history[-1].summary() if len(history) else None,
             "seconds": round(self._earlier + now - self._started, 2),
         }
-        # Renamed into place, so a reader never sees half of it; not flushed to the disk, since losing it costs nothing.
-        aside = self.file.with_name(f".{self.file.name}.tmp")
-        aside.write_text(json.dumps(content), encoding="utf-8")
-        aside.replace(self.file)
-        self._written = now
+        write_whole(self.file, json.dumps(content).encode(), lasting=False)
 
     def _leave_if_orphaned(self) -> None:
         if self._parent and os.getpid() == self._process and os.getppid() != self._parent:
-            print("The comparison this run belongs to is gone; the run stops here and can go on later.", flush=True)
-            sys.stderr.flush()
+            say("The comparison this run belongs to is gone; the run stops here and can go on later.")
+            with suppress(OSError):
+                sys.stderr.flush()
             # Not an exception: that would let other callbacks take this step for the end of training.
             os._exit(3)
 

@@ -14,6 +14,7 @@ from pytorch_lightning.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from lightning_gw.lightning_cli.options import check_options, find_class, origin
 from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.output import say
 
 
 def fit(arguments: Sequence[str]) -> None:
@@ -67,7 +68,7 @@ class SayIfUnwatched(Callback):
 
         callbacks: Sequence[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if trainer.is_global_zero and not any(isinstance(callback, GWSimilarity) for callback in callbacks):
-            print(
+            say(
                 "No GWSimilarity is attached, so the layers will not be looked at; to attach one, add "
                 "--trainer.callbacks+=lightning_gw.GWSimilarity"
             )

@@ -27,6 +27,7 @@ from lightning_gw.lightning_cli.checkpoints import (
 from lightning_gw.records.context import LookContext
 from lightning_gw.records.history import History
 from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.output import say
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
 
 
@@ -87,11 +88,11 @@ class _Replayed:
                     layers = state.get("analysis", {}).get("layers", ())
                     observer = self._watcher.observer
                     for warning in observer.prepare(trainer, module, state.get("probe_hash"), layers):
-                        print(f"Note: {warning}")
+                        say(f"Note: {warning}")
                     prepared = True
                 self._look(trainer, module, at.step, checkpoint, state)
-        print(f"The replayed history is in {self._history.path}.")
-        print(f"For a page to look at:  lightning-gw report {self._out()}")
+        say(f"The replayed history is in {self._history.path}.")
+        say(f"For a page to look at:  lightning-gw report {self._out()}")
 
     def _out(self) -> Path:
         assert self._history.path is not None
@@ -126,7 +127,7 @@ class _Replayed:
                 assert result.error is not None
                 raise result.error
             self._history.append(result.record)
-            print(look_message(self._watcher.prefix, result, 0.0))
+            say(look_message(self._watcher.prefix, result, 0.0))
 
     def _begin_as_then(self, state: Mapping[str, Any], step: int) -> Mapping[str, Any]:
         """Give the solver the memory that the run's own look at this step began with, or would have.

@@ -30,6 +30,7 @@ from lightning_gw.report.rows import rows_of
 from lightning_gw.report.tasks import answer_tasks
 from lightning_gw.statistics.correspondence import correspondence_sentence
 from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.files import write_whole
 
 PAGE_FILE = "report.html"
 #: The page's script, in the order in which its parts build on each other.
@@ -62,9 +63,7 @@ def write_page(source: ReportSource, folder: Path, reference: str | None = None)
     rectangles = rectangles_of(source.runs, cache, told_on_stderr(), reference) if source.is_comparison else {}
     html = render(source, rectangles)
     page = folder / PAGE_FILE
-    aside = page.with_suffix(".html.part")
-    aside.write_text(html, encoding="utf-8")
-    aside.replace(page)  # a reader never meets half a page
+    write_whole(page, html.encode(errors="replace"))  # half of a surrogate pair is no UTF-8
     return page
 
 

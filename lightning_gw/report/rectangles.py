@@ -17,6 +17,7 @@ from lightning_gw.statistics.correspondence import Correspondence, average_corre
 from lightning_gw.utilities.errors import UsageError, near_names, sentence
 from lightning_gw.utilities.files import write_whole
 from lightning_gw.utilities.json_values import from_json, to_json
+from lightning_gw.utilities.output import say
 from lightning_gw.utilities.text import plural
 
 #: What was computed before, beside the page, so that the page is quick to write again.
@@ -119,8 +120,10 @@ def told_on_stderr() -> Progress:
             return
         last = now
         text = f"Comparing the layers of strategies: {done} of {plural(of, 'pair')} of runs"
-        end = "\n" if done == of or not terminal else ""
-        print(f"\r{text}" if terminal else text, end=end, file=sys.stderr, flush=True)
+        if terminal:
+            say(text, lambda line: print(f"\r{line}", end="", file=sys.stderr, flush=True), end="\n" * (done == of))
+        else:
+            say(text, stream=sys.stderr)
 
     return tell
 

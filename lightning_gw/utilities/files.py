@@ -111,8 +111,13 @@ def append_raw(file: Path, content: bytes) -> None:
             raise
 
 
-def write_whole(file: Path, content: bytes) -> None:
+def write_whole(file: Path, content: bytes, lasting: bool = True) -> None:
     """Write aside, flush, rename: a reader finds the old file or the new one, never a part.
+
+    Args:
+        file: Where to.
+        content: What.
+        lasting: Whether it is to outlast a power cut, for which the disk has to be waited for.
 
     Raises:
         OSError: If it cannot be written; nothing is left of the attempt.
@@ -122,12 +127,14 @@ def write_whole(file: Path, content: bytes) -> None:
         with aside.open("xb") as stream:  # fails where anything is there, be it a link to elsewhere
             stream.write(content)
             stream.flush()
-            os.fsync(stream.fileno())
+            if lasting:
+                os.fsync(stream.fileno())
         aside.replace(file)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    sync_folder(file.parent)
+    if lasting:
+        sync_folder(file.parent)
 
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:

@@ -122,3 +122,19 @@ def test_the_state_of_an_unnamed_instance_is_found_again_whatever_instance_wrote
         fit.fit(Net(), loader(), loader(32), ckpt_path=tmp_path / "checkpoints/step=8.ckpt")
     assert first.state_key == second.state_key == "GWSimilarity{'name': None}"
     assert_same_history(first.history, second.history)
+
+
+def test_a_callback_used_again_for_a_run_that_it_did_not_watch_begins_anew(tmp_path: Path) -> None:
+    """That run's steps may be those of the run before, whose records stay as they are."""
+    saver = ModelCheckpoint(tmp_path / "unwatched", filename="{step}", save_top_k=-1, every_n_train_steps=3)
+    trainer(tmp_path, saver).fit(Net(plain_net()), loader(), loader(32))
+    callback = watcher(tmp_path / "watched", when=[5], on_error="raise")
+    trainer(tmp_path, callback).fit(Net(plain_net()), loader(), loader(32))
+    assert steps(callback) == [0, 5, 8]
+    module = Net(plain_net())
+    with pytest.warns(UserWarning, match="held the history of an earlier run; it was set aside"):
+        trainer(tmp_path, callback).fit(
+            module, loader(), loader(32), ckpt_path=tmp_path / "unwatched" / "step=3.ckpt", weights_only=False
+        )
+    assert module.trainer.state.finished
+    assert steps(callback) == [3, 5, 8]

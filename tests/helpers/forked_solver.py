@@ -29,6 +29,7 @@ class ForkedProcess:
             os.dup2(to_child, 0)
             os.dup2(from_child, 1)
             sys.stdin = open(0)  # noqa: SIM115
+            sys.settrace(None)
             torch.set_num_threads(1)
             torch.set_num_threads = lambda threads: None  # type: ignore[assignment]  # a fork must start none
             try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.output import say
 
 LOCKS_FOLDER = ".locks"
 #: Seconds for which a lock that is in the way may just have been looked at by someone.
@@ -151,7 +152,7 @@ class Claims:
                         f"its folder names its process and machine), or give {elsewhere}"
                     )
                 if not told:
-                    print(f"Waiting for the runs that are still at work in {out} ...", flush=True)
+                    say(f"Waiting for the runs that are still at work in {out} ...")
                     told = True
                 time.sleep(0.2)
 
