@@ -65,11 +65,13 @@ def test_a_layer_that_cannot_be_compared_is_named_and_the_rest_stands(tmp_path: 
     callback = watcher(tmp_path, when=[1, 3, 5], layers=["net.net.0", "net.net.1", "net.net.2"])
     module = Net(Breaking(how))
 
-    def spoil(layer: nn.Module, args: Any, output: Tensor) -> Tensor:
-        fill = float("nan") if how == "nan" else 1.0
-        return torch.full_like(output, fill) if not layer.training and module.net.steps >= 2 else output
+    class Spoiling(nn.ReLU):
+        def forward(self, x: Tensor) -> Tensor:
+            output = super().forward(x)
+            fill = float("nan") if how == "nan" else 1.0
+            return torch.full_like(output, fill) if not self.training and module.net.steps >= 2 else output
 
-    module.net.net[1].register_forward_hook(spoil)
+    module.net.net[1] = Spoiling()
     module.net.how = "fine" if how == "constant" else how
     trainer(tmp_path, callback).fit(module, loader())
     assert steps(callback) == [0, 1, 3, 5, 8]
