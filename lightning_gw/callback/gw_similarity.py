@@ -316,25 +316,23 @@ class GWSimilarity(Callback):
     @costs_no_training
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._look_loop.together = True
-        try:
-            self._look_loop.look_at_end(trainer, pl_module)
-        except Exception as error:
-            lose(self._look_loop, self._error_policy, error, trainer.global_step, "look for the last time")
+        for part in (self._look_loop.look_at_end, self._look_loop.conclude):
+            try:
+                part(trainer, pl_module)
+            except Exception as error:
+                lose(self._look_loop, self._error_policy, error, trainer.global_step, "end its looks")
         self._watching = False
-        self._look_loop.conclude(trainer, pl_module)
         if self.skip_test:
-            self._look_loop.test_skipping(
-                trainer, pl_module, self.skip_test if isinstance(self.skip_test, str) else None
-            )
+            metric = self.skip_test if isinstance(self.skip_test, str) else None
+            self._look_loop.test_skipping(trainer, pl_module, metric)
 
     @costs_no_training
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._loaded is not None and self._solver.pending and trainer.is_global_zero:
             # Training that was over when it was resumed never starts, but it may have left looks unsolved.
             loaded, self._loaded = self._loaded, None
-            self._look_loop.conclude_earlier_run(
-                trainer, pl_module, partial(run_folder, trainer, self.save_dir, self.name), loaded
-            )
+            folder = partial(run_folder, trainer, self.save_dir, self.name)
+            self._look_loop.conclude_earlier_run(trainer, pl_module, folder, loaded)
 
     @costs_no_training
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:

@@ -117,8 +117,7 @@ class LookLoop:
         Where the network cannot be looked at, there are no looks, and training goes on.
 
         Args:
-            trainer: The Trainer.
-            module: The network.
+            trainer, module: Training.
             folder: Where the history lives; asked on the first process only.
             loaded: State that training was resumed with; None for a new run.
 
@@ -189,18 +188,12 @@ class LookLoop:
             self._delivery.report(partial(say, module), self._pace.budget)
 
     def test_skipping(self, trainer: Trainer, module: LightningModule, monitor: str | None) -> None:
-        """Leave the layers of the last record out, one by one, and tell what becomes of a metric of the module.
-
-        Args:
-            trainer: The Trainer.
-            module: The network.
-            monitor: See `skip_test`.
-        """
+        """Leave the layers of the last record out, one by one, and tell what becomes of `monitor`; see `skip_test`."""
         from lightning_gw.callback.skip_test import skip_test_of_run
 
         last = self._delivery.history[-1] if self._delivery.history else None
         found = trainer.strategy.broadcast(None if last is None else (last.layers, last.groups))
-        if found is None or self._stopped:
+        if found is None or self.stopped:
             return
         with self._pace.uncharged(), shown(trainer, "Leaving layers out, one by one"):
             try:
@@ -265,8 +258,7 @@ class LookLoop:
         """Look, or put it off where it would cost more than it may; on every process alike.
 
         Args:
-            trainer: The Trainer.
-            module: The network.
+            trainer, module: Training.
             demanded: Whether the look is made at any price.
             ask_again: Whether a look that is put off is asked for again in time, not by something else.
         """
@@ -274,7 +266,9 @@ class LookLoop:
         with self._all_ranks(step):
             if step in (self.last, self.failed) or self.stopped:
                 return
-            delay = 0 if demanded else Ranks("world").first(self._delay(step))
+            delay = 0
+            if not demanded:
+                delay = Ranks("world").first(self._pace.delay(step, self._solver.backlog, self._solver.closing))
             if not delay:
                 self._look(trainer, module)
             elif self._pace.postpone(step, step + delay if ask_again else None):
@@ -304,9 +298,6 @@ class LookLoop:
             raise error
         self._error_policy.make_no_looks(error)
         self.stopped = True
-
-    def _delay(self, step: int) -> int:
-        return self._pace.delay(step, self._solver.backlog, self._solver.closing)
 
     def _open_history(
         self, trainer: Trainer, folder: Callable[[], Path | None], loaded: Mapping[str, Any] | None
