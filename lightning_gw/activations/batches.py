@@ -10,13 +10,17 @@ from typing import Any
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 #: Masks by their usual names, and whether they are nonzero where a position counts or where it is padding.
 _MASKS = {"attention_mask": True, "src_key_padding_mask": False, "key_padding_mask": False, "padding_mask": False}
 
 
 def leaves(batch: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf of a nested batch with the path to it, in the batch's own order."""
+    """Every leaf of a nested batch with the path to it, in the batch's own order.
+
+    Batches of a class of their own, such as those of graphs, are searched by what they hold.
+    """
     if isinstance(batch, Mapping):
         for key, value in batch.items():
             yield from leaves(value, f"{path}.{key}")
@@ -26,12 +30,26 @@ def leaves(batch: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     elif is_dataclass(batch) and not isinstance(batch, type):
         for field in fields(batch):
             yield from leaves(getattr(batch, field.name), f"{path}.{field.name}")
+    elif held := _held(batch):
+        for key, value in held.items():
+            yield from leaves(value, f"{path}.{key}")
     else:
         yield path, batch
 
 
+def _held(batch: Any) -> dict[str, Any]:
+    """What an object holds that is a batch of a class of its own; empty for everything else."""
+    if isinstance(batch, Tensor | torch.nn.Module | Dataset | DataLoader | type) or callable(batch):
+        return {}
+    as_dict = getattr(batch, "to_dict", None)  # as PyTorch Geometric has it
+    held = as_dict() if callable(as_dict) else getattr(batch, "__dict__", {})
+    if not isinstance(held, dict):
+        return {}
+    return held if any(isinstance(value, Tensor | Mapping | list | tuple) for value in held.values()) else {}
+
+
 def count_rows(batch: Any) -> int:
-    """Number of inputs in a batch: the first dimension of its first tensor that has one.
+    """The first dimension of the first tensor of a batch that has one.
 
     Raises:
         ValueError: If it holds no such tensor.
@@ -42,12 +60,29 @@ def count_rows(batch: Any) -> int:
     raise ValueError(f"The probe batch, a {type(batch).__name__}, holds no tensor with a first dimension to count.")
 
 
-def take_rows(batch: Any, start: int, stop: int) -> Any:
+def is_cut_by_rows(batch: Any, rows: int) -> bool:
+    """Whether everything in a batch has one entry per input, so that `take_rows` leaves a whole batch of fewer."""
+    if type(batch) in (list, tuple):
+        return _per_input(batch, rows) or all(is_cut_by_rows(held, rows) for held in batch)
+    if isinstance(batch, Mapping):
+        return all(is_cut_by_rows(held, rows) for held in batch.values())
+    if isinstance(batch, Tensor):
+        return batch.dim() == 0 or batch.shape[0] == rows
+    return batch is None or isinstance(batch, str | bytes | int | float)
+
+
+def take_rows(batch: Any, start: int, stop: int, rows: int | None = None) -> Any:
     """The inputs from `start` to `stop` of a batch: every tensor and list that has one entry per input is cut.
 
-    A list counts as one entry per input if it holds plain values, such as texts, and no tensors.
+    A list counts as one entry per input unless all that it holds are tensors that do by themselves.
+
+    Args:
+        batch: Any nested batch.
+        start: First input.
+        stop: Input after the last.
+        rows: Number of inputs; None counts them by the first tensor.
     """
-    rows = count_rows(batch)
+    rows = count_rows(batch) if rows is None else rows
     if start == 0 and stop >= rows:
         return batch
 
@@ -56,12 +91,9 @@ def take_rows(batch: Any, start: int, stop: int) -> Any:
             return entries[start:stop] if entries.dim() > 0 and entries.shape[0] == rows else entries
         return entries[start:stop]
 
-    def per_input(entries: Any) -> bool:
-        return len(entries) == rows and all(isinstance(entry, str | bytes | int | float) for entry in entries)
-
     def walk(part: Any) -> Any:
         if type(part) in (list, tuple):
-            return cut(part) if per_input(part) else type(part)(walk(held) for held in part)
+            return cut(part) if _per_input(part, rows) else type(part)(walk(held) for held in part)
         if type(part) is dict:
             return {key: walk(held) for key, held in part.items()}
         return apply_to_collection(part, Tensor, cut)
@@ -69,9 +101,11 @@ def take_rows(batch: Any, start: int, stop: int) -> Any:
     return walk(batch)
 
 
-def in_pieces(batches: Sequence[Any], rows: int) -> list[Any]:
-    """The same inputs in the same order, in batches of at most `rows`."""
-    return [take_rows(batch, start, start + rows) for batch in batches for start in range(0, count_rows(batch), rows)]
+def _per_input(entries: Any, rows: int) -> bool:
+    """Whether a list has one entry per input, such as a text, or an image of a size of its own."""
+    if len(entries) != rows or any(isinstance(entry, list | tuple) and len(entry) == rows for entry in entries):
+        return False
+    return not all(isinstance(entry, Tensor) and entry.dim() > 0 and entry.shape[0] == rows for entry in entries)
 
 
 def fingerprint(batches: Sequence[Any]) -> str:

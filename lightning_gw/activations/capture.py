@@ -16,7 +16,8 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from lightning_gw.activations.batches import count_rows, padding_mask
 from lightning_gw.activations.failures import explaining
 from lightning_gw.activations.layers import named_layers
-from lightning_gw.activations.pooling import Pooling, pool
+from lightning_gw.activations.pooling import Pooling, PoolingFunction, pool, pool_by
+from lightning_gw.activations.rows import Rows, regroup
 from lightning_gw.utilities.errors import ArgumentError
 
 _CONV1D = (nn.modules.conv._ConvNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.BatchNorm1d)
@@ -51,6 +52,7 @@ def capture(
     *,
     optional: bool = False,
     scaled_widths: Collection[int] = (),
+    rows: Sequence[Rows] | None = None,
 ) -> Activations:
     """Run every batch through the network and keep what `layers` put out.
 
@@ -66,6 +68,7 @@ def capture(
         pooling: See `pooling.pool`.
         optional: Leave out, with a note, layers that are never called or have no row per input. Without it they are
             errors, as befits layers that somebody asked for by name.
+        rows: The rows of every batch; None counts them by its first tensor.
         scaled_widths: Widths of states whose positions ``"auto"`` scales to norm 1 before it averages over them.
 
     Raises:
@@ -80,7 +83,7 @@ def capture(
         for name in layers:
             hooks.callback(named[name].register_forward_hook(partial(collector.hook, name)).remove)
         for number, batch in enumerate(batches, start=1):
-            collector.begin(batch)
+            collector.begin(batch, Rows(count_rows(batch)) if rows is None else rows[number - 1])
             with explaining(module, batch, number, len(batches), lambda error: collector.refused is error):
                 run(batch)
             collector.end()
@@ -98,12 +101,13 @@ class _Collector:
         self._calls: dict[str, int] = {}
         self._misshapen: dict[str, str] = {}
         self._notes: dict[str, None] = {}
-        self._rows = 0
+        self._rows = Rows(None)
         self._mask: Tensor | None = None
+        self._own_rows = False
         self.refused: Exception | None = None  # the error of a hook, which is none of the network's
 
-    def begin(self, batch: Any) -> None:
-        self._rows, self._mask = count_rows(batch), padding_mask(batch)
+    def begin(self, batch: Any, rows: Rows) -> None:
+        self._rows, self._mask = rows, padding_mask(batch)
         self._current, self._calls = {}, {}
 
     def end(self) -> None:
@@ -119,10 +123,13 @@ class _Collector:
     def _keep(self, layer: str, module: nn.Module, output: Any) -> None:
         self._calls[layer] = self._calls.get(layer, 0) + 1
         key = layer if self._calls[layer] == 1 else f"{layer}#{self._calls[layer]}"
+        if callable(self._pooling):
+            self._current[key] = self._pooled_by_user(self._pooling, key, output)
+            return
         try:
             tensor, mask = self._rowwise(key, module, output)
         except ShapeError as error:
-            if not self._optional:
+            if not self._optional or self._own_rows:
                 raise
             self._misshapen[key] = str(error)
             return
@@ -133,6 +140,25 @@ class _Collector:
         self._current[key] = pool(
             tensor, mask, self._pooling, layer=key, channels_first=channels_first, scale_positions=scale
         )
+
+    def _pooled_by_user(self, pooling: PoolingFunction, key: str, output: Any) -> Tensor:
+        """The user's function gets what was put out; where it takes only tensors, the one that stands for it."""
+        tensor = first_tensor(output)
+        fits = self._mask is not None and tensor is not None and self._mask.shape == tensor.shape[:2]
+        mask = self._mask.to(tensor.device) if fits else None  # type: ignore[union-attr]
+        try:
+            pooled = pool_by(pooling, output, mask, layer=key, rows=self._rows.count)
+        except (AttributeError, TypeError):
+            if tensor is None or isinstance(output, Tensor):
+                raise
+            pooled = pool_by(pooling, tensor, mask, layer=key, rows=self._rows.count)
+        self._settle_rows(pooled)
+        return pooled
+
+    def _settle_rows(self, tensor: Tensor) -> None:
+        """Where the rows are the layers' own, the first layer says how many there are."""
+        if self._rows.count is None:
+            self._own_rows, self._rows = True, Rows(tensor.shape[0])
 
     def _rowwise(self, key: str, module: nn.Module, output: Any) -> tuple[Tensor, Tensor | None]:
         """The output's tensor with one row per input, and the mask that fits it."""
@@ -147,16 +173,21 @@ class _Collector:
             raise ShapeError(f"Layer {key!r} put out a {type(output).__name__} that holds no tensor with rows.")
         if tensor.is_nested:
             tensor = torch.nested.to_padded_tensor(tensor, 0.0)
-        if tensor.dim() >= 3 and tensor.shape[1] == self._rows:
+        tensor, of_rows = regroup(tensor, self._rows)
+        if of_rows is not None:
+            return tensor, of_rows if tensor.dim() == 3 else None
+        self._settle_rows(tensor)
+        rows = self._rows.count
+        if tensor.dim() >= 3 and tensor.shape[1] == rows:
             if _batch_second(module):
                 tensor = tensor.transpose(0, 1)
-            elif tensor.shape[0] != self._rows:
+            elif tensor.shape[0] != rows:
                 tensor = tensor.transpose(0, 1)
                 self._notes[f"Layer {key}: its output was read as (positions, inputs, ...)."] = None
-        if tensor.shape[0] != self._rows:
+        if tensor.shape[0] != rows:
             raise ShapeError(
                 f"Layer {key!r} put out shape {tuple(tensor.shape)}; expected one row per probe input, "
-                f"({self._rows}, ...). A layer that mixes or splits the inputs of a batch cannot be compared."
+                f"({rows}, ...). A layer that mixes or splits the inputs of a batch cannot be compared."
             )
         if mask is None or tensor.dim() != 3:
             return tensor, None
@@ -205,6 +236,25 @@ class _Collector:
                 "lengths do this: pool over positions instead, or use one probe batch."
             )
         return torch.cat(parts)
+
+
+def output_shapes(
+    module: nn.Module, layers: Sequence[str], batch: Any, run: Callable[[Any], Any]
+) -> dict[str, tuple[int, ...]]:
+    """The shapes that layers put out for one batch, in the order of their calls; of several calls the last."""
+    named = named_layers(module)
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def hook(name: str, layer: nn.Module, args: Any, output: Any) -> None:
+        tensor = first_tensor(output)
+        if tensor is not None and not tensor.is_nested:
+            shapes[name] = tuple(tensor.shape)
+
+    with ExitStack() as hooks, explaining(module, batch, 1, 1):
+        for name in layers:
+            hooks.callback(named[name].register_forward_hook(partial(hook, name)).remove)
+        run(batch)
+    return shapes
 
 
 def first_tensor(output: Any) -> Tensor | None:

@@ -9,6 +9,7 @@ from typing import Any
 from lightning_gw.activations.forward import ProbeStep
 from lightning_gw.activations.pooling import Pooling, check_pooling
 from lightning_gw.activations.probe import Balance
+from lightning_gw.activations.rows import RowsOption
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class ProbeConfig:
         step: ``function(module, batch)`` that runs the network, or the name of a method of the module that does; None
             takes what `forward.ways_to_run` does.
         seed: Seed of the draw.
+        rows: What of a batch has one entry per input: its key or place, or a function of the batch that gives the
+            number of inputs, or ``(m,)`` integers that say of every row of the layers which input it belongs to. None
+            takes the number of items that were put together.
 
     Raises:
         ValueError: If the pooling is unknown.
@@ -40,6 +44,7 @@ class ProbeConfig:
     pooling: Pooling = "auto"
     step: ProbeStep | None = None
     seed: int = 0
+    rows: RowsOption | None = None
 
     def __post_init__(self) -> None:
         check_pooling(self.pooling)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from lightning_gw.activations.capture import ShapeError
 from lightning_gw.activations.forward import Way
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import ArgumentError, LookError, RestoreError
@@ -37,7 +39,10 @@ class Choice:
 
 
 def choose_way(
-    ways: Sequence[Way], attempt: Callable[[Way], int], layers: int, remedies: Sequence[tuple[str, Way]] = ()
+    ways: Sequence[Way],
+    attempt: Callable[[Way], int],
+    layers: int,
+    remedies: Iterable[tuple[str, Callable[[], int]]] = (),
 ) -> Choice:
     """Take the first way that runs and calls all layers, else the one that calls most of them, but at least two.
 
@@ -46,7 +51,7 @@ def choose_way(
         attempt: Runs the probe through the network one way, under all protections, and says how many layers put
             something out; raises where it does not get through, or leaves a trace.
         layers: How many layers are to be looked at.
-        remedies: What to write, and the way that it asks for: tried where nothing else works, and named if it does.
+        remedies: What to write, and an attempt with that: made where nothing else works, and named if it succeeds.
 
     Raises:
         ArgumentError: If what the user wrote is the reason that none works.
@@ -54,11 +59,13 @@ def choose_way(
     """
     failed: list[tuple[str, str]] = []
     wrong: list[ArgumentError] = []
+    misshapen = False
     best: tuple[int, Way] | None = None
     for way in ways:
-        found = _attempted(attempt, way)
+        found = _attempted(partial(attempt, way))
         if isinstance(found, Exception):
             failed.append((way.name, reason_of(found)))
+            misshapen |= isinstance(found, ShapeError)
             wrong += [found] if isinstance(found, ArgumentError) else []
             continue
         if best is None or found > best[0]:
@@ -70,12 +77,13 @@ def choose_way(
     if wrong:
         raise wrong[0]
     reasons = "; ".join(f"{name}: {reason}" for name, reason in failed) or "it defines no forward and no step"
-    for written, way in remedies:
-        if not isinstance(_attempted(attempt, way), Exception):
+    for written, remedied in remedies:
+        if not isinstance(_attempted(remedied), Exception):
             raise LookError(f"the network could not be run on the probe ({reasons}). This works: {written}")
     raise LookError(
         f"the network could not be run on the probe ({reasons}). Nothing else that was tried works either: write how "
-        "to run it on a batch, GWSimilarity(probe_step=function) with function(module, batch)."
+        "to run it on a batch, GWSimilarity(probe_step=function) with function(module, batch)"
+        + (", or what its rows are, GWSimilarity(rows=...)." if misshapen else ".")
     )
 
 
@@ -87,11 +95,11 @@ def reason_of(error: Exception) -> str:
     return said if isinstance(cause, LookError) else f"{type(cause).__name__}: {said}"
 
 
-def _attempted(attempt: Callable[[Way], int], way: Way) -> int | Exception:
+def _attempted(attempt: Callable[[], int]) -> int | Exception:
     """What comes of one attempt, on all processes alike."""
     result: Any
     try:
-        result = attempt(way)
+        result = attempt()
     except RestoreError:
         raise
     except Exception as error:

@@ -37,7 +37,11 @@ def has_running_statistics(module: nn.Module) -> bool:
 
 
 def read_by_the_probe(
-    module: nn.Module, names: Collection[str], batches: Sequence[Any], run: Callable[[Any], Any]
+    module: nn.Module,
+    names: Collection[str],
+    batches: Sequence[Any],
+    run: Callable[[Any], Any],
+    smallest: int | None = None,
 ) -> str:
     """Let normalisation layers go by the probe's statistics, from here until modes and buffers are put back.
 
@@ -49,6 +53,7 @@ def read_by_the_probe(
         names: Which layers.
         batches: The probe.
         run: Runs the network on one batch.
+        smallest: Number of inputs in the smallest of the batches; None counts them by their first tensors.
 
     Returns:
         What to say of it; empty where nothing is to be said.
@@ -57,7 +62,7 @@ def read_by_the_probe(
     layers = [child for name, child in _running(module) if name in names]
     if not layers:
         return ""
-    if min(count_rows(batch) for batch in batches) < 2:
+    if (min(count_rows(batch) for batch in batches) if smallest is None else smallest) < 2:
         return (
             "Normalisation layers were read by their own statistics, which are not settled yet: of a single input at a "
             "time there are none."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from lightning_gw.utilities.errors import ArgumentError, near_names, sentence
 
 #: ``(output, mask or None) -> (n, d)``, for a pooling of one's own.
-PoolingFunction = Callable[[Tensor, Tensor | None], Tensor]
+PoolingFunction = Callable[[Any, Tensor | None], Tensor]
 #: One of `POOLINGS`, or a function. In this order, so that a config may name a function by its import path.
 Pooling = PoolingFunction | str
 
@@ -77,16 +78,35 @@ def pool(
             output = nn.functional.normalize(output, dim=-1)
         pooled = _POOLS[pooling](output, mask, layer, channels_first)
     else:
-        pooled = pooling(output, mask)
-        if not isinstance(pooled, Tensor) or pooled.dim() != 2 or pooled.shape[0] != output.shape[0]:
-            came = tuple(pooled.shape) if isinstance(pooled, Tensor) else type(pooled).__name__
-            raise ArgumentError(
-                f"The pooling function gave {came} for layer {layer!r} of shape {tuple(output.shape)}; "
-                f"expected ({output.shape[0]}, d)."
-            )
-        pooled = _widen(pooled)
+        pooled = pool_by(pooling, output, mask, layer=layer, rows=output.shape[0])
     # An in-place residual further on would otherwise write into what is kept.
     return pooled.detach().clone()
+
+
+def pool_by(pooling: PoolingFunction, output: Any, mask: Tensor | None, *, layer: str, rows: int | None) -> Tensor:
+    """Reduce one layer's output by a function of the user's, which gets it as it is.
+
+    Args:
+        pooling: ``(output, mask) -> (n, d)``.
+        output: What the layer put out, of whatever shape or kind.
+        mask: ``(n, t)``, nonzero at the positions that count, or None where all do.
+        layer: Name of the layer, for messages.
+        rows: n; None where it may be any number.
+
+    Returns:
+        ``(n, d)``, in its own memory.
+
+    Raises:
+        ArgumentError: If the function gives something else; the message names the layer and both shapes.
+    """
+    pooled = pooling(output, mask)
+    if not isinstance(pooled, Tensor) or pooled.dim() != 2 or pooled.shape[0] != (rows or pooled.shape[0]):
+        came = tuple(pooled.shape) if isinstance(pooled, Tensor) else type(pooled).__name__
+        shape = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"type {type(output).__name__}"
+        raise ArgumentError(
+            f"The pooling function gave {came} for layer {layer!r} of {shape}; expected ({rows or 'n'}, d)."
+        )
+    return _widen(pooled).detach().clone()
 
 
 def _widen(values: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from lightning_gw.activations.forward import ProbeStep
 from lightning_gw.activations.observer import Observer
 from lightning_gw.activations.pooling import Pooling
 from lightning_gw.activations.probe import Balance
+from lightning_gw.activations.rows import RowsOption
 from lightning_gw.analysis.background import ProcessWorker
 from lightning_gw.analysis.config import ANCHOR, BOOTSTRAP_SAMPLES, MEASURES_KEPT, AnalysisConfig
 from lightning_gw.analysis.solver import Solver
@@ -67,10 +68,13 @@ class GWSimilarity(Callback):
         probe_batch_size: Inputs per forward pass; None takes the data loader's batch size.
         balance: Draw the probe evenly over classes: index or key of the label in an item, or a function of the item.
         pooling: How an output becomes one vector per input: ``"auto"``, ``"mean"``, ``"first"``, ``"last"``,
-            ``"flatten"``, or a function ``(output, mask) -> (n, d)``.
+            ``"flatten"``, or a function ``(output, mask) -> (n, d)`` of what the layer put out, as it is.
         probe_step: How to run the network on a batch: ``function(module, batch)``, or the name of a method of the
             module. None takes the first that works of its own method ``probe_step(batch)``, ``validation_step``,
             ``forward`` and ``predict_step``; records say which.
+        rows: What of a batch has one entry per input, where the number of items that the loader put together does not
+            tell: its key or index, or a function of the batch that gives the number of inputs, or of every row of the
+            layers the input that it belongs to, as ``(m,)`` integers.
         geometry: How representations are measured: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, ….
         effort: How hard to search: ``"fast"``, ``"default"`` or ``"high"``.
         warm_start: Whether searches start from what the look before found, which is cheaper; all but every eighth.
@@ -145,6 +149,7 @@ class GWSimilarity(Callback):
         balance: Balance | None = None,
         pooling: Pooling = "auto",
         probe_step: ProbeStep | None = None,
+        rows: RowsOption | None = None,
         # search
         geometry: str = "standardized",
         effort: Effort = "default",
@@ -185,7 +190,7 @@ class GWSimilarity(Callback):
         self.max_overhead = share = SHARES[solve] if max_overhead == "auto" else max_overhead
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(
-            ProbeConfig(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed)
+            ProbeConfig(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed, rows)
         )
         samples = bootstrap_samples if draws is None else draws
         config = AnalysisConfig(geometry, effort, warm_start, seed, anchor, paired, tuple(measures), samples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lightning_gw.activations.batches import in_pieces, take_rows
+from lightning_gw.activations.batches import is_cut_by_rows, take_rows
 from lightning_gw.activations.failures import is_out_of_memory, shapes
 
 
@@ -33,9 +33,15 @@ def test_batches_are_cut_with_all_that_has_one_entry_per_input() -> None:
     assert piece["names"] == ("x",)
     pair = [torch.arange(2), torch.arange(2)]  # two tensors are not one entry for each of two inputs
     assert [part.tolist() for part in take_rows(pair, 1, 2)] == [[1], [1]]
-    pieces = in_pieces([batch, batch], 2)
-    assert [len(piece["texts"]) for piece in pieces] == [2, 2, 1, 2, 2, 1]
-    assert torch.equal(torch.cat([piece["x"] for piece in pieces]), torch.cat([batch["x"]] * 2))
+    images = [torch.zeros(3, 4, 5), torch.zeros(3, 6, 7)]  # nor two images, whose first dimension is another
+    assert [len(part) for part in take_rows([images, torch.arange(2)], 0, 1, rows=2)] == [1, 1]
+
+
+def test_only_batches_that_hold_inputs_and_nothing_else_are_cut() -> None:
+    assert is_cut_by_rows({"x": torch.zeros(5, 2), "texts": list("abcde"), "scale": torch.tensor(2.0)}, 5)
+    assert is_cut_by_rows([[torch.zeros(3, 4), torch.zeros(3, 5)], torch.zeros(2)], 2)
+    assert not is_cut_by_rows({"x": torch.zeros(5, 2), "weights of classes": torch.zeros(3)}, 5)
+    assert not is_cut_by_rows([torch.zeros(5, 2), object()], 5)
 
 
 def test_shapes_in_words() -> None:

@@ -13,15 +13,13 @@ import torch
 from callback_nets import (
     Net,
     loader,
-    task,
     trainer,
     watcher,
 )
 from torch import nn
-from torch.utils.data import DataLoader
 
 import lightning_gw as lgw
-from lightning_gw.activations.observer import find_data
+from lightning_gw.activations.sources import find_sources
 
 
 def test_validation_data_serves_even_when_validation_comes_late_or_never(tmp_path: Path) -> None:
@@ -96,22 +94,18 @@ def test_what_is_wrong_is_an_error_before_the_first_step(
 
 
 def test_no_data_at_all(tmp_path: Path) -> None:
-    class OwnLoop(torch.utils.data.IterableDataset):
-        def __deepcopy__(self, memo: Any) -> Any:
-            raise TypeError("cannot copy a stream")
-
+    class Nothing(torch.utils.data.IterableDataset):
         def __iter__(self) -> Iterator[Any]:
-            yield from task(64)
+            return iter(())
 
-    callback = watcher(tmp_path, when=[2])  # on_error="raise"
-    with pytest.raises(ValueError, match=r"can only be iterated.*Pass inputs with GWSimilarity\(probe="):
-        trainer(tmp_path, callback).fit(Net(), DataLoader(OwnLoop(), batch_size=8))
+    with pytest.raises(ValueError, match=r"holds 0 inputs.*Pass other inputs with GWSimilarity\(probe="):
+        trainer(tmp_path, watcher(tmp_path, when=[2], probe=Nothing(), probe_size=None)).fit(Net(), loader())
     with pytest.raises(ValueError, match=r"no such data.*probe=batch or dataset"):
         trainer(tmp_path, watcher(tmp_path, when=[2], probe="validation")).fit(Net(), loader())
 
     nothing = SimpleNamespace(val_dataloaders=[], train_dataloader=None)
     with pytest.raises(ValueError, match=r"no validation and no training data.*Pass inputs with GWSimilarity\(probe="):
-        find_data(nothing, None)
+        find_sources(nothing, None)
 
 
 def test_an_unwritable_folder_is_an_error_before_the_first_step(tmp_path: Path) -> None:

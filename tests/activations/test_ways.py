@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -107,10 +108,11 @@ def test_what_fails_although_it_was_asked_for_is_said() -> None:
 
 def test_a_remedy_is_named_only_if_it_works() -> None:
     failing = attempts(a=TypeError("not so"), works=2, fails=ValueError("nor so"))
+    in_vain, well = ("not this", partial(failing, way("fails"))), ("write this", partial(failing, way("works")))
     with pytest.raises(LookError, match=r"\(a: TypeError: not so\)\. This works: write this$"):
-        choose_way([way("a")], failing, 2, [("not this", way("fails")), ("write this", way("works"))])
+        choose_way([way("a")], failing, 2, [in_vain, well])
     with pytest.raises(LookError, match=r"Nothing else that was tried works either.*probe_step=function"):
-        choose_way([way("a")], failing, 2, [("not this", way("fails"))])
+        choose_way([way("a")], failing, 2, [in_vain])
     wrong = attempts(a=ArgumentError("layers='x' is idle"), b=TypeError("no"))
     with pytest.raises(ArgumentError, match="layers='x' is idle"):
         choose_way([way("a"), way("b")], wrong, 2)

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import pytorch_lightning
 import torch
+from callback_nets import Net, plain_net
+from callback_nets import trainer as quick_trainer
+from callback_nets import watcher as quick_watcher
 from every_network import NETS, plain
 from every_training import SETTINGS, differences, train, watcher
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from lightning_gw.activations.capture import capture
 from lightning_gw.activations.isolation.undisturbed import undisturbed
@@ -78,6 +86,69 @@ def test_checkpoints_that_are_looked_at_are_the_same_in_both_packages(
     assert differences(checkpoint_of(one), checkpoint_of(other)) == []
     assert callback.history is not None
     assert len(callback.history) >= 3
+
+
+class Stored(Dataset):
+    """Reads rows from a file that it opens at the first of them, in whatever process that is."""
+
+    def __init__(self, path: Path, count: int) -> None:
+        rows = np.random.default_rng(count).standard_normal((count, 9), dtype=np.float32)
+        rows.tofile(path)
+        self.path, self.count = path, count
+        self.file: Any = None
+        self.read = 0
+        self.noise = torch.Generator().manual_seed(count)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        self.read += 1
+        if self.file is None:
+            self.file = self.path.open("rb")
+        self.file.seek(36 * index)
+        time.sleep(0)  # where another process that shares the file may come in between
+        row = torch.from_numpy(np.frombuffer(self.file.read(36), np.float32).copy())
+        return row[:8] + torch.rand(8, generator=self.noise) / 10, int(row[8] > 0)
+
+
+LOADERS: dict[str, dict[str, Any]] = {
+    "lazily opened": {},
+    "with a generator of its own": {"generator": True},
+    "persistent workers": {"num_workers": 2, "persistent_workers": True},
+    "spawned workers": {"num_workers": 1, "multiprocessing_context": "spawn"},
+}
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+@pytest.mark.representatives("lazily opened", "with a generator of its own", "persistent workers")
+def test_data_sets_and_loaders_do_not_notice_that_the_probe_was_read(tmp_path: Path, kind: str) -> None:
+    """Items are drawn from the very data set that is trained on, which later workers get as it is then."""
+
+    def run(*watching: Any) -> dict[str, Any]:
+        pytorch_lightning.seed_everything(5, verbose=False)
+        options = dict(LOADERS[kind])
+        if options.pop("generator", False):
+            options["generator"] = torch.Generator().manual_seed(3)
+        module, data = Net(plain_net()), Stored(tmp_path / "rows", 48)
+        loaded = DataLoader(data, 12, shuffle=True, **options)
+        seen: list[Tensor] = []
+        module.on_train_batch_start = lambda batch, _: seen.append(batch[0]) and None
+        fit = quick_trainer(tmp_path, *watching)
+        fit.fit(module, loaded)
+        return {
+            "weights": module.state_dict(),
+            "batches": seen,
+            "random states": [torch.get_rng_state(), data.noise.get_state()],
+            "generator": None if loaded.generator is None else loaded.generator.get_state(),
+            "data set": [data.read, data.file is None],
+        }
+
+    callback = quick_watcher(tmp_path, when=[2, 5], max_overhead=None)
+    assert differences(run(callback), run()) == []
+    assert callback.history is not None
+    assert [record.step for record in callback.history] == [0, 2, 5, 8]
+    assert callback.history[0].probe["source"] == "training data"
 
 
 def test_looks_do_not_make_compiled_code_compile_again() -> None:
