@@ -231,7 +231,11 @@ def clean(value: Any, root: Path) -> Any:
         text = value.replace(str(root), "<root>")
         text = re.sub(r"offline-run-\d+_\d+-\w+|run-\w{8}-gw-history|run-\w{8}\b", "<run>", text)
         text = re.sub(r", run [0-9a-f]{12};", ", run <id>;", text)
-        text = re.sub(r"(gwevents|gwmatrix|gwlayers|gwadjacent_table|gwgrowth_table)-[\w-]{6}|(gw-history)-\w{8}", r"\1\2-<id>", text)
+        text = re.sub(
+            r"(gwevents|gwmatrix|gwlayers|gwadjacent_table|gwgrowth_table)-[\w-]{6}|(gw-history)-\w{8}",
+            r"\1\2-<id>",
+            text,
+        )
         text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+\d\d:\d\d)?(Z)?", "<date>", text)
         return _TIME.sub("<time>", re.sub(r"lightning-gw \d\S*", "lightning-gw", text))
     return value
