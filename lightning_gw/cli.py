@@ -1,5 +1,5 @@
-"""The ``lightning-gw`` command: ``fit``, ``compare``, ``report``, ``replay``, ``probe-report``, ``skip-test``,
-``export``.
+"""The ``lightning-gw`` command: ``fit``, ``compare``, ``report``, ``workspace``, ``replay``, ``probe-report``,
+``skip-test``, ``export``.
 
 This file stays light: torch and Lightning cost seconds to import, so each subcommand imports what it needs when it runs
 and ``lightning-gw --help`` answers at once.
@@ -79,19 +79,17 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    path = Path(options.path)
-    if not path.exists():
-        raise UsageError(f"{path} does not exist. `report` takes the folder of a comparison or of one run.")
-    from lightning_gw.report import damages, load_source, write_page
+    from lightning_gw.report.command import report
 
-    try:
-        source = load_source(path)
-    except (ValueError, FileNotFoundError) as error:
-        raise UsageError(str(error)) from error
-    page = write_page(source, path, options.reference)
-    for damage in damages(source):
-        say(f"Note: {damage}")
-    say(f"Open {page.resolve().as_uri()}")
+    report(options.path, options.out, options.reference, options.open)
+    return 0
+
+
+def _workspace(options: argparse.Namespace) -> int:
+    from lightning_gw.loggers.workspace import save_run_workspace
+
+    for line in save_run_workspace(options.project, options.prefix):
+        say(line)
     return 0
 
 
@@ -156,7 +154,9 @@ def _parser() -> _Parser:
     parser = _Parser(prog=PROG, description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"{PROG} {__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="{fit,compare,report,replay,probe-report,skip-test,export}", parser_class=_SubParser
+        required=True,
+        metavar="{fit,compare,report,workspace,replay,probe-report,skip-test,export}",
+        parser_class=_SubParser,
     )
 
     # Listed for --help only: main() hands `fit` to LightningCLI, which has its own --help.
@@ -214,16 +214,28 @@ def _parser() -> _Parser:
 
     report = commands.add_parser(
         "report",
-        help="rebuild the page of a comparison or of one run from disk",
-        description="Rebuild report.html of a comparison or of one run from what is on disk.",
+        help="rebuild the page of a comparison, of one run or of several from disk",
+        description="Rebuild report.html of a comparison, of one run, or of several runs side by side, from disk.",
     )
-    report.add_argument("path", metavar="PATH", help="folder of a comparison or of a run")
+    report.add_argument("path", nargs="+", metavar="PATH", help="folder of a comparison or of a run, or several runs")
+    report.add_argument("--out", metavar="DIR", help="where report.html goes (default: PATH; of several runs, here)")
+    report.add_argument("--open", action="store_true", help="open the page in a browser")
     report.add_argument(
         "--reference",
         metavar="STRATEGY",
         help="the strategy whose layers are compared with those of the others (default: the first of each task)",
     )
     report.set_defaults(run=_report)
+
+    workspace = commands.add_parser(
+        "workspace",
+        help="save a W&B workspace that opens on what was found",
+        description="Upload the charts to W&B, and save in PROJECT a workspace that shows groups, matrix, "
+        "distances and evidence of its runs. Needs `wandb login` and the package wandb-workspaces.",
+    )
+    workspace.add_argument("project", metavar="ENTITY/PROJECT", help="the project, as in the address of its W&B page")
+    workspace.add_argument("--prefix", default="gw/", metavar="PREFIX", help="what log keys begin with (default: gw/)")
+    workspace.set_defaults(run=_workspace)
 
     again = commands.add_parser(
         "replay",

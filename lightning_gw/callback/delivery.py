@@ -31,6 +31,7 @@ class RecordDelivery:
         prefix: What log keys begin with.
         error_policy: What becomes of errors.
         verbose: Whether to say what was found.
+        every_layer: Whether W&B gets two scalars a layer.
 
     Attributes:
         history: What was found so far; None before `open`.
@@ -38,13 +39,14 @@ class RecordDelivery:
         known: Metrics that the folder knows and the checkpoint does not, because it was saved just before a validation.
     """
 
-    def __init__(self, prefix: str, error_policy: ErrorPolicy, verbose: bool = True) -> None:
+    def __init__(self, prefix: str, error_policy: ErrorPolicy, verbose: bool = True, every_layer: bool = False) -> None:
         self.history: History | None = None
         self.last: int | None = None
         self.known: dict[str, float] = {}
         self._prefix = prefix
         self._error_policy = error_policy
         self._verbose = verbose
+        self._every_layer = every_layer
         self._unwritten: list[Record] = []
 
     def open(self, folder: Path | None, *, looked: int | None, resumed: int, origin: str | None) -> None:
@@ -150,7 +152,7 @@ class RecordDelivery:
         self._unwritten.append(record)
         self._write()
         looks = self.history if not self._unwritten else [*self.history, *self._unwritten]
-        self._say(log_record(loggers, record, looks, self._prefix, pictures))
+        self._say(log_record(loggers, record, looks, self._prefix, pictures, self._every_layer))
 
     def put_metrics(self, step: int, epoch: int, metrics: Mapping[str, Any]) -> None:
         """Write the run's own scalars, unless those of this step are there.

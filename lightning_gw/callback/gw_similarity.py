@@ -107,6 +107,8 @@ class GWSimilarity(Callback):
         prefix: What log keys begin with.
         name: Sets instances in one Trainer apart; it becomes part of the state key, the folder and the log keys.
         verbose: Whether to print one line per look.
+        layer_scalars: Whether W&B gets two scalars a layer, ``adjacent/<layer>`` and ``growth/<layer>``, beside the two
+            charts that hold them all. Loggers that take no tables always get them.
         keep_representations: Whether to keep the representations of the last look beside the history, replaced at every
             look, for `load_representations`: with them the layers of one run can be compared with those of another.
         skip_test: Whether to leave every layer and the interior of every group out once after training and tell how
@@ -172,6 +174,7 @@ class GWSimilarity(Callback):
         prefix: str = "gw/",
         name: str | None = None,
         verbose: bool = True,
+        layer_scalars: bool = False,
         keep_representations: bool = False,
         # older names
         draws: int | None = None,
@@ -197,7 +200,7 @@ class GWSimilarity(Callback):
         self._solver = Solver(config, ProcessWorker(config) if solve == "background" else None)
         self._pace = Pace(share)
         self._error_policy = ErrorPolicy(on_error)
-        self._delivery = RecordDelivery(self.prefix, self._error_policy, verbose)
+        self._delivery = RecordDelivery(self.prefix, self._error_policy, verbose, layer_scalars)
         self._look_loop = LookLoop(
             self._observer,
             self._solver,
@@ -218,11 +221,6 @@ class GWSimilarity(Callback):
     def history(self) -> History | None:
         """What was found so far; None before ``fit``, and on all processes but the first."""
         return self._delivery.history
-
-    @property
-    def last_look(self) -> int | None:
-        """Step of the last look, on all processes alike; None before the first. It may still wait to be solved."""
-        return self._look_loop.last
 
     @property
     def seconds_spent(self) -> float:

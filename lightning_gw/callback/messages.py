@@ -10,6 +10,10 @@ from lightning_gw.callback.budget import Budget
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
 from lightning_gw.utilities import output
+from lightning_gw.utilities.text import short_names
+
+#: Layers that the terminal names one by one.
+MOST_LAYERS_NAMED = 16
 
 
 def say(module: Any, text: str) -> None:
@@ -38,7 +42,15 @@ def look_message(prefix: str, result: LookResult, handing_on: float) -> str:
     cost = f"{record.seconds + handing_on:.1f} s"
     if result.aside:
         cost += f", and {result.solving:.1f} s in the background"
-    return f"{prefix.rstrip('/')} step {record.step}: {record.summary()}  ({cost})"
+    line = f"{prefix.rstrip('/')} step {record.step}: {record.summary()}  ({cost})"
+    return f"{layers_message(prefix, record.layers)}\n{line}" if result.job.first else line
+
+
+def layers_message(prefix: str, layers: Sequence[str]) -> str:
+    """Which layer has which number; of many only the first and the last."""
+    names = [f"{place} {name}" for place, name in enumerate(short_names(layers), 1)]
+    told = names if len(names) <= MOST_LAYERS_NAMED else [*names[:3], "…", *names[-2:]]
+    return f"{prefix.rstrip('/')} layers: {', '.join(told)}"
 
 
 def end_message(history: History, budget: Budget) -> str:

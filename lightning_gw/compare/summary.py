@@ -14,10 +14,10 @@ import numpy as np
 from lightning_gw.compare.optimizer_steps import configured_steps, step_count_lines, unequal_step_counts
 from lightning_gw.compare.plan import Plan, PlannedRun
 from lightning_gw.compare.progress import RunState, clock
-from lightning_gw.records.description import never_logged
+from lightning_gw.records.description import NOTABLE_GROWTH, never_logged
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.record import Record
-from lightning_gw.utilities.text import listed
+from lightning_gw.utilities.text import listed, numbered, short_names
 
 if TYPE_CHECKING:
     from lightning_gw.compare.comparison import Comparison
@@ -28,7 +28,7 @@ _TERMINAL_CODES = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def summary_lines(plan: Plan, states: Mapping[str, RunState], histories: Sequence[History | None]) -> list[str]:
-    """Each run's end: accuracy, and its groups or, where there are none, where its layers moved apart most.
+    """Each run's end: accuracy, and its groups or, where there are none, which layers moved apart or closer most.
 
     Args:
         plan: The plan.
@@ -122,16 +122,22 @@ def _groups(history: History | None) -> str:
         return "no layers were looked at (no GWSimilarity among the callbacks of its config)"
     last = history[-1]
     if last.groups.strength == "none":
-        return f"no groups{_largest_growth(last)}"
+        return f"no groups{_largest_move(last)}"
     return last.summary()
 
 
-def _largest_growth(record: Record) -> str:
+def _largest_move(record: Record) -> str:
+    """Which neighbours moved apart most or, where none did, which moved closer most; empty where all stayed."""
     growth = np.asarray(record.growth, dtype=float)
     if not np.isfinite(growth).any():
         return ""
-    widest = int(np.where(np.isfinite(growth), growth, -np.inf).argmax())
-    return f"; layers {widest + 1} and {widest + 2} moved apart most (×{growth[widest]:.2f})"
+    names = short_names(record.layers)
+    for gap, way in ((int(np.nanargmax(growth)), "apart"), (int(np.nanargmin(growth)), "closer")):
+        factor = growth[gap] if way == "apart" else 1 / growth[gap] if growth[gap] > 0 else np.inf
+        if factor >= NOTABLE_GROWTH:
+            pair = f"{numbered(gap, names)} and {numbered(gap + 1, names)}"
+            return f"; layers {pair} moved {way} most (distance ×{growth[gap]:.2f})"
+    return ""
 
 
 def conclude(comparison: Comparison, seconds: float) -> int:

@@ -9,6 +9,7 @@ from lightning_gw.figures.boundaries import draw_boundaries
 from lightning_gw.figures.comparison import draw_comparison
 from lightning_gw.figures.contrasts import draw_contrasts
 from lightning_gw.figures.correspondence import draw_correspondence
+from lightning_gw.figures.groups import draw_groups
 from lightning_gw.figures.matrix import draw_matrix, draw_rectangle
 from lightning_gw.figures.mean_matrices import draw_mean_matrices
 from lightning_gw.figures.profile import draw_profile
@@ -20,6 +21,7 @@ __all__ = [
     "draw_comparison",
     "draw_contrasts",
     "draw_correspondence",
+    "draw_groups",
     "draw_matrix",
     "draw_mean_matrices",
     "draw_profile",

@@ -15,6 +15,7 @@ from lightning_gw.figures.style import (
     QUIET,
     convergence_text,
     estimate_text,
+    groups_text,
     runs_text,
     thinned,
     wrapped,
@@ -86,7 +87,7 @@ def _draw_row(axes: Axes, summary: StrategySummary, planted: Sequence[int]) -> N
     )
     beside = (
         f"accuracy {estimate_text(summary.accuracy)}\n"
-        f"groups {estimate_text(summary.groups, 1)}\n"
+        f"groups: {groups_text(summary)}\n"
         f"settled: {convergence_text(summary)}"
     )
     axes.annotate(beside, (1.01, 0.5), xycoords="axes fraction", fontsize=9, color=QUIET, va="center", parse_math=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,13 +19,14 @@ from lightning_gw.figures.style import (
     INK,
     NO_EVIDENCE,
     QUIET,
+    axis_names,
     group_colour,
     group_identities,
     runs_of_layers,
-    short_names,
     thinned,
     viewable,
 )
+from lightning_gw.groups.groups import find_groups
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.description import paired_name
 from lightning_gw.records.record import Record
@@ -31,13 +34,24 @@ from lightning_gw.utilities.text import plural
 
 #: Up to this many layers the cells hold their values; beyond, the digits would no longer be readable.
 VALUES_UP_TO = 12
+#: From this similarity on the cells are light enough for dark digits.
+INK_FROM = 0.75
 #: What a colour bar of similarities is called.
 SIMILARITY = "similarity (1 = probe inputs arranged alike)"
 
 
+class _SelfShowing(Figure):
+    """Shows itself in a notebook, also where no ``%matplotlib inline`` was given."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A figure of its own, without pyplot: nothing global is touched, and nothing has to be closed."""
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+    figure = _SelfShowing(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -69,54 +83,85 @@ def name_rows(axes: Axes, at: Sequence[float], names: Sequence[str]) -> None:
     axes.set_yticks(at, names, parse_math=False)
 
 
-def both_witnesses(gw: GWMatrix) -> NDArray[np.float64]:
-    """``(L, L)`` similarities: GW above the diagonal, the identity coupling of the same matrices below."""
-    return np.asarray(np.triu(gw.similarity) + np.tril(gw.identity_similarity, -1))
+def both_witnesses(record: Record) -> NDArray[np.float64]:
+    """``(L, L)`` similarities: above the diagonal the matrix the groups were found in, below it the paired measure."""
+    gw = viewable(record.gw)
+    above = gw.similarity if record.found_in == "gw" else record.found_similarity()
+    return np.asarray(np.triu(above) + np.tril(gw.identity_similarity, -1))
 
 
-def draw_matrix(record: Record) -> Figure:
+def draw_matrix(found: Record | GWMatrix, ax: Axes | None = None) -> Figure:
     """Draw the similarity of every layer to every other at one look.
 
     The scale runs from 0 to 1 whatever the record holds, so that the pictures of all steps and runs compare.
 
     Args:
-        record: The look.
+        found: The look, or a matrix by itself, whose groups are then found here, held against no reference.
+        ax: Axes to draw into, without colour bar and reading; a figure of its own where None.
 
     Returns:
-        A figure: GW above the diagonal, the paired measure below, groups outlined in their lasting colours.
+        The figure: above the diagonal the matrix that the groups were found in, below it the paired measure, groups
+        outlined in their lasting colours.
 
     Raises:
-        ValueError: If the record's geometry has no unit scale and no exact conversion to one that has, or if its
-            matrix is one between two sets of layers.
+        ValueError: If the geometry has no unit scale and no exact conversion to one that has, or if the matrix is one
+            between two sets of layers.
     """
-    if record.gw.other_layers is not None:
+    matrix = found if isinstance(found, GWMatrix) else found.gw
+    if matrix.other_layers is not None:
         raise ValueError(
             "This matrix is between two sets of layers, and a look is at one. Draw it with "
             "lightning_gw.figures.draw_rectangle(gw)."
         )
-    gw, count = viewable(record.gw), len(record.layers)
-    figure = new_figure(8.2, 8.0)
-    axes = figure.add_subplot()
-    values = both_witnesses(gw)
+    record = _as_record(found) if isinstance(found, GWMatrix) else found
+    count = len(record.layers)
+    values = both_witnesses(record)
+    figure = new_figure(8.2, 8.0) if ax is None else cast(Figure, ax.figure)
+    axes = figure.add_subplot() if ax is None else ax
     axes.set_facecolor(NO_EVIDENCE)
     image = axes.imshow(np.ma.masked_invalid(values), cmap=COLORMAP, vmin=0, vmax=1, interpolation="nearest")
     write_values(axes, values, diagonal=False)
     _outline_groups(axes, record)
-    names, shown = short_names(record.layers), thinned(count, 25)
+    names, shown = axis_names(record.layers), thinned(count, 25)
     name_columns(axes, shown, [names[i] for i in shown])
     name_rows(axes, shown, [names[i] for i in shown])
     axes.set_xlabel("layer, in depth order", fontsize=10, color=QUIET)
     axes.set_ylabel("layer, in depth order", fontsize=10, color=QUIET)
     plain(axes)
-    similarity_bar(figure, axes, image)
-    title_and_reading(figure, axes, matrix_title(record), _reading(record, gw))
+    title = matrix_title(record)
+    if isinstance(found, GWMatrix):  # it knows no steps
+        title = title.removeprefix(f"Step {record.step}: ")
+        title = title[:1].upper() + title[1:]
+    if ax is None:
+        similarity_bar(figure, axes, image)
+        title_and_reading(figure, axes, title, _reading(record, viewable(record.gw)))
+    else:
+        axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
     return figure
+
+
+def _as_record(matrix: GWMatrix) -> Record:
+    """The matrix with its groups, in the form that the pictures are drawn from."""
+    return Record(
+        step=0,
+        epoch=0,
+        layers=matrix.layers,
+        gw=matrix,
+        groups=find_groups(matrix),
+        groups_paired=find_groups(matrix.identity_distance),
+        group_ids=(),
+        events=(),
+        growth=np.ones(max(0, len(matrix.layers) - 1)),
+        measures={},
+        probe={},
+    )
 
 
 def similarity_bar(figure: Figure, axes: Axes, image: AxesImage) -> None:
     """The colour bar of a similarity picture."""
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
     bar.set_label(SIMILARITY, fontsize=10, color=QUIET)
+    bar.set_ticks([0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 1])
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=9.5, length=0)
 
@@ -135,9 +180,15 @@ def matrix_title(record: Record) -> str:
 
 
 def _reading(record: Record, gw: GWMatrix) -> str:
+    above = {
+        "gw": "GW similarity at the best matching found (the least it can be)",
+        "gw_anchored": "anchored GW similarity, in which the groups were found",
+        "gw_unpaired": "unpaired GW similarity, in which the groups were found",
+    }.get(record.found_in, record.found_in)
     lines = [
         f"How to read: bright squares along the diagonal are layers that arrange the inputs alike. Above the diagonal\n"
-        f"GW similarity at the best matching found (the least it can be), below it the paired view, {paired_name(gw)}."
+        f"{above}, below it the paired view, {paired_name(gw)}.",
+        "Colours change faster towards 1, where most similarities lie.",
     ]
     if record.groups.built_in:
         lines.append("Dashed grey: steps the architecture has by itself, which an untrained network takes as well.")
@@ -156,7 +207,7 @@ def write_values(axes: Axes, values: NDArray[np.float64], diagonal: bool = True)
         return
     for (row, column), value in np.ndenumerate(values):
         if (diagonal or row != column) and np.isfinite(value):
-            colour = INK if value > 0.5 else "white"
+            colour = INK if value > INK_FROM else "white"
             text = axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, color=colour)
             text.set_in_layout(False)  # it lies within the cells: no margin need be found for it
 
@@ -193,13 +244,14 @@ def _outline_groups(axes: Axes, record: Record) -> None:
             axes.add_patch(outline)
 
 
-def draw_rectangle(gw: GWMatrix) -> Figure:
+def draw_rectangle(gw: GWMatrix, ax: Axes | None = None) -> Figure:
     """Draw the similarity of every layer of one set to every layer of another.
 
     There are no groups in it, and no second measure: a layer is not paired with itself anywhere.
 
     Args:
         gw: ``gw_matrix(representations, others)``.
+        ax: Axes to draw into, without colour bar and reading; a figure of its own where None.
 
     Returns:
         A figure: rows are the first set, columns the second, on a scale from 0 to 1.
@@ -210,13 +262,14 @@ def draw_rectangle(gw: GWMatrix) -> Figure:
     gw = viewable(gw)
     rows, columns = gw.distortion.shape
     longest = max(rows, columns)  # cells are square; the floors leave room for title and reading
-    figure = new_figure(3.2 + 5.0 * max(0.7, columns / longest), 3.0 + 5.0 * max(0.4, rows / longest))
-    axes = figure.add_subplot()
+    size = 3.2 + 5.0 * max(0.7, columns / longest), 3.0 + 5.0 * max(0.4, rows / longest)
+    figure = new_figure(*size) if ax is None else cast(Figure, ax.figure)
+    axes = figure.add_subplot() if ax is None else ax
     axes.set_facecolor(NO_EVIDENCE)
     values = gw.similarity
     image = axes.imshow(np.ma.masked_invalid(values), cmap=COLORMAP, vmin=0, vmax=1, interpolation="nearest")
     write_values(axes, values)
-    row_names, column_names = short_names(gw.layers), short_names(gw.columns)
+    row_names, column_names = axis_names(gw.layers), axis_names(gw.columns)
     shown = thinned(columns, 25)
     name_columns(axes, shown, [column_names[i] for i in shown])
     shown = thinned(rows, 25)
@@ -224,7 +277,6 @@ def draw_rectangle(gw: GWMatrix) -> Figure:
     axes.set_xlabel("layers of the second set, in depth order", fontsize=10, color=QUIET)
     axes.set_ylabel("layers of the first set, in depth order", fontsize=10, color=QUIET)
     plain(axes)
-    similarity_bar(figure, axes, image)
     count = plural(rows, "layer")
     reading = (
         "How to read: a bright cell is a layer of each set that arrange the inputs alike,\n"
@@ -232,7 +284,11 @@ def draw_rectangle(gw: GWMatrix) -> Figure:
     )
     degenerate = {**gw.degenerate, **{f"{name} of the second set": why for name, why in gw.other_degenerate.items()}}
     title = f"{count[:1].upper()}{count[1:]} against {plural(columns, 'layer')} of another set"
-    title_and_reading(figure, axes, title, "\n".join([reading, *left_out(degenerate)]))
+    if ax is None:
+        similarity_bar(figure, axes, image)
+        title_and_reading(figure, axes, title, "\n".join([reading, *left_out(degenerate)]))
+    else:
+        axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
     return figure
 
 

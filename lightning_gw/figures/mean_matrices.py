@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
@@ -75,7 +76,7 @@ def draw_mean_matrices(comparison: TaskComparison) -> Figure:
     return figure
 
 
-def _square(axes: Axes, values: FloatArray, colours: str, top: float) -> AxesImage:
+def _square(axes: Axes, values: FloatArray, colours: str | Colormap, top: float) -> AxesImage:
     axes.set_facecolor(NO_EVIDENCE)
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colours, vmin=0, vmax=top, interpolation="nearest")
     shown = thinned(len(values), 9)

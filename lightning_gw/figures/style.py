@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.colors import ListedColormap
 from numpy.typing import NDArray
 
 from lightning_gw.groups.groups import Groups, Strength
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.record import Record
 from lightning_gw.statistics.results import Estimate, StrategySummary, TaskComparison
+from lightning_gw.utilities.text import short_names
 
 #: Okabe and Ito's colours, told apart without colour vision, ordered so that neighbours differ in lightness too. Their
 #: black is left out: it draws boundaries.
@@ -21,8 +25,11 @@ OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "
 INK = "#1b1f24"
 QUIET = "#59626d"
 NO_EVIDENCE = "#d3d7dc"
-#: Magnitudes: perceptually uniform and readable without colour vision.
-COLORMAP = "cividis"
+#: Most similarities of trained networks lie between .7 and 1. The scale always runs from 0 to 1; its colours, those of
+#: cividis (perceptually uniform and readable without colour vision), change faster towards 1 by this exponent.
+EMPHASIS = 2.5
+#: Similarities from 0 to 1.
+COLORMAP = ListedColormap(colormaps["cividis"](np.linspace(0, 1, 256) ** EMPHASIS), "similarity")
 
 
 def group_colour(identity: int) -> str:
@@ -71,33 +78,9 @@ def viewable(gw: GWMatrix) -> GWMatrix:
     return gw if gw.unit_scale else gw.to("standardized")
 
 
-def short_names(layers: Sequence[str], longest: int = 16) -> tuple[str, ...]:
-    """Layer names as axis labels: numbered from 1, without the path that all of them share.
-
-    Names that are still too long lose the ending all share, then their left part.
-
-    Args:
-        layers: Full names, such as ``model.blocks.3``.
-        longest: Longest name that is kept whole.
-
-    Returns:
-        Labels such as ``4 blocks.3``, one per layer.
-    """
-    split = [name.split(".") for name in layers]
-    shared = 0
-    while len(split) > 1 and all(len(parts) > shared + 1 and parts[shared] == split[0][shared] for parts in split):
-        shared += 1
-    if shared and all(re.fullmatch(r"\d+", ".".join(parts[shared:])) for parts in split):
-        shared -= 1  # a bare number would be mistaken for the layer's place, which counts from 1
-    kept = [parts[shared:] for parts in split]
-    if any(len(".".join(parts)) > longest for parts in kept):
-        while len(kept) > 1 and all(len(parts) > 1 and parts[-1] == kept[0][-1] for parts in kept):
-            kept = [parts[:-1] for parts in kept]
-    labels = []
-    for place, parts in enumerate(kept, 1):
-        name = "".join(c if c.isprintable() else "�" for c in ".".join(parts))
-        labels.append(f"{place} {name if len(name) <= longest else '…' + name[1 - longest :]}")
-    return tuple(labels)
+def axis_names(layers: Sequence[str]) -> tuple[str, ...]:
+    """Layer names as axis labels, numbered from 1: ``4 blocks.3``."""
+    return tuple(f"{place} {name}" for place, name in enumerate(short_names(layers), 1))
 
 
 def thinned(count: int, most: int) -> list[int]:
@@ -164,6 +147,17 @@ def estimate_text(estimate: Estimate, digits: int = 2) -> str:
     low, high = f"{estimate.low:.{digits}f}", f"{estimate.high:.{digits}f}"
     told = text if low == text == high else f"{text} ({low}–{high})"
     return told.replace("-", "−")
+
+
+def groups_text(summary: StrategySummary) -> str:
+    """How many groups its runs ended with: ``3``, ``none``, or ``3 in 2 of 5 runs, none in 3``."""
+    counts = Counter(0 if run.strength == "none" else run.count for run in summary.findings)
+    told = [(str(count or "none"), times) for count, times in sorted(counts.items(), reverse=True)]
+    if len(told) == 1:
+        return told[0][0]
+    first, *rest = told
+    of = f"{first[0]} in {first[1]} of {len(summary.findings)} runs"
+    return ", ".join([of, *(f"{count} in {times}" for count, times in rest)])
 
 
 def convergence_text(summary: StrategySummary) -> str:

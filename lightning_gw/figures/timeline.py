@@ -19,12 +19,12 @@ from lightning_gw.figures.style import (
     NO_EVIDENCE,
     QUIET,
     StepAxis,
+    axis_names,
     group_colour,
     group_fill,
     group_identities,
     pale,
     runs_of_layers,
-    short_names,
     thinned,
 )
 from lightning_gw.records.record import Record
@@ -57,7 +57,7 @@ def draw_timeline(history: Sequence[Record]) -> Figure:
     steps = [record.step for record in history]
     scale = StepAxis.of(steps)
     draw_strips(axes, history, scale)
-    names, shown = short_names(history[-1].layers), thinned(layers, 25)
+    names, shown = axis_names(history[-1].layers), thinned(layers, 25)
     name_rows(axes, shown, [names[i] for i in shown])
     axes.set_ylabel("layer, depth downwards", fontsize=10, color=QUIET)
     plain(axes)

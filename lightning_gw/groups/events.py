@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from lightning_gw.groups.groups import layer_ranges
+from lightning_gw.utilities.text import numbered
 
 #: What can happen to a group; `Event` says what each is.
 EventKind = Literal["birth", "death", "split", "merge", "boundary_moved", "growth"]
@@ -50,15 +51,19 @@ class Event:
     confirmed: int | None = None
     factors: tuple[float, ...] = ()
 
-    def sentence(self) -> str:
-        """What happened, in words, with 1-based layer numbers."""
+    def sentence(self, names: Sequence[str] = ()) -> str:
+        """What happened, in words, with 1-based layer numbers.
+
+        Args:
+            names: What to call each layer beside its number; numbers alone where there are none.
+        """
         one = len(self.layers) == 1
-        span = f"{'Layer' if one else 'Layers'} {layer_ranges(self.layers)}"
+        span = f"{'Layer' if one else 'Layers'} {layer_ranges(self.layers, names=names)}"
         match self.kind:
             case "birth":
-                return f"{span} became a group."
+                return f"{span} {'is' if one else 'are'} first seen as a group."
             case "death":
-                return f"The group of {span.lower()} dissolved."
+                return f"The group of {span[0].lower()}{span[1:]} dissolved."
             case "split":
                 return f"{span} split off into a group of {'its' if one else 'their'} own."
             case "merge":
@@ -68,15 +73,23 @@ class Event:
                 assert self.boundary_to is not None
                 by = abs(self.boundary_to - self.boundary_from)
                 return (
-                    f"The boundary after layer {self.boundary_from + 1} moved to after layer {self.boundary_to + 1}"
-                    + (f", by {by} layers." if by > 1 else ".")
+                    f"The boundary after layer {numbered(self.boundary_from, names)} moved to after layer "
+                    f"{numbered(self.boundary_to, names)}" + (f", by {by} layers." if by > 1 else ".")
                 )
             case "growth":
-                gaps = ", ".join(
-                    f"{layer + 1} to {layer + 2} (×{factor:.2g})"
+                gaps = [
+                    (factor, f"{numbered(layer, names)} to {numbered(layer + 1, names)} (×{factor:.2g})")
                     for layer, factor in zip(self.layers, self.factors, strict=True)
-                )
-                return f"Beyond its noise, the distance has changed since the first look from layer {gaps}."
+                ]
+                told = [
+                    f"{word} from layer {', '.join(where)}"
+                    for word, where in (
+                        ("grown", [gap for factor, gap in gaps if factor >= 1]),
+                        ("shrunk", [gap for factor, gap in gaps if factor < 1]),
+                    )
+                    if where
+                ]
+                return f"Beyond its noise, the distance has since the first look {' and '.join(told)}."
 
 
 def compare_groups(step: int, confirmed: int, before: Members, after: Members) -> list[Event]:

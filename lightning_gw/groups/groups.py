@@ -20,6 +20,7 @@ from lightning_gw.groups.partition import (
 from lightning_gw.groups.reference import Reference, ReferenceLike
 from lightning_gw.groups.roughness import roughness
 from lightning_gw.gw.result import GWMatrix
+from lightning_gw.utilities.shown import Shown
 
 if TYPE_CHECKING:
     from lightning_gw.groups.choice import Choice
@@ -40,7 +41,7 @@ STABLE = 0.5
 
 
 @dataclass(frozen=True)
-class Groups:
+class Groups(Shown):
     """Groups of layers, how strongly they stand out, and how sure one can be.
 
     Attributes:
@@ -108,10 +109,10 @@ class Groups:
         used = sorted({label for label in self.labels if label >= 0})
         return tuple(tuple(i for i, label in enumerate(self.labels) if label == group) for group in used)
 
-    def ranges(self) -> str:
-        """The groups as 1-based layer ranges, such as ``1–2 | 3–6 | 7–9``."""
+    def ranges(self, names: Sequence[str] = ()) -> str:
+        """The groups as 1-based layer ranges, such as ``1–2 | 3–6 | 7–9``, with the layers' names where given."""
         left_out = [i for i, label in enumerate(self.labels) if label < 0]
-        return " | ".join(layer_ranges(group, left_out) for group in self.members())
+        return " | ".join(layer_ranges(group, left_out, names) for group in self.members())
 
     def choose(
         self, layers: Sequence[str], which: str | int = "last", growth: FloatArray | None = None, anyway: bool = False
@@ -129,6 +130,11 @@ class Groups:
         from lightning_gw.groups.choice import choose_group
 
         return choose_group(self, layers, which, growth, anyway)
+
+    def __repr__(self) -> str:
+        found = "none" if self.strength == "none" else f"{self.ranges()}, {self.strength}"
+        p_value = "" if self.p_value is None else f", p = {self.p_value:.2g}"
+        return f"Groups({len(self.labels)} layers: {found}{p_value})"
 
     def sentence(self) -> str:
         """What was found and how far it goes, in words; layers counted from 1."""
@@ -294,12 +300,13 @@ def _propose(costs: FloatArray, method: Method, count: int | None) -> list[int]:
     return np.cumsum(labels).tolist()
 
 
-def layer_ranges(layers: Iterable[int], left_out: Sequence[int] = ()) -> str:
-    """0-based layer indices as 1-based ranges: ``(0, 1, 2, 6)`` is ``1–3, 7``.
+def layer_ranges(layers: Iterable[int], left_out: Sequence[int] = (), names: Sequence[str] = ()) -> str:
+    """0-based layer indices as 1-based ranges: ``(0, 1, 2, 6)`` is ``1–3, 7``, or ``1–3 (a to c), 7 (head)``.
 
     Args:
         layers: The indices.
         left_out: Layers that are in no group; a range goes on across them.
+        names: What to call each layer of the network beside its number; numbers alone where there are none.
     """
     runs: list[list[int]] = []
     for layer in sorted(layers):
@@ -307,4 +314,11 @@ def layer_ranges(layers: Iterable[int], left_out: Sequence[int] = ()) -> str:
             runs[-1].append(layer)
         else:
             runs.append([layer])
-    return ", ".join(f"{run[0] + 1}" if len(run) == 1 else f"{run[0] + 1}–{run[-1] + 1}" for run in runs)
+    told = []
+    for run in runs:
+        first, last = run[0], run[-1]
+        span = f"{first + 1}" if first == last else f"{first + 1}–{last + 1}"
+        if names:
+            span += f" ({names[first]})" if first == last else f" ({names[first]} to {names[last]})"
+        told.append(span)
+    return ", ".join(told)

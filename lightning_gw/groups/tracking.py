@@ -47,7 +47,7 @@ class GroupTracker:
         ...     return find_groups(abs(np.subtract.outer(depth, depth)))
         >>> tracker = GroupTracker(persistence=1)
         >>> [event.sentence() for event in tracker.update(step=0, groups=look(0, 1, 2, 7, 8, 9))]
-        ['Layers 1–3 became a group.', 'Layers 4–6 became a group.']
+        ['Layers 1–3 are first seen as a group.', 'Layers 4–6 are first seen as a group.']
         >>> [event.sentence() for event in tracker.update(step=100, groups=look(0, 1, 6, 7, 8, 9))]
         ['The boundary after layer 3 moved to after layer 2.']
         >>> tracker.group_ids  # the groups are still those of the first look

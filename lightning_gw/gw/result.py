@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from lightning_gw.geometry.geometries import GEOMETRIES
 from lightning_gw.utilities.arrays import FloatArray
+from lightning_gw.utilities.shown import Shown
 
 
 @dataclass(frozen=True)
-class GWMatrix:
+class GWMatrix(Shown):
     """Gromov-Wasserstein values between layers, each with its certified lower bound and its paired counterpart.
 
     Every value of `distortion` is an **upper bound**: the squared-loss Gromov-Wasserstein objective at the best

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from lightning_gw.figures.png import Picture, draw_pictures
+from lightning_gw.figures.style import axis_names
 from lightning_gw.interventions.passing import PASSING_MEASURES
 from lightning_gw.interventions.skips import SkipTest
-from lightning_gw.loggers.scalars import Table, events_table, matrix_table, record_scalars, similarities_of
+from lightning_gw.loggers.charts import ADJACENT, GROWTH
+from lightning_gw.loggers.scalars import Table, events_table, layer_scalars, layers_table, matrix_table, record_scalars
 from lightning_gw.records.description import describe_record
 from lightning_gw.records.record import Record
+from lightning_gw.records.rows import similarities_of
+from lightning_gw.utilities.text import short_names
 
 STEP_KEY = "trainer/global_step"
 
@@ -22,16 +27,37 @@ STEP_KEY = "trainer/global_step"
 PATIENCE = 10.0
 
 
+@dataclass(frozen=True)
+class Series:
+    """Lines over training, for one chart.
+
+    Attributes:
+        title: Of the chart.
+        rows: ``(step, line, value)``.
+    """
+
+    title: str
+    rows: list[tuple[int, str, float]]
+
+
 class LogContent:
     """One record in the forms loggers take, each made at most once however many loggers there are."""
 
     def __init__(
-        self, record: Record, looks: Sequence[Record], prefix: str, drawn: Mapping[str, Picture | str] | None = None
+        self,
+        record: Record,
+        looks: Sequence[Record],
+        prefix: str,
+        drawn: Mapping[str, Picture | str] | None = None,
+        every_layer: bool = False,
     ) -> None:
         self.record, self.looks, self.prefix, self._drawn = record, looks, prefix, drawn
+        self._every_layer = every_layer
         self.problems: list[str] = []
-        scalars = {prefix + key: value for key, value in record_scalars(record).items()}
+        numbers, per_layer = record_scalars(record), layer_scalars(record)
+        scalars = {prefix + key: value for key, value in (numbers | per_layer).items()}
         self.scalars = {key: value for key, value in scalars.items() if math.isfinite(value)}
+        self._per_layer = frozenset(prefix + key for key in per_layer)
         if left_out := [key for key in scalars if key not in self.scalars]:
             self.problems.append(f"Not logged, because they are not finite: {', '.join(left_out)}.")
         if similarities_of(record.gw) is None:
@@ -55,9 +81,45 @@ class LogContent:
                     pictures[self.prefix + name] = picture
         return pictures
 
+    @property
+    def values(self) -> dict[str, float | str]:
+        """The scalars as a logger with charts takes them: strength in words, and none that are in the `series`."""
+        values: dict[str, float | str] = {
+            key: value for key, value in self.scalars.items() if self._every_layer or key not in self._per_layer
+        }
+        values[f"{self.prefix}groups/strength"] = self.record.groups.strength
+        if self.record.changed is not None:
+            values[f"{self.prefix}changed/strength"] = self.record.changed.strength
+        return values
+
+    @cached_property
+    def series(self) -> dict[str, Series]:
+        """Distances to the next layer and their growth, one chart each however many layers there are."""
+        drawn: dict[str, tuple[str, Callable[[Record], Iterable[float]]]] = {
+            "adjacent": (ADJACENT.title, lambda record: record.groups.adjacent),
+            "growth": (GROWTH.title, lambda record: record.growth),
+        }
+        return {
+            self.prefix + key: Series(
+                title,
+                [
+                    (record.step, name, float(value))
+                    for record in self.looks
+                    for name, value in zip(axis_names(record.layers), of(record), strict=False)
+                    if math.isfinite(value)
+                ],
+            )
+            for key, (title, of) in drawn.items()
+        }
+
     @cached_property
     def tables(self) -> dict[str, Table]:
-        return {self.prefix + "events": events_table(self.looks), self.prefix + "matrix": matrix_table(self.record)}
+        made = {
+            "events": events_table(self.looks),
+            "matrix": matrix_table(self.record),
+            "layers": layers_table(self.looks),
+        }
+        return {self.prefix + name: table for name, table in made.items()}
 
     @property
     def step(self) -> int:
@@ -70,7 +132,8 @@ class LogContent:
     @property
     def texts(self) -> dict[str, str]:
         """By name, in Markdown."""
-        events = "\n".join(f"- {event.sentence()}" for event in self.record.events)
+        names = short_names(self.record.layers)
+        events = "\n".join(f"- {event.sentence(names)}" for event in self.record.events)
         return {"sentence": describe_record(self.record)} | ({"events": events} if events else {})
 
 
@@ -83,6 +146,8 @@ class SkipContent:
         scalars = {f"{prefix}skip/rise/{row.layer}": row.rise for row in found.layers}
         scalars |= {f"{prefix}skip/correlation/{name}": value for name, value in found.correlations().items()}
         self.scalars = {key: value for key, value in scalars.items() if math.isfinite(value)}
+        self.values: dict[str, float | str] = {**self.scalars}
+        self.series: dict[str, Series] = {}
         self.caption = f"step {step}: {found.sentences()[0]}"
         self.texts = {"skip_test": "\n\n".join(found.sentences())}
 

@@ -54,6 +54,7 @@ def log_record(
     history: Sequence[Record],
     prefix: str = "gw/",
     pictures: Mapping[str, Picture | str] | None = None,
+    every_layer: bool = False,
 ) -> list[str]:
     """Log one record: one W&B row, with the record's step as ``trainer/global_step``.
 
@@ -63,6 +64,7 @@ def log_record(
         history: The run so far, for the timeline and the table of events; it may hold `record` already.
         prefix: What the keys begin with.
         pictures: What `draw_pictures` gives, where that was done elsewhere; None draws them if a logger takes any.
+        every_layer: Whether W&B gets two scalars a layer as well, as loggers without tables always do.
 
     Returns:
         What could not be logged, one sentence each; values that are not finite are left out and named here.
@@ -70,7 +72,7 @@ def log_record(
     loggers = list(loggers)
     if not loggers:
         return []
-    look = LogContent(record, _until(record, history), prefix, pictures)
+    look = LogContent(record, _until(record, history), prefix, pictures, every_layer)
     problems = _with_each(loggers, prefix, f"the record of step {record.step}", lambda backend: backend.log_look(look))
     return [*look.problems, *problems]
 

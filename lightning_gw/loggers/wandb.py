@@ -15,6 +15,7 @@ from lightning_gw.loggers import content
 from lightning_gw.loggers.content import STEP_KEY, LogContent, SkipContent, remember
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import METRICS_FILE, RECORDS_FILE, History, array_file
+from lightning_gw.utilities.text import short_names
 
 #: W&B runs that get no tables any more, by identity, for as long as they live.
 _WITHOUT_TABLES: dict[int, weakref.ref[Any]] = {}
@@ -34,7 +35,7 @@ class WandbBackend:
 
     def log_look(self, look: LogContent | SkipContent) -> list[str]:
         # One call is one row. Without `step=`, which would drop rows that come after a later one of Lightning's.
-        row = {**look.scalars, STEP_KEY: look.step}
+        row = {**look.values, STEP_KEY: look.step}
         with tempfile.TemporaryDirectory(prefix="lightning-gw-") as folder:  # `log` copies the files of pictures
             return self._log_row(look, row, Path(folder))
 
@@ -72,7 +73,18 @@ class WandbBackend:
     def _tables(self, look: LogContent | SkipContent) -> dict[str, Any]:
         import wandb
 
-        return {key: wandb.Table([*table.columns], table.rows) for key, table in look.tables.items()}
+        tables: dict[str, Any] = {key: wandb.Table([*table.columns], table.rows) for key, table in look.tables.items()}
+        columns = ("step", "lineKey", "lineVal")  # of the preset that W&B brings along
+        charts = {
+            key: wandb.plot_table(
+                "wandb/lineseries/v0",
+                wandb.Table([*columns], [[*row] for row in series.rows]),
+                {column: column for column in columns},
+                {"title": series.title, "xname": "training step"},
+            )
+            for key, series in look.series.items()
+        }
+        return tables | charts
 
     def log_summary(self, history: History) -> list[str]:
         import wandb
@@ -80,13 +92,18 @@ class WandbBackend:
         last = history[-1]
         final = {
             "step": last.step,
-            "groups": last.groups.ranges() if last.groups.boundaries else "one group",
+            "groups": "no groups" if last.groups.strength == "none" else last.groups.ranges(short_names(last.layers)),
             "strength": last.groups.strength,
             "reference": last.reference,
             "changed": "none" if last.changed is None else f"{last.changed.ranges()}, {last.changed.strength}",
-            "sentence": describe(history),
         }
+        # W&B sorts a summary by its keys: this one is the first of ours.
+        self.experiment.summary.update({f"{self.prefix}answer": describe(history)})
         self.experiment.summary.update({f"{self.prefix}final/{name}": value for name, value in final.items()})
+        with tempfile.TemporaryDirectory(prefix="lightning-gw-") as folder:
+            page = history.report(Path(folder) / "report.html")
+            row = {f"{self.prefix}page": wandb.Html(str(page), inject=False), STEP_KEY: last.step}
+            self.experiment.log(row)
         if history.path is None:
             return ["The history lives in memory only, so no artifact of it was logged."]
         name = re.sub(r"[^\w.-]", "-", self.prefix.strip("/"))

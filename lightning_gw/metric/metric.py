@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from lightning_gw.records.record import Record
 
 #: What the states that hold the representations are called, before the layer's name.
 STATE = "representations."
@@ -210,38 +208,25 @@ class GromovWassersteinMatrix(Metric):
         self._forward_cache = None  # see `_Sealed`; nothing reads it but `to`, to move tensors that are not there
         return matrix
 
-    def plot(self, val: GWMatrix | None = None, ax: None = None) -> tuple[Figure, Axes]:
+    def plot(self, val: GWMatrix | None = None, ax: Axes | None = None) -> tuple[Figure, Axes]:
         """Draw the matrix: GW similarity above the diagonal, the paired measure below, groups outlined.
 
         Args:
             val: A result of ``forward`` or ``compute``; ``compute`` is called if it is left out. Of one between two
                 sets of layers the GW similarity of every row to every column is drawn.
-            ax: Not supported: the picture has a colour bar and a line to read it by, and is a figure of its own.
+            ax: Axes to draw into, without colour bar; a figure of its own where None.
 
         Returns:
             Figure and Axes object
 
         Raises:
             TypeError: If `val` is something else, such as a list of results.
-            ValueError: If `ax` is given, or if the geometry has no similarities.
+            ValueError: If the geometry has no similarities.
         """
-        from lightning_gw.figures import draw_matrix, draw_rectangle
-        from lightning_gw.figures.matrix import matrix_title, title_and_reading
-
         matrix = self.compute() if val is None else val
         if not isinstance(matrix, GWMatrix):
             raise TypeError(f"Expected argument `val` to be one GWMatrix, but got {type(matrix).__name__}.")
-        if ax is not None:
-            raise ValueError("Expected argument `ax` to be None: the matrix is drawn as a figure of its own.")
-        if matrix.other_layers is not None:
-            figure = draw_rectangle(matrix)
-            return figure, figure.axes[0]
-        record = _as_record(matrix)
-        figure = draw_matrix(record)
-        axes = figure.axes[0]
-        title = matrix_title(record).removeprefix(f"Step {record.step}: ")  # a metric knows no steps
-        title_and_reading(figure, axes, title[:1].upper() + title[1:], figure.get_supxlabel())
-        return figure, axes
+        return matrix.plot(ax)
 
     def _rows(self, name: str) -> list[Tensor]:
         return getattr(self, STATE + name)
@@ -310,23 +295,3 @@ class _Sealed:
 
     def __init__(self, matrix: GWMatrix) -> None:
         self.matrix = matrix
-
-
-def _as_record(matrix: GWMatrix) -> Record:
-    """The matrix with its groups, in the form that the pictures are drawn from."""
-    from lightning_gw.groups.groups import find_groups
-    from lightning_gw.records.record import Record
-
-    return Record(
-        step=0,
-        epoch=0,
-        layers=matrix.layers,
-        gw=matrix,
-        groups=find_groups(matrix),
-        groups_paired=find_groups(matrix.identity_distance),
-        group_ids=(),
-        events=(),
-        growth=np.ones(max(0, len(matrix.layers) - 1)),
-        measures={},
-        probe={},
-    )

@@ -15,8 +15,8 @@ from lightning_gw.figures.style import (
     INK,
     NO_EVIDENCE,
     QUIET,
+    axis_names,
     group_fill,
-    short_names,
     thinned,
 )
 from lightning_gw.figures.timeline import draw_block, group_legend
@@ -58,7 +58,7 @@ def draw_probe_report(report: ProbeReport) -> Figure:
     axes.set_xlim(-0.5, layers - 0.5)
     axes.set_ylim(top - _GAP + 0.05, -0.05)
     name_rows(axes, [at for at, _ in ticks], [label for _, label in ticks])
-    names, shown = short_names(report.layers), thinned(layers, 25)
+    names, shown = axis_names(report.layers), thinned(layers, 25)
     name_columns(axes, shown, [names[i] for i in shown], rotation=40)
     axes.set_xlabel("layer, in depth order", fontsize=10, color=QUIET)
     axes.set_ylabel("setting; one row a draw of the probe", fontsize=10, color=QUIET)

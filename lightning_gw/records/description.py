@@ -13,7 +13,7 @@ import numpy as np
 from lightning_gw.groups.groups import Groups
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.record import Record
-from lightning_gw.utilities.text import listed, plural
+from lightning_gw.utilities.text import listed, numbered, plural, short_names
 
 _PAIRED_NAMES = {
     "standardized": "RSA",
@@ -128,13 +128,13 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
         beyond = " beyond what the architecture does by itself" if groups.reference else ""
         smoothly = "" if groups.built_in else f" the {plural(layers, 'layer')} drift smoothly,"
         return f"No groups: {when[0].lower()}{when[1:]}{smoothly} no boundary stands out{beyond} ({support})."
-    doubt = ": it may be drift" if groups.strength == "weak" else ""
+    doubt = ", which may be drift" if groups.strength == "weak" else ""
     if not groups.reference:
         lacking = record.reference.removeprefix("none: ") or "they were held against no network that learnt nothing"
-        doubt = f": the architecture may have them by itself, since {lacking}"
+        doubt = f", which the architecture may have by itself, since {lacking}"
     return (
-        f"{when} the {plural(layers, 'layer')} form {plural(groups.count, 'group')}: "
-        f"{groups.ranges().replace(' | ', ', ')} ({groups.strength}{doubt}; {support})."
+        f"{when} the {plural(layers, 'layer')} form {plural(groups.count, f'{groups.strength} group')}: "
+        f"{groups.ranges(short_names(record.layers)).replace(' | ', ', ')}{doubt}. {support[0].upper()}{support[1:]}."
     )
 
 
@@ -201,6 +201,8 @@ def stability_phrase(groups: Groups) -> str:
         return "stability not measured"
     if not groups.stability:
         return "no boundary whose stability could be measured"
+    if min(groups.stability) == 1:
+        return "every boundary returned in every probe resample"
     return f"every boundary returned in at least {min(groups.stability):.0%} of probe resamples"
 
 
@@ -237,9 +239,10 @@ def growth_sentences(record: Record, start: int) -> list[str]:
     if record.step == start or not usable.size or usable.max() < NOTABLE_GROWTH:
         return []
     widest = int(usable.argmax())
+    names = short_names(record.layers)
     return [
-        f"Since step {start} the distance found between layers {widest + 1} and {widest + 2} grew most, "
-        f"to {growth[widest]:.2g} times what it was."
+        f"Since step {start} the distance found between layers {numbered(widest, names)} and "
+        f"{numbered(widest + 1, names)} grew most, to {growth[widest]:.2g} times what it was."
     ]
 
 
@@ -269,7 +272,8 @@ def inherited_sentences(histories: Sequence[Sequence[Record]]) -> list[str]:
     if not kept:
         return []
     share = f" in {{}} of {len(histories)} runs" if len(histories) > 1 else ""
-    where = listed([f"{boundary + 1}{share.format(count)}" for boundary, count in sorted(kept.items())])
+    names = short_names(histories[0][-1].layers) if histories[0] else ()
+    where = listed([f"{numbered(boundary, names)}{share.format(count)}" for boundary, count in sorted(kept.items())])
     if len(kept) == 1:
         return [f"The boundary after layer {where} stood at the first look already: training did not make it."]
     return [f"The boundaries after layers {where} stood at the first look already: training did not make them."]
@@ -301,9 +305,10 @@ def _standing(history: Sequence[Record]) -> list[str]:
     moves = [event for record in history for event in record.events if event.kind == "boundary_moved"]
     if moves and moves[-1].boundary_from is not None and moves[-1].boundary_to is not None:
         move = moves[-1]
+        names = short_names(last.layers)
         sentences.append(
-            f"The last boundary to move went from after layer {moves[-1].boundary_from + 1} "
-            f"to after layer {moves[-1].boundary_to + 1} at step {move.step}."
+            f"The last boundary to move went from after layer {numbered(moves[-1].boundary_from, names)} "
+            f"to after layer {numbered(moves[-1].boundary_to, names)} at step {move.step}."
         )
     return sentences
 

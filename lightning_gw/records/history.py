@@ -23,6 +23,7 @@ from safetensors.numpy import save as save_arrays
 from lightning_gw.records.record import Record, SchemaError, check_schema
 from lightning_gw.utilities.files import append_line, append_raw, sync_folder, write_whole
 from lightning_gw.utilities.json_values import from_json, metrics_to_json
+from lightning_gw.utilities.shown import ShownRun, fetched
 
 RECORDS_FILE = "history.jsonl"
 METRICS_FILE = "metrics.jsonl"
@@ -32,7 +33,7 @@ DAMAGED_FILE = "damaged.jsonl"
 SUPERSEDED = "superseded"
 
 
-class History(Sequence[Record]):
+class History(ShownRun, Sequence[Record]):
     """The records of one run in the order of their steps, with the run's own metrics beside them.
 
     ``History()`` lives in memory only, `History.open` writes every record to its folder at once, `load_history` reads.
@@ -59,7 +60,7 @@ class History(Sequence[Record]):
         >>> history[-1].gw.layers
         ('layer.0', 'layer.1', 'layer.2', 'layer.3')
         >>> history[1:]  # a slice is a history too, in memory
-        History(1 records, steps 4 to 4, path=None)
+        History(1 look, steps 4 to 4: no groups, path=None)
         >>> folder.cleanup()
     """
 
@@ -191,9 +192,9 @@ class History(Sequence[Record]):
         return len(self._records)
 
     def __repr__(self) -> str:
-        steps = f", steps {self[0].step} to {self[-1].step}" if self else ""
-        problems = f", {len(self.problems)} problems" if self.problems else ""
-        return f"History({len(self)} records{steps}{problems}, path={self.path})"
+        looks = "1 look" if len(self) == 1 else f"{len(self)} looks"
+        steps = f", steps {self[0].step} to {self[-1].step}: {self[-1].summary().replace('  ', ', ')}" if self else ""
+        return f"History({looks}{steps}{f', {len(self.problems)} problems' if self.problems else ''}, path={self.path})"
 
 
 def load_history(path: str | os.PathLike[str]) -> History:
@@ -202,7 +203,8 @@ def load_history(path: str | os.PathLike[str]) -> History:
     Damaged lines and records whose array file is missing or damaged are left out and named in ``problems``.
 
     Args:
-        path: The run's folder, its ``gw`` folder, or the ``history.jsonl`` in it.
+        path: The run's folder, its ``gw`` folder, or the ``history.jsonl`` in it; or a W&B artifact to be downloaded
+            (``team/project/gw-history-abc:v3``).
 
     Raises:
         FileNotFoundError: If there is no history; the message says where it was looked for.
@@ -216,7 +218,7 @@ def load_history(path: str | os.PathLike[str]) -> History:
         ...     load_history(folder).metrics  # no look was made here yet
         ({'step': 10, 'epoch': 0, 'val_acc': 0.5},)
     """
-    path = Path(path)
+    path = fetched(path)
     looked_for = [path] if path.suffix == ".jsonl" else [path / RECORDS_FILE, path / "gw" / RECORDS_FILE]
     for file in looked_for:
         if file.is_file():

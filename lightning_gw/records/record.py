@@ -15,6 +15,7 @@ from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.context import LookContext
 from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.json_values import from_json, metrics_to_json, number, parse_number, plain, to_json
+from lightning_gw.utilities.shown import Shown
 
 #: Version of the on-disk form; raised whenever a reader of the old one would misread the new one.
 SCHEMA_VERSION = 1
@@ -37,7 +38,7 @@ _LATER_ARRAYS: dict[str, Any] = {"variation": np.float64, "restricted": np.bool_
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(LookContext):
+class Record(LookContext, Shown):
     """What one look at the network found: its `LookContext`, and this.
 
     Attributes:
@@ -112,6 +113,18 @@ class Record(LookContext):
     def before_training(self) -> bool:
         """Whether this is the first look at a network that had learnt nothing by then."""
         return self.reference == BEFORE_TRAINING
+
+    def __repr__(self) -> str:
+        return f"Record(step {self.step}, {len(self.layers)} layers: {self.summary().replace('  ', ', ')})"
+
+    def found_similarity(self) -> FloatArray:
+        """``(L, L)`` similarities in the matrix that `groups` were found in; see `found_in`.
+
+        Raises:
+            ValueError: If the geometry has no similarities.
+        """
+        found = self.measures.get(self.found_in)
+        return self.gw.similarity if found is None else found
 
     def summary(self) -> str:
         """One line for a terminal: the groups as 1-based layer ranges and how strongly they stand out."""

@@ -9,7 +9,7 @@ import numpy as np
 from lightning_gw.groups.groups import Groups
 from lightning_gw.records.description import NOTABLE_GROWTH
 from lightning_gw.records.record import Record
-from lightning_gw.utilities.text import listed, number_word, plural
+from lightning_gw.utilities.text import listed, number_word, numbered, plural, short_names
 
 #: Endings of a strategy's runs worth naming one by one.
 _ENDINGS_SHOWN = 2
@@ -59,10 +59,12 @@ def growth_across(histories: Sequence[Sequence[Record]]) -> str:
     if not widest:
         return ""
     parts = []
+    names = short_names(histories[0][-1].layers)
     for gap, factors in sorted(widest.items(), key=lambda item: -len(item[1])):
         share = f" in {len(factors)} of {len(histories)} runs" if len(histories) > 1 else ""
-        parts.append(f"between layers {gap + 1} and {gap + 2}{share} ({np.mean(factors):.2g}×)")
-    return f"Grew most {'; '.join(parts)}."
+        pair = f"{numbered(gap, names)} and {numbered(gap + 1, names)}"
+        parts.append(f"between layers {pair}{share} ({np.mean(factors):.2g}×)")
+    return f"The distance grew most {'; '.join(parts)}."
 
 
 def planted_sentence(groups: Groups, planted: Sequence[int]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from lightning_gw.report.wandb_link import WandbPlace, wandb_place
 COMPARISON_FILE = "comparison.json"
 #: Version of comparison.json that this module reads.
 COMPARISON_SCHEMA = 1
+#: So many runs in a folder are named.
+_RUNS_NAMED = 8
 #: Names that loggers and comparisons give to the folders of any run.
 _UNTELLING = re.compile(r"version_\d+|lightning_logs|seed-\d+|gw|gw-.*|")
 
@@ -94,11 +99,60 @@ def load_source(path: Path) -> ReportSource:
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{path} holds neither {COMPARISON_FILE} (the folder of a comparison) nor a history "
-            "(the folder of a run, with gw/history.jsonl in it)."
+            f"(the folder of a run, with gw/history.jsonl in it).{_runs_below(path)}"
         ) from error
     name = run_title(path)
     run = ReportRun(path.resolve().name, name, "", None, "finished", None, "", None, None, history, path)
     return ReportSource(name, (run,), False, (), path)
+
+
+def load_runs(paths: Sequence[Path]) -> ReportSource:
+    """Read several finished runs, to be shown side by side; they need not be of one comparison.
+
+    Each is a strategy of its own, named as its folder, so that no difference between them is tested.
+
+    Raises:
+        FileNotFoundError: If a folder is not that of a run.
+        ValueError: If two of them are the same, or a history was written by a newer version.
+    """
+    names = _distinct([run_title(path) for path in paths], paths)
+    runs = []
+    for path, name in zip(paths, names, strict=True):
+        if (path / COMPARISON_FILE).is_file():
+            raise ValueError(f"{path} is a comparison, and has a page of its own: lightning-gw report {path}")
+        (run,) = load_source(path).runs
+        key = os.path.relpath(path)
+        runs.append(replace(run, key=key, strategy=name, seed=0))
+    return ReportSource(f"{len(runs)} runs side by side", tuple(runs), True, (), Path())
+
+
+def _distinct(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """Names that tell the runs apart: those of their folders, or the whole paths where two are the same."""
+    resolved = [path.resolve() for path in paths]
+    twice = next((str(path) for path, place in zip(paths, resolved, strict=True) if resolved.count(place) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is given twice; a run can be compared with others only.")
+    return [str(path) if names.count(name) > 1 else name for name, path in zip(names, paths, strict=True)]
+
+
+def _runs_below(path: Path) -> str:
+    """The runs in a folder that is not one itself, as a sentence with the command that shows them."""
+    found = sorted({file.parent.parent for file in path.glob("**/gw/history.jsonl")}) if path.is_dir() else []
+    if not found:
+        return ""
+    named = [str(run) for run in found[:_RUNS_NAMED]]
+    more = f" … and {len(found) - len(named)} more" if len(found) > len(named) else ""
+    if len(found) == 1:
+        return f" There is a run below it: lightning-gw report {named[0]}"
+    return f" There are {len(found)} runs below it; side by side: lightning-gw report {' '.join(named)}{more}"
+
+
+def source_of(history: History) -> ReportSource:
+    """What a page shows of a history by itself, which may live in memory only."""
+    name = "This run" if history.path is None else run_title(history.path)
+    folder = Path() if history.path is None else history.path.parent
+    run = ReportRun(folder.name or "run", name, "", None, "finished", None, "", None, None, history, folder)
+    return ReportSource(name, (run,), False, (), folder)
 
 
 def run_title(path: Path) -> str:
@@ -112,10 +166,17 @@ def run_title(path: Path) -> str:
     """
     folder = path.resolve()
     folder = folder.parent if folder.name == "gw" else folder
-    if not _UNTELLING.fullmatch(folder.name):
+    of_wandb = _is_wandb_id(folder)
+    if not of_wandb and not _UNTELLING.fullmatch(folder.name):
         return folder.name
     above = next((parent.name for parent in folder.parents if not _UNTELLING.fullmatch(parent.name)), "")
-    return ", ".join(filter(None, [above, folder.name]))
+    return ", ".join(filter(None, [above, f"run {folder.name}" if of_wandb else folder.name]))
+
+
+def _is_wandb_id(folder: Path) -> bool:
+    """Whether a run's folder has the id that W&B drew for it as its name: W&B's own files lie in a folder nearby."""
+    beside = [parent / "wandb" for parent in folder.parents[:3]]
+    return any(True for place in beside for _ in place.glob(f"*run-*-{glob.escape(folder.name)}"))
 
 
 def damages(source: ReportSource) -> list[str]:

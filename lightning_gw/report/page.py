@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib import colormaps
@@ -20,8 +22,9 @@ from plotly.offline import get_plotlyjs
 from lightning_gw.__about__ import __version__
 from lightning_gw.figures.contrasts import EFFECT_COLORMAP, LEVEL, effect_limit
 from lightning_gw.records.description import describe
+from lightning_gw.records.history import History
 from lightning_gw.report.answers import headline
-from lightning_gw.report.loading import ReportSource, load_source
+from lightning_gw.report.loading import ReportSource, load_source, source_of
 from lightning_gw.report.missing import missing_from
 from lightning_gw.report.pairs import pair_table
 from lightning_gw.report.payload import page_payload
@@ -29,6 +32,7 @@ from lightning_gw.report.rectangles import CACHE_FILE, TaskRectangles, rectangle
 from lightning_gw.report.rows import rows_of
 from lightning_gw.report.tasks import answer_tasks
 from lightning_gw.statistics.correspondence import correspondence_sentence
+from lightning_gw.statistics.verdict import headline_of_tasks
 from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.files import write_whole
 
@@ -67,6 +71,23 @@ def write_page(source: ReportSource, folder: Path, reference: str | None = None)
     return page
 
 
+def write_history(history: History, page: Path) -> Path:
+    """Build the page of one run from its history, which may live in memory only.
+
+    Args:
+        history: At least one look.
+        page: Where it goes.
+
+    Raises:
+        ValueError: If there is no look.
+        OSError: If it cannot be written there.
+    """
+    if not history:
+        raise ValueError("There is nothing to report: this history holds no look.")
+    write_whole(page, render(source_of(history)).encode(errors="replace"))
+    return page
+
+
 def render(source: ReportSource, rectangles: Mapping[str, TaskRectangles] | None = None) -> str:
     """The page as text.
 
@@ -92,12 +113,15 @@ def render(source: ReportSource, rectangles: Mapping[str, TaskRectangles] | None
     shown = [run for run in source.runs if run.history]
     return environment.get_template("page.html").render(
         source=source,
-        headline=headline([run.history for run in ended or source.runs]) if source.is_comparison else None,
-        answer=describe(source.runs[0].history) if source.runs else "",
+        headline=headline_of_tasks(compared) if compared else "No run has finished yet.",
+        standing=headline([run.history for run in ended or source.runs]) if source.is_comparison else "",
+        answer=_first_sentence(describe(source.runs[0].history)) if source.runs else ("", ""),
         rows=rows,
         tasks=list(dict.fromkeys(row.task for row in rows)),
         answers=answers,
         tables={task: pair_table(comparison, limit) for task, comparison in compared.items()},
+        # A table in which every cell says that nothing was tested would say it once too often.
+        tested=[task for task, found in compared.items() if any(np.isfinite(pair.p) for pair in found.contrasts)],
         limit=limit,
         beyond=any(contrast.effect > limit for contrast in contrasts),
         rectangles=rectangles,
@@ -112,6 +136,12 @@ def render(source: ReportSource, rectangles: Mapping[str, TaskRectangles] | None
         library=Markup(packed_plotly()),
         version=__version__,
     )
+
+
+def _first_sentence(text: str) -> tuple[str, str]:
+    """A text's first sentence, and the rest of it."""
+    first, *rest = re.split(r"(?<=[.!?]) (?=[A-Z])", text, maxsplit=1)
+    return first, "".join(rest)
 
 
 def json_for_html(content: Any) -> Markup:

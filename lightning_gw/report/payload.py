@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
@@ -22,10 +21,10 @@ from lightning_gw.figures.style import (
     NO_EVIDENCE,
     OKABE_ITO,
     StepAxis,
+    axis_names,
     group_colour,
     group_identities,
     runs_of_layers,
-    short_names,
     viewable,
 )
 from lightning_gw.records.description import (
@@ -47,6 +46,24 @@ from lightning_gw.report.loading import ReportRun
 from lightning_gw.report.rectangles import TaskRectangles
 from lightning_gw.report.tasks import TaskAnswer
 from lightning_gw.statistics.results import StrategySummary
+from lightning_gw.utilities.text import short_names
+
+#: What the terms of the evidence mean, in words that need none of the others.
+WORDS = {
+    "Strength": "How far the weakest boundary stands out from the steps around it.",
+    "Found in": "Groups are cut in this matrix; “anchored”: inputs keep to themselves unless others fit far better.",
+    "Held against": "Networks that learnt nothing: what they show as well, training did not make.",
+    "Architecture": "Steps that the network takes before it learns anything.",
+    "Paired view": "A second witness, which compares every input with itself only.",
+    "Significance": "How often a network that learnt nothing (the null) shows as much, and whether other inputs agree.",
+    "Other measures": "Whether other similarities put the pairs of layers in the same order.",
+    "Spread": "Whether a few inputs or directions make the picture by themselves.",
+    "Roughness": "How unevenly the steps from layer to layer differ in size.",
+    "Certainty": "A search finds each value; no better matching can exceed the certified bound.",
+    "Matching gain": "What is seen only when inputs may be matched to other inputs.",
+    "Probe": "The inputs that all layers were looked at through.",
+    "Geometry": "How the distance between two inputs is measured inside a layer.",
+}
 
 
 def page_payload(
@@ -65,8 +82,9 @@ def page_payload(
     shown = [run for run in runs if run.history]
     axes = {run.task: _axis([other for other in shown if other.task == run.task]) for run in shown}
     return {
-        "magnitudes": [to_hex(colormaps[COLORMAP](step / 16)) for step in range(17)],
+        "magnitudes": [to_hex(COLORMAP(step / 32)) for step in range(33)],
         "palette": list(OKABE_ITO),
+        "words": WORDS,
         "axes": {task: layout for task, (_, layout) in axes.items()},
         "runs": [_run(run, axes[run.task][0]) for run in shown],
         "comparisons": {task: drawn for task, answer in answers.items() if (drawn := strategies_payload(answer))},
@@ -126,8 +144,10 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
         "planted": None if run.planted is None else list(run.planted),
         "plantedSentence": "" if run.planted is None else planted_sentence(last.groups, run.planted),
         "layers": list(last.layers),
-        "labels": list(short_names(last.layers)),
+        "labels": list(axis_names(last.layers)),
         "paired": paired_name(last.gw),
+        "foundIn": last.found_in,
+        "foundName": measure_name(last.found_in),
         "measures": {key: measure_name(key) for key in last.measures},
         "firstStep": first.step,
         "ticks": _ticks(scale, steps, 12),
@@ -144,7 +164,7 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
             {
                 "look": steps.index(event.step) if event.step in steps else index,
                 "step": event.step,
-                "text": event.sentence(),
+                "text": event.sentence(short_names(record.layers)),
                 "colour": NO_EVIDENCE if event.group < 0 else group_colour(event.group),
             }
             for index, record in enumerate(history)
@@ -235,7 +255,7 @@ def _facts(record: Record) -> list[list[str]]:
     pairs = np.triu_indices(len(record.layers), 1)
     facts = [["Strength", f"{groups.strength.capitalize()}. {contrast_sentence(groups)}"]]
     if record.found_in != "gw":
-        facts.append(["Found in", f"{found_in_phrase(record)}; the picture shows the plain one"])
+        facts.append(["Found in", found_in_phrase(record)])
     facts += _references(record)
     paired = record.groups_paired
     words = "no groups" if paired.strength == "none" else f"{paired.ranges()}, {paired.strength}"
@@ -284,7 +304,7 @@ def strategies_payload(answer: TaskAnswer) -> dict[str, Any] | None:
         return None
     return {
         "layers": list(comparison.layers),
-        "labels": list(short_names(comparison.layers)),
+        "labels": list(axis_names(comparison.layers)),
         "planted": [boundary for boundary in answer.planted if boundary < len(comparison.layers) - 1],
         "spreadTop": spread_limit(comparison),
         "strategies": {summary.strategy: _strategy(summary) for summary in comparison.strategies},
@@ -295,8 +315,8 @@ def rectangles_payload(rectangles: TaskRectangles) -> dict[str, Any]:
     """What the page's script draws of the correspondences of a task."""
     return {
         other: {
-            "rows": list(short_names(found.layers)),
-            "columns": list(short_names(found.other_layers)),
+            "rows": list(axis_names(found.layers)),
+            "columns": list(axis_names(found.other_layers)),
             "similarity": cells(found.similarity),
             "best": list(found.best),
             "returned": list(found.returned),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lightning_gw.figures.series import accuracy_names, metric_series
-from lightning_gw.figures.style import convergence_text, estimate_text
+from lightning_gw.figures.style import convergence_text, estimate_text, groups_text
 from lightning_gw.records.description import inherited_sentences
 from lightning_gw.report.answers import describe_comparison, growth_across, planted_sentence
 from lightning_gw.report.loading import ReportRun
@@ -84,7 +84,7 @@ def _sentence(summary: StrategySummary) -> str:
 
 
 def _figures(summary: StrategySummary) -> tuple[tuple[str, str], ...]:
-    told = [("groups", estimate_text(summary.groups, 1)), ("settled", convergence_text(summary))]
+    told = [("groups", groups_text(summary)), ("settled", convergence_text(summary))]
     if math.isfinite(summary.accuracy.value):
         told.insert(0, ("accuracy", estimate_text(summary.accuracy)))
     if math.isfinite(summary.agreement.value):

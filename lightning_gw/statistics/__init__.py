@@ -18,6 +18,7 @@ from lightning_gw.statistics.results import (
     TaskComparison,
 )
 from lightning_gw.statistics.strategies import compare_strategies
+from lightning_gw.statistics.verdict import headline_of_tasks, next_step, verdict
 
 __all__ = [
     "DIFFERENCES",
@@ -33,6 +34,9 @@ __all__ = [
     "correspondence",
     "correspondence_sentence",
     "finding_of",
+    "headline_of_tasks",
+    "next_step",
     "strategy_sentence",
     "task_sentences",
+    "verdict",
 ]

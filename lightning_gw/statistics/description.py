@@ -5,6 +5,7 @@ Layers are counted from 1 here, as people count; findings count from 0.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,17 +19,12 @@ from lightning_gw.statistics.results import (
     StrategySummary,
     TaskComparison,
 )
+from lightning_gw.statistics.verdict import CHANGES, LEVEL, next_step, verdict
 from lightning_gw.utilities.text import listed, number_word, plural
 
-#: From this p-value on a difference is not told from noise.
-LEVEL = 0.05
 #: So many pairs, and boundaries of a strategy, are named; the rest is counted.
 MOST_NAMED = 5
 
-_CHANGES = {
-    "groups": "where the groups sit",
-    "matrices": "how similar the layers are to each other",
-}
 _UNITS = {
     "groups": "one minus the adjusted Rand index of their groups",
     "matrices": "root mean square between their similarity matrices",
@@ -42,20 +38,19 @@ def task_sentences(comparison: TaskComparison) -> list[str]:
         comparison: The strategies of one task against each other.
 
     Returns:
-        Sentences: for groups and for matrices, whether strategies differ by more than seeds do and which pairs of them
-        do after correction; how small a p-value can be where that is what keeps a difference from being told; where
-        the boundaries of each strategy sit most often. What must be known besides is in the comparison's ``notes``.
+        Sentences: the `verdict`; where the boundaries of each strategy sit; for groups and for matrices, by how much
+        strategies and seeds differ and which pairs of strategies do after correction; how small the p-value of a pair
+        can be where that keeps a difference from being told; what to do next. What must be known besides is in the
+        comparison's ``notes``.
     """
+    sentences = [verdict(comparison), *_boundaries_sentence(comparison.strategies)]
     if all(len(summary.findings) < FEWEST_SEEDS for summary in comparison.strategies):
-        return _boundaries_sentence(comparison.strategies)  # that nothing is tested stands in the notes
-    sentences = []
+        return [*sentences, next_step(comparison)]
     for by in DIFFERENCES:
         if by in comparison.overall:
             sentences.append(_overall_sentence(comparison.overall[by], comparison))
             sentences += _pair_sentences([contrast for contrast in comparison.contrasts if contrast.by == by])
-    sentences += _limit_sentence(comparison)
-    sentences += _boundaries_sentence(comparison.strategies)
-    return sentences
+    return [*sentences, *_limit_sentence(comparison), next_step(comparison)]
 
 
 def strategy_sentence(summary: StrategySummary) -> str:
@@ -88,24 +83,19 @@ def strategy_sentence(summary: StrategySummary) -> str:
 
 
 def _overall_sentence(overall: Overall, comparison: TaskComparison) -> str:
-    changes = _CHANGES[overall.by]
+    changes = CHANGES[overall.by]
     who = f"{plural(overall.runs, 'run')} of {_strategies(overall.strategies)}"
     if np.isnan(overall.p):
-        return (
-            f"Whether the strategy changes {changes} was not tested: that takes two strategies or more with two seeds "
-            f"or more, some of them shared ({_runs_there_are(comparison)})."
-        )
+        return f"Whether the strategy changes {changes} was not tested: {_runs_there_are(comparison)}."
     figures = (
         f"runs of different strategies differ by {overall.between:.3f}, runs of one strategy by {overall.within:.3f} "
         f"({_UNITS[overall.by]}, pairs of different seeds), and the strategy explains {overall.share:.0%} of the "
         f"variance of runs"
     )
     test = f"p = {overall.p:.2g} from {overall.permutations} relabellings within seeds; {who}"
-    if overall.p < LEVEL:
-        return f"The strategy changes {changes}, beyond seed noise: {figures} ({test})."
     if overall.between == overall.within == 0:
         return f"All runs are alike in {changes} ({test})."
-    return f"That the strategy changes {changes} is not told from seed noise: {figures} ({test})."
+    return f"In {changes}, {figures} ({test})."
 
 
 def _pair_sentences(contrasts: Sequence[Contrast]) -> list[str]:
@@ -116,7 +106,7 @@ def _pair_sentences(contrasts: Sequence[Contrast]) -> list[str]:
     )
     if len(tested) < 2 or not any(contrast.between or contrast.within for contrast in tested):
         return []
-    changes = _CHANGES[tested[0].by]
+    changes = CHANGES[tested[0].by]
     differ = [contrast for contrast in tested if contrast.p_corrected < LEVEL]
     corrected = f"Corrected for all {number_word(len(tested))} pairs of strategies"
     if not differ:
@@ -137,28 +127,19 @@ def _pair(contrast: Contrast) -> str:
 
 
 def _limit_sentence(comparison: TaskComparison) -> list[str]:
-    """How small p can get, where so few seeds keep it from telling anything."""
-    sentences = []
+    """How small the p-value of a pair by itself can get, where so few seeds keep it from telling anything."""
     smallest = [pair.smallest for pair in comparison.contrasts if np.isfinite(pair.smallest)]
-    apart = any(pair.between > pair.within for pair in comparison.contrasts)
-    if apart and smallest and min(smallest) >= LEVEL:
-        most = max(len(summary.findings) for summary in comparison.strategies)
-        others = "; corrected p-values learn the noise from all strategies, and can be smaller"
-        sentences.append(
-            f"With {plural(most, 'seed')} no pair of strategies by itself can reach p below {min(smallest):.2g}"
-            f"{others if len(comparison.strategies) > 2 else ''}."
-        )
-    ways = [overall.permutations for overall in comparison.overall.values() if overall.permutations]
-    if apart and len(comparison.strategies) > 2 and ways and 1 / max(ways) >= LEVEL:
-        sentences.append(
-            f"There are only {max(ways)} ways to relabel so few runs within seeds, so that no p can be below "
-            f"{1 / max(ways):.2g}."
-        )
-    return sentences
+    if len(comparison.strategies) < 3 or not smallest or min(smallest) < LEVEL:  # of two, the verdict says it
+        return []
+    most = max(len(summary.findings) for summary in comparison.strategies)
+    return [
+        f"With {plural(most, 'seed')} no pair of strategies by itself can reach p below {min(smallest):.2g}; corrected "
+        "p-values learn the noise from all strategies, and can be smaller."
+    ]
 
 
 def _boundaries_sentence(strategies: Sequence[StrategySummary]) -> list[str]:
-    """Where the boundaries of each strategy sit most often."""
+    """Where boundaries sit in most runs of each strategy; that there is no such place, where there is none."""
     phrases, without = [], []
     for summary in strategies:
         shares = _most_often(summary)
@@ -167,15 +148,14 @@ def _boundaries_sentence(strategies: Sequence[StrategySummary]) -> list[str]:
             if runs:
                 without.append(f"{summary.strategy} ({plural(runs, 'run')})" if runs > 1 else summary.strategy)
             continue
-        top = [gap for gap, share in shares if share.value == shares[0][1].value]
-        where = listed([str(gap + 1) for gap in sorted(top)])
-        count = round(shares[0][1].value * runs)
-        phrases.append(
-            f"after layer{'s' if len(top) > 1 else ''} {where} in {summary.strategy}"
-            + (f" ({'each in ' if len(top) > 1 else ''}{_of(count, runs)})" if runs > 1 else "")
-        )
-    often = "sit most often" if any(len(summary.findings) > 1 for summary in strategies) else "stand"
-    sentences = [f"Boundaries {often} {'; '.join(phrases)}."] if phrases else []
+        usual = sorted((gap, round(share.value * runs)) for gap, share in shares if share.value > 0.5)
+        if usual:
+            told = [f"{gap + 1}{f' ({_of(count, runs)})' if runs > 1 else ''}" for gap, count in usual]
+            phrases.append(f"{summary.strategy} after layer{'s' if len(told) > 1 else ''} {listed(told)}")
+        else:
+            most = round(shares[0][1].value * runs)
+            phrases.append(f"{summary.strategy} at no place in more than {_of(most, runs)}")
+    sentences = [f"Boundaries stand in {'; in '.join(phrases)}."] if phrases else []
     return sentences + ([f"No run has a boundary in {listed(without)}."] if without else [])
 
 
@@ -186,12 +166,15 @@ def _most_often(summary: StrategySummary) -> list[tuple[int, Estimate]]:
 
 
 def _groups_phrase(summary: StrategySummary) -> str:
-    counts = sorted({run.count for run in summary.findings})
-    if len(counts) == 1:
-        what = "no groups" if counts[0] == 1 else plural(counts[0], "group")
-        every = "any" if counts[0] == 1 else "every"
-        return what if len(summary.findings) == 1 else f"{what} in {every} run"
-    return f"{summary.groups.value:.1f} groups{_interval(summary.groups, '.1f')}"
+    runs = len(summary.findings)
+    counts = Counter(0 if run.strength == "none" else run.count for run in summary.findings)
+    told = [
+        (plural(count, "group") if count else "no groups", times)
+        for count, times in sorted(counts.items(), reverse=True)
+    ]
+    if len(told) == 1:
+        return told[0][0] + ("" if runs == 1 else f" in all {number_word(runs)}")
+    return listed([f"{what} in {number_word(times)}" for what, times in told])
 
 
 def _share(share: Estimate) -> str:

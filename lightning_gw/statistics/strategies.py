@@ -209,10 +209,9 @@ def _seed_notes(
     single = [summary.strategy for summary in summaries if len(summary.findings) < FEWEST_SEEDS]
     if len(summaries) < 2:
         notes.append("There is one strategy, so nothing to compare it with.")
-    if single:
+    if single and len(single) < len(summaries):  # that no strategy has more than one seed is the verdict itself
         some = f"{listed(single)} {'has' if len(single) == 1 else 'have'} a single seed"
-        who = "No strategy has more than one seed" if len(single) == len(summaries) else some
-        notes.append(f"{who}: how far runs differ between seeds is not known there, and no difference is tested.")
+        notes.append(f"{some}: how far runs differ between seeds is not known there, and no difference is tested.")
     lacking: dict[str, list[str]] = {}
     apart: dict[str, list[str]] = {}
     for design in designs:

@@ -27,7 +27,7 @@ def comparison_tables(comparison: TaskComparison) -> dict[str, list[Row]]:
                 "strategy": found.strategy,
                 "seed": found.seed,
                 "strength": found.strength,
-                "groups": found.count,
+                "groups": 0 if found.strength == "none" else found.count,
                 "boundaries after layers": ", ".join(str(k + 1) for k in found.boundaries),
                 "converged at step": found.converged,
                 "accuracy": found.accuracy,
@@ -41,7 +41,7 @@ def comparison_tables(comparison: TaskComparison) -> dict[str, list[Row]]:
             {
                 "strategy": summary.strategy,
                 "runs": len(summary.findings),
-                **_columns("groups", summary.groups),
+                **_columns("groups (1 where there are none)", summary.groups),
                 **_columns("converged at step", summary.converged),
                 **_columns("accuracy", summary.accuracy),
                 **_columns("agreement of seeds", summary.agreement),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -20,3 +21,39 @@ def plural(count: int, noun: str) -> str:
 def listed(items: Sequence[str]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def numbered(layer: int, names: Sequence[str] = ()) -> str:
+    """A layer (0-based) as people count it, with its name where there are names: ``3``, ``3 (blocks.1)``."""
+    return f"{layer + 1} ({names[layer]})" if names else f"{layer + 1}"
+
+
+def bare_names(layers: Sequence[str]) -> tuple[str, ...]:
+    """Layer names without the path that all of them share: ``net.layer1.0`` is ``layer1.0`` beside ``net.stem``."""
+    split = [name.split(".") for name in layers]
+    shared = 0
+    while len(split) > 1 and all(len(parts) > shared + 1 and parts[shared] == split[0][shared] for parts in split):
+        shared += 1
+    if shared and all(re.fullmatch(r"\d+", ".".join(parts[shared:])) for parts in split):
+        shared -= 1  # a bare number would be mistaken for the layer's place, which counts from 1
+    return tuple(".".join(parts[shared:]) for parts in split)
+
+
+def short_names(layers: Sequence[str], longest: int = 16) -> tuple[str, ...]:
+    """The `bare_names`, cut to a length at which they fit beside an axis or into a sentence.
+
+    Names that are too long lose the ending all share, then their left part.
+
+    Args:
+        layers: Full names, such as ``model.blocks.3``.
+        longest: Longest name that is kept whole.
+
+    Returns:
+        Names such as ``blocks.3``, one per layer.
+    """
+    kept = [name.split(".") for name in bare_names(layers)]
+    if any(len(".".join(parts)) > longest for parts in kept):
+        while len(kept) > 1 and all(len(parts) > 1 and parts[-1] == kept[0][-1] for parts in kept):
+            kept = [parts[:-1] for parts in kept]
+    whole = ["".join(c if c.isprintable() else "�" for c in ".".join(parts)) for parts in kept]
+    return tuple(name if len(name) <= longest else "…" + name[1 - longest :] for name in whole)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from example_records import example_history_records
 
 from lightning_gw.cli import main
-from lightning_gw.records.history import load_history
+from lightning_gw.loggers.charts import CHARTS
+from lightning_gw.records.history import History, load_history
 
 _CODE = """
 import torch
@@ -222,3 +225,64 @@ def test_every_command_explains_itself_without_heavy_imports(command: str, capsy
         main([command, "--help"])
     assert stopped.value.code == 0
     assert f"lightning-gw {command}" in capsys.readouterr().out
+
+
+def test_finished_runs_stand_side_by_side_and_a_folder_above_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("first", "second"):
+        history = History.open(tmp_path / "runs" / name / "gw")
+        for record in example_history_records():
+            history.append(record)
+    assert main(["report", "runs/first", "runs/second"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "2 runs side by side" in page
+    assert page.count('class="row-head"') == 2
+    assert main(["report", "runs"]) == 2
+    assert "lightning-gw report runs/first runs/second" in capsys.readouterr().err
+    assert main(["report", "runs/first", "runs/first"]) == 2
+    assert "runs/first is given twice" in capsys.readouterr().err
+
+
+def test_open_shows_the_page_or_says_that_no_browser_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = History.open(tmp_path / "gw")
+    history.append(example_history_records()[0])
+    asked: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: bool(asked.append(address)))
+    assert main(["report", str(tmp_path), "--open"]) == 0
+    assert asked == [(tmp_path / "report.html").as_uri()]
+    assert "No browser could be started" in capsys.readouterr().out
+
+
+def test_a_workspace_takes_a_project_and_uploads_the_charts_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["workspace", "nothing"]) == 2
+    assert "expected ENTITY/PROJECT" in capsys.readouterr().err
+    uploaded: list[dict[str, Any]] = []
+    saved: list[Any] = []
+
+    class Api:
+        def create_custom_chart(self, **chart: Any) -> str:
+            uploaded.append(chart)
+            if chart["name"] == "gw-growth":
+                raise ValueError("chart gw-growth already exists")
+            return chart["name"]
+
+    import wandb
+    import wandb_workspaces.workspaces as workspaces
+
+    monkeypatch.setattr(wandb, "Api", Api)
+    monkeypatch.setattr(workspaces.Workspace, "save", lambda self: saved.append(self))
+    monkeypatch.setattr(workspaces.Workspace, "url", "https://wandb.ai/me/nets?nw=1", raising=False)
+    assert main(["workspace", "me/nets"]) == 0
+    assert [chart["name"] for chart in uploaded] == [chart.name for chart in CHARTS]
+    assert capsys.readouterr().out == "W&B workspace: https://wandb.ai/me/nets?nw=1\n"
+    (workspace,) = saved
+    panels = [panel for section in workspace.sections for panel in section.panels]
+    asked = {key for panel in panels for key in getattr(panel, "media_keys", None) or ()}
+    asked |= {panel.query["historyTable"]["tableKey"] for panel in panels if hasattr(panel, "query")}
+    assert asked == {"gw/timeline", "gw/similarity", "gw/page", "gw/layers", "gw/matrix"}

@@ -26,6 +26,7 @@ def look(summary: str = "no groups", growth: tuple[float, ...] = (), probe: str 
     strength = "none" if summary == "no groups" else "strong"
     return SimpleNamespace(
         groups=SimpleNamespace(strength=strength),
+        layers=tuple(f"net.{name}" for name in ("stem", "mid", "late", "head")),
         growth=np.array(growth),
         probe={"hash": probe},
         summary=lambda: summary,
@@ -38,10 +39,15 @@ def test_runs_say_their_groups_or_where_layers_moved_apart(plan: Plan, snapshots
     states = {"fast/seed-0": fast, "slow/seed-0": slow}
     histories: list[Any] = [[look("1–2 | 3–4  strong")], [look(growth=(1.2, float("nan"), 2.5))]]
     lines = summary_lines(plan, states, histories)
+    closer, still = [look(growth=(0.67, 0.9, 0.5))], [look(growth=(0.95, 1.0, 1.05))]
+    assert summary_lines(plan, states, [closer, still])[0].endswith(
+        "no groups; layers 3 (late) and 4 (head) moved closer most (distance ×0.50)"
+    )
+    assert summary_lines(plan, states, [closer, still])[1].endswith("no groups")
     states["fast/seed-0"] = replace(fast, accuracy=None, metrics=["val/acc", "train/loss"])
     states["slow/seed-0"] = replace(slow, status="failed", error="ValueError: no")
     without = summary_lines(plan, states, [None, None])
-    assert "×2.50" in lines[1]
+    assert "layers 3 (late) and 4 (head) moved apart most (distance ×2.50)" in lines[1]
     assert "failed" in without[1]
     snapshots.compare("summary", "\n".join([*lines, *without]))
 

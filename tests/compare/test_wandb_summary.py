@@ -49,7 +49,7 @@ def test_the_summary_run_holds_tables_pictures_and_the_answer(plan: Plan) -> Non
     assert {row["folder"] for row in runs} == {run_.path for run_ in plan.runs}
     strategies = table(run, "algebra/strategies")
     assert [row["runs"] for row in strategies] == [3, 3]
-    assert strategies[0]["groups"] == runs[0]["groups"]
+    assert strategies[0]["groups (1 where there are none)"] == runs[0]["groups"]
     shares = table(run, "algebra/boundaries")
     stood = {row["after layer"] for row in shares if row["strategy"] == "one" and row["share of runs"] == 1}
     assert ", ".join(map(str, sorted(stood))) == runs[0]["boundaries after layers"]

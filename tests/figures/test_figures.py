@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex
 from synthetic_runs import DRIFT, EMERGENCE, WEAK, make_large_run, make_run, with_names
 
 from lightning_gw.figures import draw_comparison, draw_matrix, draw_profile, draw_rectangle, draw_timeline
-from lightning_gw.figures.style import StepAxis, group_colour, short_names, viewable
+from lightning_gw.figures.style import StepAxis, axis_names, group_colour, viewable
 from lightning_gw.geometry.geometries import GEOMETRIES, Geometry
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.loggers.scalars import similarities_of
@@ -230,7 +230,7 @@ def test_names_are_shown_as_they_are():
     ],
 )
 def test_layer_names_lose_the_path_they_share(full, short):
-    assert short_names(full) == short
+    assert axis_names(full) == short
 
 
 @pytest.mark.parametrize("steps", [[0, 10, 20, 40, 80, 160], [0, 100, 200, 300], [7], [0, 1], [5, 500]])

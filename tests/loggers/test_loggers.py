@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import wandb
 from example_records import STEPS, example_groups, example_history_records, example_record
-from expected_logs import CONFIG, PACKAGES, expected_scalars
+from expected_logs import CONFIG, PACKAGES, expected_in_wandb, expected_scalars
 from PIL import Image
 from same_records import assert_same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -25,6 +25,7 @@ from lightning_gw.loggers.scalars import record_scalars
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.record import Record
+from lightning_gw.utilities.text import short_names
 
 
 @dataclass
@@ -73,19 +74,57 @@ def logged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_every_record_is_one_wandb_row_at_its_step(logged: Logged) -> None:
     rows = rows_of_records(logged.wandb_run)
     assert [row["trainer/global_step"] for row in rows] == list(STEPS)
-    assert len(logged.wandb_run.rows) == 2 * len(STEPS), "Lightning's own rows were dropped or merged"
+    assert len(logged.wandb_run.rows) == 2 * len(STEPS) + 1, "Lightning's own rows were dropped or merged"
+    assert next(key for key in logged.wandb_run.rows[-1] if key.startswith("gw/")).startswith("gw/page")
     assert logged.wandb_run.step_metrics["gw/*"] == "trainer/global_step"
 
 
 def test_every_number_in_wandb_is_that_of_the_history(logged: Logged) -> None:
     for row, record in zip(rows_of_records(logged.wandb_run), logged.history, strict=True):
-        media = ("gw/similarity.", "gw/timeline.", "gw/matrix.", "gw/events.")
-        numbers = {key: value for key, value in row.items() if key.startswith("gw/") and not key.startswith(media)}
-        assert numbers == pytest.approx(expected_scalars(record), rel=1e-15, abs=0)
+        names = ("similarity.", "timeline.", "matrix.", "events.", "layers.", "adjacent", "growth")
+        media = tuple(f"gw/{name}" for name in names)
+        logged_values = {
+            key: value for key, value in row.items() if key.startswith("gw/") and not key.startswith(media)
+        }
+        expected = expected_in_wandb(record)
+        assert logged_values.keys() == expected.keys()
+        for key, value in expected.items():
+            assert logged_values[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-15, abs=0))
+
+
+def test_two_charts_hold_what_would_be_two_panels_a_layer(logged: Logged) -> None:
+    rows = rows_of_records(logged.wandb_run)
+    assert not [key for row in rows for key in row if key.startswith(("gw/adjacent/", "gw/growth/"))]
+    for count, row in enumerate(rows, start=1):
+        for name, of in (("adjacent", lambda r: r.groups.adjacent), ("growth", lambda r: r.growth)):
+            table = json.loads(logged.wandb_run.file({"path": row[f"gw/{name}_table.path"]}).read_text())
+            expected = [
+                (record.step, value)
+                for record in logged.records[:count]
+                for value in of(record)
+                if math.isfinite(value)
+            ]
+            assert [(step, value) for step, _, value in table["data"]] == expected
+
+
+def test_the_table_of_layers_and_the_page_are_there(logged: Logged) -> None:
+    last = rows_of_records(logged.wandb_run)[-1]
+    table = json.loads(logged.wandb_run.file({"path": last["gw/layers.path"]}).read_text())
+    rows = [dict(zip(table["columns"], cells, strict=True)) for cells in table["data"]]
+    assert len(rows) == len(logged.records) * len(logged.records[0].layers)
+    for row, (record, layer) in zip(rows, [(r, k) for r in logged.records for k in range(len(r.layers))], strict=True):
+        label = record.groups.labels[layer]
+        stands = record.groups.strength != "none" and label >= 0
+        assert row["group"] == (record.group_ids[label] + 1 if stands else None)
+        assert row["start"] < row["end"]
+        assert row["boundary_after"] == (layer in record.groups.boundaries)
+    page = logged.wandb_run.file({"path": logged.wandb_run.rows[-1]["gw/page.path"]}).read_text()
+    assert "<!doctype html>" in page
+    assert "Layer groups during training" in page
 
 
 def test_what_is_not_finite_is_left_out_and_named(logged: Logged) -> None:
-    assert "gw/adjacent/embedding" in logged.problems[0]
+    assert "gw/adjacent/embedding" in logged.problems[0], "names without the path that all layers share"
     assert "gw/growth/embedding" in logged.problems[0]
     assert len(logged.problems) == len(STEPS), "there are other problems"
     for row in rows_of_records(logged.wandb_run):
@@ -119,10 +158,14 @@ def test_the_matrix_table_holds_every_pair(logged: Logged) -> None:
         table = json.loads(logged.wandb_run.file({"path": row["gw/matrix.path"]}).read_text(), parse_constant=_refuse)
         cells = [dict(zip(table["columns"], values, strict=True)) for values in table["data"]]
         size = len(record.layers)
-        pairs = [(i, j) for i in range(size) for j in range(i + 1, size)]
+        pairs = [(i, j) for i in range(size) for j in range(i, size)]
+        assert [(c["place_a"], c["place_b"]) for c in cells] == [(i + 1, j + 1) for i, j in pairs]
         assert [(c["layer_a"], c["layer_b"]) for c in cells] == [(record.layers[i], record.layers[j]) for i, j in pairs]
         for cell, (i, j) in zip(cells, pairs, strict=True):
             assert cell["converged"] == record.gw.converged[i, j]
+            labels = record.groups.labels
+            together = labels[i] == labels[j] >= 0 and record.groups.strength != "none"
+            assert cell["group"] == (record.group_ids[labels[i]] + 1 if together else None)
             expected = {
                 "similarity": 1 - record.gw.distortion[i, j] / 2,
                 "similarity_bound": 1 - record.gw.lower[i, j] / 2,
@@ -148,7 +191,7 @@ def test_the_events_table_grows_with_the_run(logged: Logged) -> None:
         table = json.loads(logged.wandb_run.file({"path": row["gw/events.path"]}).read_text())
         events = [(record, event) for record in logged.records[:count] for event in record.events]
         assert [(cells[0], cells[1], cells[-1]) for cells in table["data"]] == [
-            (event.step, event.kind, event.sentence()) for _, event in events
+            (event.step, event.kind, event.sentence(short_names(record.layers))) for record, event in events
         ]
         for cells, (record, event) in zip(table["data"], events, strict=True):
             named = dict(zip(table["columns"], cells, strict=True))
@@ -161,9 +204,9 @@ def test_the_events_table_grows_with_the_run(logged: Logged) -> None:
 def test_config_summary_and_artifact_are_there(logged: Logged) -> None:
     run = logged.wandb_run
     assert run.config["gw"] == json.loads(json.dumps(CONFIG))
-    assert run.summary["gw/final/sentence"] == describe(logged.history)
+    assert run.summary["gw/answer"] == describe(logged.history)
     assert run.summary["gw/final/strength"] == "strong"
-    assert run.summary["gw/final/groups"] == logged.records[-1].groups.ranges()
+    assert run.summary["gw/final/groups"] == logged.records[-1].groups.ranges(short_names(logged.records[-1].layers))
     assert run.summary["gw/final/step"] == STEPS[-1]
     (artifact,) = [artifact for artifact in run.artifacts if artifact.type == "gw-history"]
     assert artifact.name.startswith("gw-history-")
@@ -182,7 +225,7 @@ def test_the_artifact_is_a_history_that_loads(logged: Logged, tmp_path: Path) ->
 def test_the_first_keys_to_look_at_come_first() -> None:
     keys = list(record_scalars(example_record(10)))
     assert keys[0] == "groups/count"
-    assert keys.index("groups/strength") < keys.index("boundary/1") < keys.index("adjacent/embedding")
+    assert keys.index("groups/strength") < keys.index("boundary/1")
 
 
 @pytest.mark.usefixtures("finish_wandb")
@@ -198,7 +241,7 @@ def test_two_instances_with_their_own_prefix_do_not_mix(tmp_path: Path) -> None:
     run = OfflineRun.read(tmp_path)
     assert [run.config[name]["prefix"] for name in ("gw", "gw-decoder")] == ["gw/", "gw-decoder/"]
     for row, prefix in zip(run.rows, ("gw/", "gw-decoder/"), strict=True):
-        assert expected_scalars(record, prefix).items() <= row.items()
+        assert expected_in_wandb(record, prefix).items() <= row.items()
         assert row["trainer/global_step"] == 10
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from matplotlib.figure import Figure
 from metric_on_ranks import LAYERS, assert_same, fed, inputs, rows
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
@@ -253,8 +254,15 @@ def test_plot_refuses_what_it_cannot_draw() -> None:
     metric = fed(GromovWassersteinMatrix(LAYERS, effort="fast"), inputs(), 24)
     with pytest.raises(TypeError, match="one GWMatrix, but got list"):
         metric.plot([metric.compute()])  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="`ax` to be None"):
-        metric.plot(ax=metric.plot()[1])  # type: ignore[arg-type]
+
+
+def test_plot_draws_into_axes_that_are_given() -> None:
+    metric = fed(GromovWassersteinMatrix(LAYERS, effort="fast"), inputs(), 24)
+    axes = Figure().add_subplot()
+    figure, drawn = metric.plot(ax=axes)
+    assert figure is axes.figure
+    assert drawn is axes
+    assert len(axes.get_images()) == 1
 
 
 class Watched(pl.LightningModule):

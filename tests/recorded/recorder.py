@@ -149,12 +149,12 @@ def rows_of(folder: Path) -> dict[str, Any]:
     with (folder / "csv/metrics.csv").open() as file:
         table = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
     run = OfflineRun.read(folder)
-    rows = [{key: _pictured(run, value) for key, value in row.items()} for row in run.rows]
+    rows = [{key: _pictured(run, value) for key, value in row.items() if _kept(key)} for row in run.rows]
     return {
         "csv": table,
         "wandb rows": rows,
         "wandb config": {key: value for key, value in run.config.items() if key != "_wandb"},
-        "wandb summary": {key: _pictured(run, value) for key, value in run.summary.items()},
+        "wandb summary": {key: _pictured(run, value) for key, value in run.summary.items() if _kept(key)},
         "wandb artifacts": [[artifact.name, artifact.type] for artifact in run.artifacts],
         "wandb axes": run.step_metrics,
     }
@@ -231,7 +231,11 @@ def clean(value: Any, root: Path) -> Any:
         text = value.replace(str(root), "<root>")
         text = re.sub(r"offline-run-\d+_\d+-\w+|run-\w{8}-gw-history|run-\w{8}\b", "<run>", text)
         text = re.sub(r", run [0-9a-f]{12};", ", run <id>;", text)
-        text = re.sub(r"(gwevents|gwmatrix)-[\w-]{6}|(gw-history)-\w{8}", r"\1\2-<id>", text)
+        text = re.sub(
+            r"(gwevents|gwmatrix|gwlayers|gwadjacent_table|gwgrowth_table)-[\w-]{6}|(gw-history)-\w{8}",
+            r"\1\2-<id>",
+            text,
+        )
         text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+\d\d:\d\d)?(Z)?", "<date>", text)
         return _TIME.sub("<time>", re.sub(r"lightning-gw \d\S*", "lightning-gw", text))
     return value
@@ -253,6 +257,11 @@ def fingerprint() -> str:
     bits = hashlib.sha256(b"".join(result.contiguous().numpy().tobytes() for result in results))
     bits.update(" ".join([torch.__version__.split("+")[0], np.__version__, platform.python_version()[:4]]).encode())
     return bits.hexdigest()[:16]
+
+
+def _kept(key: str) -> bool:
+    """Whether a value is the same in every run: the whole page is not, since it tells what looks cost."""
+    return not key.startswith("gw/page")
 
 
 def _pictured(run: OfflineRun, value: Any) -> Any:

@@ -188,3 +188,30 @@ def test_a_loaded_history_refuses_to_be_written(folder: Path) -> None:
         with pytest.raises(PermissionError, match=r"loaded for reading; use History\.open"):
             change()
     assert steps_of(history) == list(STEPS)
+
+
+def test_an_artifact_of_wandb_is_downloaded_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import wandb
+
+    history = History.open(tmp_path / "gw")
+    history.append(example_record(10))
+
+    class Artifact:
+        type = "gw-history"
+
+        def download(self) -> str:
+            return str(tmp_path / "gw")
+
+    class Api:
+        def artifact(self, name: str) -> Artifact:
+            if name != "team/nets/gw-history-abc:v3":
+                raise ValueError("no such artifact")
+            return Artifact()
+
+    monkeypatch.setattr(wandb, "Api", Api)
+    assert [record.step for record in load_history("team/nets/gw-history-abc:v3")] == [10]
+    with pytest.raises(FileNotFoundError, match=r"W&B gave no artifact 'team/nets/other:v1' \(ValueError: no such"):
+        load_history("team/nets/other:v1")
+    monkeypatch.setattr(Artifact, "type", "model")
+    with pytest.raises(ValueError, match="is of type 'model'"):
+        load_history("team/nets/gw-history-abc:v3")

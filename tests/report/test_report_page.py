@@ -16,7 +16,8 @@ from lightning_gw.records.description import describe
 from lightning_gw.records.history import load_history
 from lightning_gw.report import write_report
 from lightning_gw.report.loading import run_title
-from lightning_gw.report.page import json_for_html
+from lightning_gw.report.page import _first_sentence, json_for_html
+from lightning_gw.utilities.text import short_names
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,10 @@ def test_the_answer_comes_first_for_a_comparison(page):
 
 def test_the_answer_comes_first_for_a_run(run_folder):
     page = Parsed(write_report(run_folder).read_text(encoding="utf-8"))
-    answer = describe(load_history(run_folder))
-    assert page.text.index(answer) < page.text.index("How alike the layers are")
+    first, rest = _first_sentence(describe(load_history(run_folder)))
+    assert first.startswith("By step ")
+    assert rest
+    assert page.text.index(first) < page.text.index(rest) < page.text.index("How alike the layers are")
     assert "Strategies side by side" not in page.text
     assert len(page.data["runs"]) == 1
 
@@ -104,7 +107,9 @@ def test_the_data_are_the_records_to_five_digits(page, comparison):
             np.testing.assert_allclose(shown, matrix[upper], rtol=1e-4)  # NaN where a layer is degenerate
         assert look["degenerate"] == [4]
         assert look["boundaries"] == list(record.groups.boundaries)
-    assert [event["text"] for event in run["events"]] == [e.sentence() for r in history for e in r.events]
+    assert [event["text"] for event in run["events"]] == [
+        e.sentence(short_names(r.layers)) for r in history for e in r.events
+    ]
 
 
 def test_runs_of_one_task_share_their_axis(page):

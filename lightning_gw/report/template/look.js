@@ -14,17 +14,23 @@ function belowName(run, below) {
   return below === "paired" ? run.paired : run.measures[below];
 }
 
-function drawMatrix(element, run, index, below) {
+// Above the diagonal: the matrix that the groups were found in, or the plain one.
+function aboveValues(run, look, above) {
+  return above === "plain" || run.foundIn === "gw" || !look.measures[run.foundIn] ? look.gw : look.measures[run.foundIn];
+}
+
+function drawMatrix(element, run, index, above, below) {
   const colours = theme(), look = run.looks[index], depth = run.layers.length, narrow = element.clientWidth < 480;
-  const under = belowValues(run, look, below), all = Array.from({ length: depth }, (_, i) => i);
+  const over = aboveValues(run, look, above), under = belowValues(run, look, below), all = Array.from({ length: depth }, (_, i) => i);
   const missing = new Set(look.degenerate);
-  const z = all.map((i) => all.map((j) => (missing.has(i) || missing.has(j) ? null : i === j ? 1 : (i < j ? look.gw : under)[pairIndex(i, j, depth)])));
+  const z = all.map((i) => all.map((j) => (missing.has(i) || missing.has(j) ? null : i === j ? 1 : (i < j ? over : under)[pairIndex(i, j, depth)])));
   const text = all.map((i) => all.map((j) => {
     const names = `<b>${escaped(run.labels[i])}</b> and <b>${escaped(run.labels[j])}</b>`;
     if (missing.has(i) || missing.has(j)) return `${names}<br>not measured: a layer was left out`;
     if (i === j) return `<b>${escaped(run.labels[i])}</b> with itself`;
     const at = pairIndex(i, j, depth);
-    return `${names}<br>GW similarity at least ${number(look.gw[at], 3)}<br>certified at most ${number(look.bound[at], 3)}` +
+    const found = run.foundIn === "gw" || !look.measures[run.foundIn] ? "" : `<br>${escaped(run.foundName)} ${number(look.measures[run.foundIn][at], 3)}`;
+    return `${names}${found}<br>GW similarity at least ${number(look.gw[at], 3)}<br>certified at most ${number(look.bound[at], 3)}` +
       `<br>paired (${escaped(run.paired)}) ${number(look.paired[at], 3)}` +
       (below === "paired" ? "" : `<br>${escaped(belowName(run, below))} ${number(under[at], 3)}`);
   }));
@@ -129,6 +135,7 @@ function fillFacts(list, look) {
   list.replaceChildren();
   for (const [term, meaning] of look.facts) {
     cell(list, term, "dt");
+    if (DATA.words[term]) list.lastChild.append(Object.assign(document.createElement("small"), { textContent: DATA.words[term] }));
     cell(list, meaning, "dd");
   }
 }

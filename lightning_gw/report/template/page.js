@@ -1,7 +1,7 @@
 // What is shown, and how it is chosen: one run, one look, kept in the address so that a view can be sent on.
 
 const byId = (id) => document.getElementById(id);
-const state = { run: null, look: 0, below: "paired", colouring: "groups" };
+const state = { run: null, look: 0, above: "found", below: "paired", colouring: "groups" };
 
 async function unpacked(id) {
   const bytes = Uint8Array.from(atob(byId(id).textContent.trim()), (letter) => letter.charCodeAt(0));
@@ -61,6 +61,10 @@ function showRun(run) {
   placeRun(run);
   const slider = byId("look");
   slider.max = run.looks.length - 1;
+  const above = byId("above"), plain = new Option("GW", "plain");
+  above.replaceChildren(...(run.foundIn === "gw" ? [] : [new Option(`${run.foundName.replace("Gromov-Wasserstein", "GW")}, where groups were found`, "found")]), plain);
+  above.value = run.foundIn === "gw" ? "plain" : state.above;
+  above.disabled = run.foundIn === "gw";
   const below = byId("below");
   below.replaceChildren(new Option(`paired (${run.paired})`, "paired"), ...Object.entries(run.measures).map(([key, name]) => new Option(name, key)));
   if (state.below !== "paired" && !run.measures[state.below]) state.below = "paired";
@@ -100,11 +104,11 @@ function showLook(index) {
   byId("where").textContent = where;
   byId("back").disabled = index === 0;
   byId("forth").disabled = index === run.looks.length - 1;
-  byId("now").textContent = look.sentence;
+  byId("now").textContent = `Step ${look.step}: ${look.summary}.`;
   byId("matrix").setAttribute("aria-label", `Matrix of layer similarities at step ${look.step}. ${look.sentence}`);
   byId("profile").setAttribute("aria-label", `Distances found between neighbouring layers at step ${look.step}; the table below holds the numbers.`);
   byId("timeline").setAttribute("aria-label", `Groups by layer and step, with accuracy and loss. ${run.answer}`);
-  drawMatrix(byId("matrix"), run, index, state.below);
+  drawMatrix(byId("matrix"), run, index, state.above, state.below);
   drawProfile(byId("profile"), run, index);
   moveCursor(byId("timeline"), run, index);
   fillFacts(byId("facts"), look);
@@ -175,6 +179,15 @@ function chooseColouring(value) {
   redraw();
 }
 
+// A click anywhere on the timeline, or on the curves below it, shows the look whose column that is.
+function chooseColumn(event) {
+  const chart = byId("timeline"), layout = chart._fullLayout, edges = state.run.edges;
+  if (!layout) return;
+  const at = layout.xaxis.p2l(event.clientX - chart.getBoundingClientRect().left - layout.xaxis._offset);
+  const look = edges.findIndex((edge, i) => i < edges.length - 1 && at >= edge && at < edges[i + 1]);
+  if (look >= 0) showLook(look);
+}
+
 function step(by) {
   const next = state.look + by;
   if (next >= 0 && next < state.run.looks.length) showLook(next);
@@ -185,7 +198,9 @@ function listen() {
   byId("back").addEventListener("click", () => step(-1));
   byId("forth").addEventListener("click", () => step(1));
   byId("run").addEventListener("change", (event) => { location.hash = new URLSearchParams({ run: event.target.value }); });
-  byId("below").addEventListener("change", (event) => { state.below = event.target.value; drawMatrix(byId("matrix"), state.run, state.look, state.below); });
+  byId("below").addEventListener("change", (event) => { state.below = event.target.value; drawMatrix(byId("matrix"), state.run, state.look, state.above, state.below); });
+  byId("above").addEventListener("change", (event) => { state.above = event.target.value; drawMatrix(byId("matrix"), state.run, state.look, state.above, state.below); });
+  byId("timeline").addEventListener("click", chooseColumn);
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   for (const input of document.querySelectorAll("[data-colouring]")) input.addEventListener("change", () => chooseColouring(input.value));
   for (const link of document.querySelectorAll("a.cell")) link.addEventListener("click", () => byId("run-view").scrollIntoView());

@@ -1,0 +1,42 @@
+"""`lightning-gw report`: the page of a comparison, of a run, or of several runs side by side."""
+
+from __future__ import annotations
+
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning_gw.report.loading import damages, load_runs, load_source
+from lightning_gw.report.page import write_page
+from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.output import say
+
+
+def report(paths: Sequence[str], out: str | None = None, reference: str | None = None, show: bool = False) -> Path:
+    """Write the page and say where it is.
+
+    Args:
+        paths: The folder of a comparison or of a run, or those of several runs.
+        out: Folder of the page; None takes the only path, or the working directory for several runs.
+        reference: See `write_report`.
+        show: Whether to open it in a browser.
+
+    Raises:
+        UsageError: If a folder does not exist or holds nothing to report.
+    """
+    folders = [Path(path) for path in paths]
+    for folder in folders:
+        if not folder.exists():
+            raise UsageError(f"{folder} does not exist. `report` takes the folder of a comparison or of runs.")
+    try:
+        source = load_source(folders[0]) if len(folders) == 1 else load_runs(folders)
+    except (ValueError, FileNotFoundError) as error:
+        raise UsageError(str(error)) from error
+    page = write_page(source, Path(out) if out else folders[0] if len(folders) == 1 else Path(), reference)
+    for damage in damages(source):
+        say(f"Note: {damage}")
+    address = page.resolve().as_uri()
+    say(f"Open {address}")
+    if show and not webbrowser.open(address):
+        say("No browser could be started here; the line above is the page's address.")
+    return page
