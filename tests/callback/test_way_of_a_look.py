@@ -44,6 +44,8 @@ class Walk(Callback):
         path = frame.f_code.co_filename
         if event != "call" or not path.startswith(PACKAGE) or "/figures/" in path:
             return
+        if frame.f_code.co_name.startswith("<"):  # an expression of the function that holds it
+            return
         for value in frame.f_locals.values():
             # The methods of a value are no place that it passes.
             if type(value) in STAGES and path != sys.modules[type(value).__module__].__file__:
