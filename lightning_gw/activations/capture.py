@@ -15,9 +15,12 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from lightning_gw.activations.batches import count_rows, padding_mask
 from lightning_gw.activations.failures import explaining
-from lightning_gw.activations.layers import named_layers
+from lightning_gw.activations.layers import call_key, named_layers
+from lightning_gw.activations.masks import MaskSource
 from lightning_gw.activations.pooling import Pooling, PoolingFunction, pool, pool_by
+from lightning_gw.activations.readings import Reading
 from lightning_gw.activations.rows import Rows, regroup
+from lightning_gw.activations.trace import bound_arguments, output_leaves
 from lightning_gw.utilities.errors import ArgumentError
 
 _CONV1D = (nn.modules.conv._ConvNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.BatchNorm1d)
@@ -53,6 +56,7 @@ def capture(
     optional: bool = False,
     scaled_widths: Collection[int] = (),
     rows: Sequence[Rows] | None = None,
+    how: Mapping[str, Reading | str] | None = None,
 ) -> Activations:
     """Run every batch through the network and keep what `layers` put out.
 
@@ -62,7 +66,7 @@ def capture(
 
     Args:
         module: The network whose modules are named.
-        layers: Natural names, as `layers.named_layers` gives them.
+        layers: Natural names, as `layers.named_layers` gives them, with the number of the call where `how` has it.
         batches: The probe; each item is handed to `run`.
         run: Runs the network on one batch; what it returns is ignored.
         pooling: See `pooling.pool`.
@@ -70,6 +74,8 @@ def capture(
             errors, as befits layers that somebody asked for by name.
         rows: The rows of every batch; None counts them by its first tensor.
         scaled_widths: Widths of states whose positions ``"auto"`` scales to norm 1 before it averages over them.
+        how: How the output of each layer is read, or why it is not (see `readings`); calls that are not in it are left
+            alone. None reads the first tensor of every call by its shape.
 
     Raises:
         ValueError: If a layer is never called, or `pooling` does not suit its output.
@@ -78,8 +84,13 @@ def capture(
             passed on as it is.
     """
     named = named_layers(module)
-    collector = _Collector(pooling, optional, scaled_widths)
+    collector = _Collector(pooling, optional, scaled_widths, how)
+    layers = list(dict.fromkeys(name.split("#")[0] for name in layers))
     with ExitStack() as hooks:
+        for stack in collector.stacks:
+            giving = module if not stack else named[stack]
+            hook = partial(collector.masked, stack)
+            hooks.callback(giving.register_forward_pre_hook(hook, with_kwargs=True).remove)
         for name in layers:
             hooks.callback(named[name].register_forward_hook(partial(collector.hook, name)).remove)
         for number, batch in enumerate(batches, start=1):
@@ -91,7 +102,19 @@ def capture(
 
 
 class _Collector:
-    def __init__(self, pooling: Pooling, optional: bool, scaled_widths: Collection[int]) -> None:
+    def __init__(
+        self,
+        pooling: Pooling,
+        optional: bool,
+        scaled_widths: Collection[int],
+        how: Mapping[str, Reading | str] | None = None,
+    ) -> None:
+        self._how = how
+        read = [reading for reading in (how or {}).values() if isinstance(reading, Reading)]
+        self._sources = {reading.mask for reading in read if reading.mask is not None}
+        self.stacks = sorted({source.stack for source in self._sources})
+        self._masks: dict[MaskSource, Tensor] = {}
+        self._stack_calls: dict[str, int] = {}
         self._pooling = pooling
         self._scaled_widths = scaled_widths
         self._scaled: set[str] = set()
@@ -109,6 +132,7 @@ class _Collector:
     def begin(self, batch: Any, rows: Rows) -> None:
         self._rows, self._mask = rows, padding_mask(batch)
         self._current, self._calls = {}, {}
+        self._masks, self._stack_calls = {}, {}
 
     def end(self) -> None:
         self._kept.append(self._current)
@@ -120,26 +144,68 @@ class _Collector:
             self.refused = error
             raise
 
+    def masked(self, stack: str, module: nn.Module, args: Any, keywords: Any) -> None:
+        """Keep the masks that a stack is given for its layers."""
+        time = self._stack_calls[stack] = self._stack_calls.get(stack, 0) + 1
+        for source in self._sources:
+            if (source.stack, source.time) == (stack, time):
+                mask = bound_arguments(module, args, keywords).get(source.argument)
+                if isinstance(mask, Tensor):
+                    self._masks[source] = source.read(mask)
+
     def _keep(self, layer: str, module: nn.Module, output: Any) -> None:
         self._calls[layer] = self._calls.get(layer, 0) + 1
-        key = layer if self._calls[layer] == 1 else f"{layer}#{self._calls[layer]}"
+        key = call_key(layer, self._calls[layer])
+        if self._how is not None and key not in self._how:
+            return
         if callable(self._pooling):
             self._current[key] = self._pooled_by_user(self._pooling, key, output)
             return
         try:
-            tensor, mask = self._rowwise(key, module, output)
+            reading = None if self._how is None else self._how[key]
+            if isinstance(reading, str):
+                raise ShapeError(f"Layer {key!r} is not read: {reading}.")
+            if reading is None or _is_packed(output) or self._rows.index is not None or self._rows.count is None:
+                tensor, mask = self._rowwise(key, module, output)
+                channels_first = is_channels_first(module)
+            else:
+                tensor, mask, channels_first = self._read(key, reading, output)
         except ShapeError as error:
             if not self._optional or self._own_rows:
                 raise
             self._misshapen[key] = str(error)
             return
-        channels_first = is_channels_first(module)
         scale = tensor.dim() == 3 and not channels_first and tensor.shape[-1] in self._scaled_widths
         if scale and self._pooling == "auto":
             self._scaled.add(key)
         self._current[key] = pool(
             tensor, mask, self._pooling, layer=key, channels_first=channels_first, scale_positions=scale
         )
+
+    def _read(self, key: str, reading: Reading, output: Any) -> tuple[Tensor, Tensor | None, bool]:
+        """The output's tensor as ``(n, ...)``, the mask of its positions, and whether channels come before them."""
+        tensor = dict(output_leaves(output)).get(reading.path)
+        if tensor is None or tensor.dim() != reading.rank or tensor.shape[reading.rows] != self._rows.count:
+            came = "nothing" if tensor is None else f"shape {tuple(tensor.shape)}"
+            raise ShapeError(
+                f"Layer {key!r} put out {came}; expected {reading.rank} axes, axis {reading.rows} with one row per probe "
+                f"input ({self._rows.count}). A layer that mixes or splits the inputs of a batch cannot be compared."
+            )
+        if tensor.is_quantized:
+            tensor = tensor.dequantize()
+        if reading.guessed:
+            self._notes[
+                f"Layer {key}: which axis of {tuple(tensor.shape)} holds the {reading.guessed} was not told by the "
+                "network, and read from the sizes; layout= says it."
+            ] = None
+        tensor, channels_first = reading.arranged(tensor)
+        if channels_first or tensor.dim() != 3:
+            return tensor, None, channels_first
+        mask = self._masks.get(reading.mask) if reading.mask is not None else self._mask
+        if reading.unmasked:
+            mask = None
+            self._notes[f"Layer {key}: no mask fits, since {reading.unmasked}, so all positions were pooled."] = None
+        return tensor, self._fitting(key, mask, tensor), channels_first
 
     def _pooled_by_user(self, pooling: PoolingFunction, key: str, output: Any) -> Tensor:
         """The user's function gets what was put out; where it takes only tensors, the one that stands for it."""
@@ -189,18 +255,23 @@ class _Collector:
                 f"Layer {key!r} put out shape {tuple(tensor.shape)}; expected one row per probe input, "
                 f"({rows}, ...). A layer that mixes or splits the inputs of a batch cannot be compared."
             )
-        if mask is None or tensor.dim() != 3:
+        if tensor.dim() != 3 or (is_channels_first(module) and (mask is None or mask.shape != tensor.shape[:2])):
             return tensor, None
+        return tensor, self._fitting(key, mask, tensor)
+
+    def _fitting(self, key: str, mask: Tensor | None, tensor: Tensor) -> Tensor | None:
+        """The mask, where it is one of this tensor's positions."""
+        if mask is None:
+            return None
         if mask.shape[1] > tensor.shape[1] and not bool(mask[:, tensor.shape[1] :].any()):
             mask = mask[:, : tensor.shape[1]]  # nested tensors are padded to the longest input only
         if mask.shape != tensor.shape[:2]:
-            if not is_channels_first(module):
-                self._notes[
-                    f"Layer {key}: the batch's padding mask has {mask.shape[1]} positions and the output "
-                    f"{tensor.shape[1]}, so all positions were pooled."
-                ] = None
-            return tensor, None
-        return tensor, mask.to(tensor.device)
+            self._notes[
+                f"Layer {key}: the batch's padding mask has {mask.shape[1]} positions and the output "
+                f"{tensor.shape[1]}, so all positions were pooled."
+            ] = None
+            return None
+        return mask.to(tensor.device)
 
     def result(self, layers: Sequence[str]) -> Activations:
         order = list(self._kept[0]) if self._kept else []
@@ -267,6 +338,10 @@ def first_tensor(output: Any) -> Tensor | None:
     if isinstance(output, tuple | list):
         return next((found for item in output if (found := first_tensor(item)) is not None), None)
     return None
+
+
+def _is_packed(output: Any) -> bool:
+    return isinstance(output[0] if isinstance(output, tuple) and output else output, PackedSequence)
 
 
 def _batch_second(module: nn.Module) -> bool:

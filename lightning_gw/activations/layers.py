@@ -12,9 +12,9 @@ from torch import nn
 from lightning_gw.utilities.errors import near_names, sentence
 
 #: Containers that only hold others and are never called.
-_HOLDERS = (nn.ModuleList, nn.ModuleDict)
+HOLDERS = (nn.ModuleList, nn.ModuleDict)
 #: They belong to the layer whose output they normalise.
-_NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.LocalResponseNorm)
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.LocalResponseNorm)
 
 
 def named_layers(module: nn.Module) -> dict[str, nn.Module]:
@@ -64,11 +64,16 @@ def match_layers(module: nn.Module, patterns: str | Sequence[str]) -> tuple[str,
         f"layers={name!r} is a {type(named[name]).__name__}, which holds modules but is never called, so it puts out "
         f"nothing. To take what is in it, write {name + '.*'!r}."
         for name in named
-        if name in wanted and isinstance(named[name], _HOLDERS)
+        if name in wanted and isinstance(named[name], HOLDERS)
     ]
     if problems:
         raise ValueError("\n".join(problems))
     return tuple(name for name in named if name in wanted)
+
+
+def call_key(name: str, time: int) -> str:
+    """What one call of a module is known by: its name, from the second call on with the number of the call."""
+    return name if time == 1 else f"{name}#{time}"
 
 
 def choose_layers(module: nn.Module) -> tuple[str, ...]:
@@ -94,7 +99,7 @@ def choose_layers(module: nn.Module) -> tuple[str, ...]:
         chosen = [
             _end_of_segment(module, unique, name)
             for name, child in unique.items()
-            if _is_leaf(child) and _has_parameters(child) and not isinstance(child, _NORMS)
+            if _is_leaf(child) and _has_parameters(child) and not isinstance(child, NORMS)
         ]
     if len(chosen) < 2:
         raise ValueError(
@@ -142,7 +147,7 @@ def _blocks(named: dict[str, nn.Module]) -> list[str]:
     by_class: dict[type[nn.Module], list[str]] = defaultdict(list)
     for name, child in named.items():
         # nn.Sequential itself says nothing about what is inside; its subclasses are somebody's blocks.
-        if not isinstance(child, _HOLDERS) and type(child) is not nn.Sequential and not _is_leaf(child):
+        if not isinstance(child, HOLDERS) and type(child) is not nn.Sequential and not _is_leaf(child):
             by_class[type(child)].append(name)
     candidates = []
     for names in by_class.values():
@@ -206,7 +211,7 @@ def _embedding(named: dict[str, nn.Module], blocks: Sequence[str]) -> str | None
         child = named[name]
         return (
             (isinstance(child, nn.Embedding | nn.EmbeddingBag) or "embed" in type(child).__name__.lower())
-            and not isinstance(child, _HOLDERS)
+            and not isinstance(child, HOLDERS)
             and not any(_within(block, [name]) for block in blocks)
             and not _within(name, blocks)
         )
@@ -226,7 +231,7 @@ def _end_of_segment(module: nn.Module, named: dict[str, nn.Module], name: str) -
     end = key
     for following in keys[keys.index(key) + 1 :]:
         child = getattr(parent, following)
-        if _has_parameters(child) and not isinstance(child, _NORMS):
+        if _has_parameters(child) and not isinstance(child, NORMS):
             break
         end = following
     # A module that appears twice, such as one nn.ReLU for all, is known under its first name only.

@@ -67,7 +67,7 @@ def receive(stream: IO[bytes]) -> dict[str, Any]:
 
 def start_process() -> subprocess.Popen[bytes]:
     """Start it: messages go to its standard input, and each is answered on its standard output."""
-    home = str(Path(__file__).parent.parent)
+    home = str(Path(__file__).parents[2])
     paths = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
     # One thread unless a look says otherwise, and no device: cores and the memory of the accelerator are training's.
     threads = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}

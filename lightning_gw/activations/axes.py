@@ -1,0 +1,65 @@
+"""Which axis of a tensor holds the channels, told by the operations that made it."""
+
+from __future__ import annotations
+
+from math import prod
+
+from lightning_gw.activations.trace import Node
+
+#: They put channels second, whatever they are given.
+_SECOND = ("convolution", "batch_norm", "group_norm", "instance_norm", "_pool", "upsample", "pixel_shuffle")
+#: They put channels last.
+_LAST = ("::linear", "::addmm", "::mm", "::embedding", "rms_norm", "lstm", "gru", "rnn_tanh", "rnn_relu", "_attention")
+_RESHAPES = ("view", "reshape", "flatten", "squeeze", "expand")
+#: How far back an axis is followed.
+_FURTHEST = 80
+
+
+def channel_axis(node: Node | None, left: int = _FURTHEST) -> int | None:
+    """The axis along which channels lie, from 0; None where no operation tells.
+
+    Args:
+        node: The tensor, as it was made.
+        left: Operations that are still followed back.
+    """
+    if node is None or left == 0 or len(node.shape) < 2:
+        return None
+    name, rank = node.operation, len(node.shape)
+    if "layer_norm" in name or "rms_norm" in name:
+        over = next((arg for arg in node.arguments if isinstance(arg, list | tuple)), None)
+        return rank - 1 if over is None or len(over) == 1 else _before(node, left)[1]
+    if any(part in name for part in _SECOND):
+        return 1
+    if any(part in name for part in _LAST):
+        return rank - 1
+    shape, inner = _before(node, left)
+    if inner is None:
+        return None
+    if name.endswith(("::t", "::mT", "::numpy_T")):
+        return rank - 1 - inner
+    if "permute" in name:
+        dims = next((arg for arg in node.arguments if isinstance(arg, list | tuple)), ())
+        return [d % rank for d in dims].index(inner) if len(dims) == rank else None
+    if "transpose" in name or "swap" in name:
+        one, other = (d % rank for d in node.arguments[:2])
+        return {one: other, other: one}.get(inner, inner)
+    if any(part in name for part in _RESHAPES):
+        return _same_place(shape, inner, node.shape)
+    return inner if len(shape) == rank else None
+
+
+def _before(node: Node, left: int) -> tuple[tuple[int, ...], int | None]:
+    """Shape and axis of the first of what an operation was given of which the axis is known."""
+    moves = any(part in node.operation for part in (*_RESHAPES, "permute", "transpose", "swap", "::t", "::mT"))
+    for shape, inner in node.inputs[:1] if moves else node.inputs:
+        if len(shape) >= 2 and (moves or len(shape) == len(node.shape)):
+            found = channel_axis(inner, left - 1)
+            if found is not None:
+                return shape, found
+    return (), None
+
+
+def _same_place(before: tuple[int, ...], axis: int, after: tuple[int, ...]) -> int | None:
+    """Where an axis lies after its tensor was cut up or put together in other ways; None where it went to pieces."""
+    ahead = prod(before[:axis])
+    return next((k for k, size in enumerate(after) if size == before[axis] and prod(after[:k]) == ahead), None)

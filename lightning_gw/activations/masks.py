@@ -1,0 +1,100 @@
+"""Which padding mask belongs to a layer: the one that the stack it is in was given, by the name it has there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lightning_gw.activations.trace import Call, Trace
+
+#: Names of masks that are of other positions than a layer's own, or of none.
+_OTHERS = (
+    "memory",
+    "encoder_",
+    "cross",
+    "head",
+    "causal",
+    "attn_mask",
+    "src_mask",
+    "tgt_mask",
+    "pixel",
+    "time",
+    "masked",
+)
+#: The masks of a decoder, where a whole network is given those of both its stacks.
+_OF_DECODERS = ("decoder_attention_mask", "tgt_key_padding_mask", "decoder_padding_mask", "tgt_padding_mask")
+
+
+@dataclass(frozen=True)
+class MaskSource:
+    """Where a mask comes from.
+
+    Attributes:
+        stack: Name of the module that is given it; empty for the whole network.
+        time: Which call of it, from 1.
+        argument: The name it has there.
+        counts: Whether it is nonzero where a position counts, rather than where it is padding.
+    """
+
+    stack: str
+    time: int
+    argument: str
+    counts: bool
+
+    def __str__(self) -> str:
+        return f"{self.argument} of {self.stack or 'the network'}"
+
+    def read(self, mask: Tensor) -> Tensor:
+        """``(n, t)``, True where a position counts."""
+        return mask.bool() if self.counts else ~mask.bool()
+
+
+def mask_of(call: Call, layers: Sequence[str], trace: Trace) -> tuple[MaskSource | None, str]:
+    """The mask of a layer's positions, or why there is none though there are masks.
+
+    The nearest module around the layer that was given a mask under its own name decides. A decoder that was given
+    states of another stack has its own mask or none: that of the encoder is not its.
+    """
+    decoder = False
+    at: Call | None = call
+    while at is not None:
+        decoder = decoder or at.cross
+        own = [name for name in at.masks if not any(part in name.replace("decoder_", "") for part in _OTHERS)]
+        both = [name for name in own if name in _OF_DECODERS]
+        if both and len(own) > len(both):
+            own = both if decoder else [name for name in own if name not in both]
+        for name in own:
+            mask = at.masks[name]
+            if isinstance(mask, Tensor) and (counts := _counts(name, mask, trace.rows)) is not None:
+                return MaskSource(at.name, at.time, name, counts), ""
+        is_stack = sum(1 for other in trace.calls if other.parent is at and other.name in layers) > 1
+        if decoder and (both or (at.cross and is_stack and own)):
+            return None, f"{at.name or 'the network'} was given no {listed_or(own)}"
+        at = at.parent
+    return None, ""
+
+
+def listed_or(names: Sequence[str]) -> str:
+    """Names with "or" between them."""
+    return " or ".join(names)
+
+
+def _counts(name: str, mask: Tensor, rows: int) -> bool | None:
+    """Whether a mask is nonzero where a position counts; None where it is no mask of positions, or does not tell."""
+    if mask.dim() != 2 or mask.shape[0] != rows:
+        return None
+    if mask.is_floating_point() and not bool(((mask == 0) | (mask == 1)).all()):
+        return None
+    if "padding" in name:
+        return False
+    if "attention_mask" in name:
+        return True
+    # Every input has a first or a last position that counts, on whichever side it is padded.
+    ends = torch.stack([mask[:, 0].bool().all(), mask[:, -1].bool().all()])
+    none = torch.stack([~mask[:, 0].bool().any(), ~mask[:, -1].bool().any()])
+    if bool(ends.any()) and not bool(none.all()):
+        return True
+    return False if bool(none.any()) else None
