@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from lightning_gw.gw.coupling import gw_distance as gw_distance
     from lightning_gw.gw.matrix import gw_matrix as gw_matrix
     from lightning_gw.gw.result import GWMatrix as GWMatrix
+    from lightning_gw.interventions.drop_layers import DropLayers as DropLayers
+    from lightning_gw.interventions.freeze_settled import FreezeSettledGroups as FreezeSettledGroups
+    from lightning_gw.interventions.train_group import TrainGroup as TrainGroup
     from lightning_gw.measures.agreement import Agreement as Agreement
     from lightning_gw.measures.agreement import agreements as agreements
     from lightning_gw.measures.agreement import mantel as mantel
@@ -52,6 +55,9 @@ _NAMES = {
     "gw.coupling": "GWCoupling gw_coupling gw_distance",
     "gw.matrix": "gw_matrix",
     "gw.result": "GWMatrix",
+    "interventions.drop_layers": "DropLayers",
+    "interventions.freeze_settled": "FreezeSettledGroups",
+    "interventions.train_group": "TrainGroup",
     "measures.agreement": "Agreement agreements mantel neighbour_agreement",
     "measures.catalogue": "Measure layer_similarities",
     "measures.unpaired": "UnpairedMatrix unpaired_gw_matrix",

@@ -223,6 +223,11 @@ class GWSimilarity(Callback):
         return self._delivery.history
 
     @property
+    def last_look(self) -> int | None:
+        """Step of the last look, on all processes alike; None before the first. It may still wait to be solved."""
+        return self._look_loop.last
+
+    @property
     def seconds_spent(self) -> float:
         """Seconds that looking held the training up so far, which ``max_overhead`` limits."""
         return self._pace.budget.spent

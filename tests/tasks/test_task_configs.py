@@ -12,12 +12,20 @@ pytest.importorskip("transformers", reason="the language task needs the extra `t
 
 from lightning_gw.compare.plan import leading_comment
 from lightning_gw.lightning_cli.fit import FitCLI, check
+from lightning_gw.lightning_cli.options import read_yaml
 from tasks import strategies
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ALGEBRA = ("stage_supervised", "stage_end", "greedy", "end_to_end")
 LANGUAGE = ("full", "freeze_lower", "train_lower")
 STRATEGIES = sorted(path.stem for path in (CONFIGS / "strategies").glob("*.yaml"))
+#: Those that act on groups, with callbacks of the package itself, and the control of each: the same at random.
+ON_GROUPS = {
+    "freeze_settled": "freeze_random",
+    "train_group": "train_random_block",
+    "drop_interior": "drop_random_block",
+}
+ON_GROUPS |= {control: own for own, control in ON_GROUPS.items()}
 #: Strategies that need a network that was trained before.
 PRETRAINED = {"from_scratch"}
 
@@ -35,17 +43,32 @@ def config_options(task: str, strategy: str) -> list[str]:
         *((task, "full") for task in ("language_hub", "vision_convnet", "vision_transformer")),
     ],
 )
-@pytest.mark.representatives("algebra-full", "algebra-lora", "language-full", "vision_convnet-full")
+@pytest.mark.representatives(
+    "algebra-freeze_settled",
+    "algebra-drop_interior",
+    "algebra-full",
+    "algebra-lora",
+    "language-full",
+    "vision_convnet-full",
+)
 def test_config_can_be_read(task, strategy):
     check(config_options(task, strategy))
 
 
 def test_every_strategy_asks_a_question_and_has_a_config():
-    assert len(STRATEGIES) == len(strategies.__all__)
+    assert len(STRATEGIES) == len(strategies.__all__) + len(ON_GROUPS)
     for name in STRATEGIES:
         question = leading_comment(CONFIGS / "strategies" / f"{name}.yaml")
         assert question.endswith("?"), name
         assert question.count("?") == 1, name
+
+
+@pytest.mark.parametrize("own", [name for name in ON_GROUPS if "random" not in name])
+def test_a_control_differs_from_what_it_controls_by_its_seed_alone(own):
+    first, control = (read_yaml(CONFIGS / "strategies" / f"{name}.yaml") for name in (own, ON_GROUPS[own]))
+    arguments = control["trainer"]["callbacks+"][0]["init_args"]
+    assert arguments.pop("control") == 0
+    assert first == control
 
 
 def train(task: str, strategy: str, seed: int, folder: Path, *more: str) -> FitCLI:

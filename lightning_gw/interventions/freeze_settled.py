@@ -1,0 +1,221 @@
+"""Freezing the layers of groups that stopped changing, while the rest trains on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
+
+from lightning_gw.groups.choice import doubts_about, gaps_of
+from lightning_gw.interventions.live import (
+    freeze,
+    modules_of,
+    refuse_rivals,
+    refuse_unprepared,
+    release,
+    same_everywhere,
+    watcher_of,
+)
+from lightning_gw.records.record import Record
+
+#: Steps at the start, and after every freezing, that are slower than the others and not counted.
+WARMING_UP = 3
+
+
+class FreezeSettledGroups(Callback):
+    """Freezes the layers of a group once it has stopped changing, and releases what the optimizer remembers of them.
+
+    Needs a `GWSimilarity` in the same Trainer. A group has stopped changing when it had the same layers at so many
+    looks in a row, and over these looks the distance between any two neighbours in it stayed within the noise of the
+    probe (the standard deviation of its logarithm over resamples). Of a single layer the distance into it counts. What
+    is frozen stays frozen, also in a run that is resumed.
+
+    What freezing saves is told after training: the median time of a step before the first freezing, less that of the
+    steps after, times their number. On several processes it needs ``strategy="ddp_find_unused_parameters_true"``.
+
+    Args:
+        looks: Looks in a row over which nothing may change, at least 2.
+        tolerance: Standard deviations of noise that the largest and the least distance may be apart.
+        floor: Share of the parameters that train at the start which always goes on training.
+        control: Seed; freeze as many layers chosen at random each time, in place of those of the group.
+        anyway: Freeze groups too that are weak, unstable or built in.
+
+    Attributes:
+        frozen: Name of each frozen layer, and the step at which it was frozen.
+        seconds_saved: What freezing saved so far, as far as can be told.
+
+    Raises:
+        ValueError: If an argument is out of range; at the start of ``fit``, if there is no `GWSimilarity`, another
+            callback says what trains, or the strategy or an optimizer does not bear it.
+
+    Example:
+        >>> from pytorch_lightning import Trainer
+        >>> from lightning_gw import FreezeSettledGroups, GWSimilarity
+        >>> freezing = FreezeSettledGroups(looks=3)
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> trainer = Trainer(max_steps=100, callbacks=[GWSimilarity(every_n_steps=10), freezing], **quiet)
+        >>> freezing.frozen
+        {}
+    """
+
+    def __init__(
+        self,
+        looks: int = 3,
+        tolerance: float = 1.0,
+        floor: float = 0.25,
+        control: int | None = None,
+        anyway: bool = False,
+    ) -> None:
+        super().__init__()
+        if looks < 2:
+            raise ValueError(f"looks={looks} must be 2 or more: one look shows no change.")
+        if not tolerance > 0:
+            raise ValueError(f"tolerance={tolerance} must be above 0.")
+        if not 0 <= floor <= 1:
+            raise ValueError(f"floor={floor} must be a share of the parameters, from 0 to 1.")
+        self.looks = looks
+        self.tolerance = tolerance
+        self.floor = floor
+        self.control = control
+        self.anyway = anyway
+        self.frozen: dict[str, int] = {}
+        self._trained_at_start = 0
+        self._seen: int | None = None  # step of the look that was decided on last
+        self._phases: list[tuple[int, float]] = []  # steps and their median seconds, between freezings
+        self._times: list[float] = []
+        self._started: float | None = None
+
+    @property
+    def seconds_saved(self) -> float:
+        """See the class."""
+        phases = [*self._phases, self._phase()] if self.frozen else self._phases
+        known = [(steps, median) for steps, median in phases if median == median]
+        return sum(steps * (known[0][1] - median) for steps, median in known[1:]) if known else 0.0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        refuse_rivals(self, trainer)
+        if watcher_of(self, trainer).analysis_config.bootstrap_samples == 0:
+            raise ValueError(
+                "FreezeSettledGroups holds change against the noise over probe resamples: GWSimilarity must draw some "
+                "(bootstrap_samples)."
+            )
+        self.frozen, self._phases, self._times, self._seen, self._trained_at_start = {}, [], [], None, 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        refuse_unprepared(self, trainer)
+        if not self._trained_at_start:
+            self._trained_at_start = _trainable(pl_module)
+        elif self.frozen:  # a resumed run
+            freeze(pl_module, modules_of(pl_module, self.frozen))
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._started is not None:
+            self._times.append(time.perf_counter() - self._started)
+        watcher = watcher_of(self, trainer)
+        if watcher.last_look == self._seen:
+            return
+        self._seen = watcher.last_look
+        wanted = self._decided(watcher.history or (), pl_module) if trainer.is_global_zero else None
+        for names in same_everywhere(trainer, wanted):
+            self._freeze(names, trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.frozen:
+            rank_zero_info("FreezeSettledGroups froze nothing: no group that can be relied on stopped changing.")
+            return
+        saved = f"{self.seconds_saved:.1f} s" if self.seconds_saved > 0 else "no time"
+        rank_zero_info(
+            f"FreezeSettledGroups froze {len(self.frozen)} layers from step {min(self.frozen.values())} on, which "
+            f"saved {saved} (told from the median time of a step)."
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "frozen": dict(self.frozen),
+            "trained_at_start": self._trained_at_start,
+            "seen": self._seen,
+            "phases": [*self._phases, self._phase()],
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.frozen = dict(state_dict["frozen"])
+        self._trained_at_start = int(state_dict["trained_at_start"])
+        self._seen = state_dict["seen"]
+        self._phases = [(int(steps), float(median)) for steps, median in state_dict["phases"]]
+
+    def _decided(self, history: Sequence[Record], module: LightningModule) -> list[list[str]]:
+        """Layers to freeze now, a list for every group that settled; one by one, as far as the floor allows."""
+        if len(history) < self.looks or history[-1].groups.strength == "none":
+            return []
+        recent = history[-self.looks :]
+        decided: list[list[str]] = []
+        gone = set(self.frozen)
+        for number, members in enumerate(recent[-1].groups.members()):
+            if not settled(recent, members, self.tolerance) or (
+                not self.anyway and doubts_about(recent[-1].groups, number)
+            ):
+                continue
+            layers = recent[-1].layers
+            names = [layers[place] for place in members if layers[place] not in gone]
+            if self.control is not None:
+                others = [layer for layer in layers if layer not in gone]
+                random = np.random.default_rng([self.control, len(gone)])
+                names = sorted(random.permutation(others)[: len(names)].tolist(), key=layers.index)
+            if names and self._stays_above_floor(module, [*gone, *names]):
+                decided.append(names)
+                gone |= set(names)
+        return decided
+
+    def _stays_above_floor(self, module: LightningModule, frozen: Sequence[str]) -> bool:
+        inside = {id(p) for layer in modules_of(module, frozen) for p in layer.parameters()}
+        left = sum(p.numel() for p in module.parameters() if p.requires_grad and id(p) not in inside)
+        return left >= self.floor * self._trained_at_start and left > 0
+
+    def _freeze(self, names: Sequence[str], trainer: Trainer, module: LightningModule) -> None:
+        released = release(trainer, freeze(module, modules_of(module, names)))
+        self._phases.append(self._phase())
+        self._times = []
+        self.frozen |= dict.fromkeys(names, trainer.global_step)
+        share = _trainable(module) / self._trained_at_start
+        rank_zero_info(
+            f"FreezeSettledGroups freezes {', '.join(names)} at step {trainer.global_step}: {share:.0%} of the "
+            f"parameters train on, and {released / 2**20:.1f} MiB of the optimizer's state were released."
+        )
+
+    def _phase(self) -> tuple[int, float]:
+        counted = self._times[WARMING_UP:]
+        return len(self._times), float(np.median(counted)) if counted else float("nan")
+
+
+def settled(looks: Sequence[Record], members: tuple[int, ...], tolerance: float) -> bool:
+    """Whether a group of the last of these looks stood in all of them, and did not change by more than noise.
+
+    Args:
+        looks: In the order of steps.
+        members: Indices of the group's layers.
+        tolerance: See `FreezeSettledGroups`.
+    """
+    last = looks[-1]
+    stood = (look.layers == last.layers and look.groups.strength != "none" for look in looks)
+    if last.groups.noise is None or not all(stood) or any(members not in look.groups.members() for look in looks):
+        return False
+    gaps = gaps_of(members, len(last.layers))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithms = np.log(np.stack([look.growth[gaps] for look in looks]))
+    apart = logarithms.max(axis=0) - logarithms.min(axis=0)
+    return bool(len(gaps) and np.all(apart <= tolerance * last.groups.noise[gaps]))
+
+
+def _trainable(module: LightningModule) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
