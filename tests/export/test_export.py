@@ -126,11 +126,16 @@ def test_finetuning_scheduler_itself_takes_the_schedule(tmp_path: Path) -> None:
                 x = layer(x)
             return self.net.heads[0](x).square().mean()
 
+        def validation_step(self, batch: Any, index: int) -> None:
+            self.log("val_loss", self.training_step(batch, index))
+
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD([p for p in self.parameters() if p.requires_grad], 1e-3)
 
     names = tuple(f"net.{name}" for name in NAMES)
     schedule = groups_of(2, 9).choose(names, "last").export("finetuning-scheduler", also=[r"net\.heads\.0\..*"])
+    for number, phase in schedule.items():
+        phase["max_transition_epoch"] = number + 1  # when to go on is the user's to say
     file = tmp_path / "schedule.yaml"
     file.write_text(yaml.safe_dump(schedule))
     seen: list[set[int]] = []
@@ -141,9 +146,9 @@ def test_finetuning_scheduler_itself_takes_the_schedule(tmp_path: Path) -> None:
             seen.append({int(found[1]) for name in trained if (found := re.match(r"net\.model\.layers\.(\d+)", name))})
 
     data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(8, 4)), batch_size=4)
-    tuning = scheduler.FinetuningScheduler(ft_schedule=str(file), epoch_transitions_only=True, max_depth=0)
+    tuning = scheduler.FinetuningScheduler(ft_schedule=str(file), epoch_transitions_only=True)
     pl.Trainer(
-        max_epochs=1,
+        max_epochs=3,
         logger=False,
         accelerator="cpu",
         devices=1,
@@ -151,8 +156,8 @@ def test_finetuning_scheduler_itself_takes_the_schedule(tmp_path: Path) -> None:
         enable_model_summary=False,
         default_root_dir=tmp_path,
         callbacks=[tuning, Watch()],
-    ).fit(Net(), data)
-    assert seen == [{9, 10, 11}]
+    ).fit(Net(), data, data)
+    assert seen == [{9, 10, 11}, set(range(2, 12)), set(range(12))]
 
 
 def kept(config: dict[str, Any]) -> list[int]:
