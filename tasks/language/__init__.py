@@ -2,5 +2,6 @@
 
 from tasks.language.data import CsvData, HubData, TextData, TweetData
 from tasks.language.module import TweetSentiment
+from tasks.language.next_token import NextToken
 
-__all__ = ["CsvData", "HubData", "TextData", "TweetData", "TweetSentiment"]
+__all__ = ["CsvData", "HubData", "NextToken", "TextData", "TweetData", "TweetSentiment"]

