@@ -17,7 +17,7 @@ from lightning_gw.compare.executors.locks import LOCKS_FOLDER, alone, is_held, l
 from lightning_gw.compare.optimizer_steps import configured_steps
 from lightning_gw.compare.plan import Plan, PlannedRun
 from lightning_gw.utilities.errors import UsageError
-from lightning_gw.utilities.files import write_whole
+from lightning_gw.utilities.files import read_text, write_whole
 
 PLAN_SCHEMA = 1
 _PLAN_FILE = "plan.json"
@@ -34,8 +34,8 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
 def read_json(file: Path) -> dict[str, Any] | None:
     """A JSON file's mapping, or None where there is no such file or it is damaged."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = json.loads(read_text(file))
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 

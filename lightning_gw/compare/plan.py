@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -189,7 +190,7 @@ def leading_comment(config: Path) -> str:
 def _read_seeds(given: Any, where: str) -> list[int]:
     if not isinstance(given, list) or not given or not all(type(seed) is int and seed >= 0 for seed in given):
         raise UsageError(f"{where}: seeds should be a list of whole numbers such as [0, 1, 2], but is {given!r}.")
-    repeated = sorted({seed for seed in given if given.count(seed) > 1})
+    repeated = sorted(seed for seed, times in Counter(given).items() if times > 1)
     if repeated:
         raise UsageError(
             f"{where}: seeds {given} repeat {', '.join(map(str, repeated))}; equal seeds give equal runs, not more "

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser
 
 from lightning_gw.utilities.errors import UsageError, near_names, sentence
+from lightning_gw.utilities.files import read_text
+from lightning_gw.utilities.output import quoted
+from lightning_gw.utilities.yaml_values import load_yaml
 
 #: Keys beside ``init_args`` that describe an object in a config.
 _OBJECT_KEYS = ("class_path", "init_args", "dict_kwargs")
@@ -27,12 +29,16 @@ def read_yaml(file: Path) -> dict[str, Any]:
     Raises:
         UsageError: If it is missing, is no YAML, or holds something else than a mapping.
     """
-    if not file.is_file():
+    try:
+        there = file.is_file()
+    except OSError as error:  # a name that no file can have
+        raise UsageError(f"Config file {quoted(str(file))} cannot be read: {error.strerror}.") from error
+    if not there:
         beside = [other.name for other in file.parent.glob("*.y*ml")] if file.parent.is_dir() else []
         raise UsageError(sentence(f"Config file {file} does not exist.", near_names(file.name, beside, dotted=False)))
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = load_yaml(read_text(file))
+    except (ValueError, OSError) as error:
         raise UsageError(f"{file} is no valid YAML: {' '.join(str(error).split())}.") from error
     if content is None:
         return {}

@@ -11,24 +11,26 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from lightning_gw.records.record import Record, SchemaError, check_schema
-from lightning_gw.utilities.files import append_line, append_raw, sync_folder, write_whole
-from lightning_gw.utilities.json_values import from_json, metrics_to_json
+from lightning_gw.records.reading import METRICS_FILE, RECORDS_FILE, array_file, parse_metrics, read_folder
+from lightning_gw.records.record import Record
+from lightning_gw.utilities.files import (
+    append_line,
+    append_raw,
+    read_regular,
+    remove_parts,
+    sync_folder,
+    write_whole,
+)
+from lightning_gw.utilities.json_values import metrics_to_json
 from lightning_gw.utilities.shown import ShownRun, fetched
 
-RECORDS_FILE = "history.jsonl"
-METRICS_FILE = "metrics.jsonl"
-#: Where lines go that could not be read, byte for byte.
-DAMAGED_FILE = "damaged.jsonl"
 #: Prefix of the files, and name of the folder, that keep what training went back behind.
 SUPERSEDED = "superseded"
 
@@ -93,8 +95,9 @@ class History(ShownRun, Sequence[Record]):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name in (RECORDS_FILE, METRICS_FILE):
-                (folder / name).open("ab").close()
-            history = cls(*_read_folder(folder, heal=True), path=folder)
+                append_raw(folder / name, b"")
+            remove_parts(folder)
+            history = cls(*read_folder(folder, heal=True), path=folder)
             sync_folder(folder)
         except OSError as error:
             raise _refused(error, folder) from error
@@ -152,7 +155,7 @@ class History(ShownRun, Sequence[Record]):
                 append_line(self.path / METRICS_FILE, plain)
             except OSError as error:
                 raise _refused(error, self.path) from error
-        self._metrics.append(_parse_metrics(plain))
+        self._metrics.append(parse_metrics(plain))
 
     def rewind(self, step: int) -> None:
         """Drop everything after `step`, because training resumed from there and will come by again.
@@ -222,113 +225,18 @@ def load_history(path: str | os.PathLike[str]) -> History:
     looked_for = [path] if path.suffix == ".jsonl" else [path / RECORDS_FILE, path / "gw" / RECORDS_FILE]
     for file in looked_for:
         if file.is_file():
-            return History(*_read_folder(file.parent, heal=False), path=file.parent, writable=False)
+            return History(*read_folder(file.parent, heal=False), path=file.parent, writable=False)
     places = " and ".join(str(file) for file in looked_for)
     raise FileNotFoundError(
         f"No history in {path}: looked for {places}. A run writes one when GWSimilarity is among its callbacks."
     )
 
 
-class _Lines(NamedTuple):
-    """The lines of a file that could be read, with what they hold, and those that could not, with the reason."""
-
-    good: list[tuple[bytes, Any]]
-    damaged: list[bytes]
-    problems: list[str]
-    ended: bool  # the last line has its line end
-
-
-def _read_folder(folder: Path, heal: bool) -> tuple[list[Record], list[dict[str, Any]], list[str]]:
-    seen: set[int] = set()
-
-    def parse_record(line: dict[str, Any]) -> Record:
-        check_schema(line)
-        record = Record.from_json(line, _read_arrays(folder, line))
-        if record.step in seen:
-            raise ValueError("its step was already read from an earlier line")
-        seen.add(record.step)
-        return record
-
-    problems: list[str] = []
-    found: list[list[Any]] = []
-    for name, parse in ((RECORDS_FILE, parse_record), (METRICS_FILE, _parse_metrics)):
-        lines = _read_lines(folder / name, parse)
-        problems += [f"{problem}{_MOVED if heal else ''}" for problem in lines.problems]
-        if heal and (lines.damaged or not lines.ended):
-            if lines.damaged:
-                append_raw(folder / DAMAGED_FILE, b"".join(line + b"\n" for line in lines.damaged))
-            write_whole(folder / name, b"".join(line + b"\n" for line, _ in lines.good))
-        found.append([item for _, item in lines.good])
-    records, metrics = found
-    return sorted(records, key=lambda record: record.step), metrics, problems
-
-
-_MOVED = f" The line was moved to {DAMAGED_FILE}."
-
-
-def _read_lines(file: Path, parse: Callable[[dict[str, Any]], Any]) -> _Lines:
-    content = file.read_bytes() if file.exists() else b""
-    lines = _Lines([], [], [], ended=content.endswith(b"\n") or not content)
-    raw_lines = content.split(b"\n")
-    for number, raw in enumerate(raw_lines, start=1):
-        if not raw.strip():
-            continue
-        where = f"{file.name} line {number}"
-        try:
-            line = json.loads(raw)
-            if not isinstance(line, dict):
-                raise ValueError("it holds no JSON object")
-            if "step" in line:
-                where += f" (step {line['step']})"
-            lines.good.append((raw, parse(line)))
-        except SchemaError as error:
-            raise SchemaError(f"{file}, line {number}: {error}.") from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            lines.damaged.append(raw)
-            lines.problems.append(f"{where} was left out: {_reason(error, last=number == len(raw_lines))}.")
-    return lines
-
-
-def _reason(error: Exception, last: bool) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return "it breaks off, as when its writer was stopped or is still writing" if last else f"no JSON ({error})"
-    return f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-
-
-def _read_arrays(folder: Path, line: Mapping[str, Any]) -> dict[str, Any]:
-    reference = line["arrays"]
-    name = array_file(line["step"])
-    if reference["file"] != name:
-        raise ValueError(f"it refers to the array file {reference['file']!r}, where {name!r} was expected")
-    try:
-        content = (folder / name).read_bytes()
-    except FileNotFoundError as error:
-        raise ValueError(f"its array file {name} is missing") from error
-    except OSError as error:
-        raise ValueError(f"its array file {name} cannot be read ({error.strerror})") from error
-    if hashlib.sha256(content).hexdigest() != reference["sha256"]:
-        raise ValueError(f"its array file {name} is damaged: {len(content)} bytes with another SHA-256 than noted")
-    try:
-        return dict(load_arrays(content))
-    except SafetensorError as error:
-        raise ValueError(f"its array file {name} is no safetensors file ({error})") from error
-
-
-def _parse_metrics(line: Mapping[str, Any]) -> dict[str, Any]:
-    values = from_json({name: value for name, value in line.items() if name not in ("step", "epoch")}, dict[str, float])
-    return {"step": int(line["step"]), "epoch": int(line["epoch"]), **values}
-
-
-def array_file(step: int) -> str:
-    """Name of the file that holds the matrices of a step's record."""
-    return f"step-{step:08d}.safetensors"
-
-
 def _move_lines_after(file: Path, step: int, aside: Path) -> list[dict[str, Any]]:
     """Move the lines of later steps to `aside` and return what they hold; kept first and removed second."""
     kept: list[bytes] = []
     dropped: list[bytes] = []
-    for raw in file.read_bytes().splitlines(keepends=True):
+    for raw in read_regular(file).splitlines(keepends=True):
         (dropped if json.loads(raw)["step"] > step else kept).append(raw)
     if dropped:
         append_raw(aside, b"".join(dropped))

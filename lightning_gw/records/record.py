@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lightning_gw.groups.events import Event
 from lightning_gw.groups.groups import Groups, Strength
 from lightning_gw.gw.result import GWMatrix
+from lightning_gw.records.checks import check_shapes
 from lightning_gw.records.context import LookContext
 from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.json_values import from_json, metrics_to_json, number, parse_number, plain, to_json
@@ -191,9 +192,9 @@ class Record(LookContext, Shown):
             record = cls._from_parts(line, arrays)
         except KeyError as error:
             raise ValueError(f"it lacks {error.args[0]!r}") from error
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"a value has the wrong form ({error})") from error
-        record._check_shapes()
+        check_shapes(record)
         return record
 
     @classmethod
@@ -219,27 +220,6 @@ class Record(LookContext, Shown):
         }
         return cls(gw=gw, measures=measures, **own)
 
-    def _check_shapes(self) -> None:
-        size = len(self.layers)
-        gaps = max(size - 1, 0)
-        square = {"distortion": self.gw.distortion, "lower": self.gw.lower, "identity": self.gw.identity}
-        square |= {MEASURE_PREFIX + name: values for name, values in self.measures.items()}
-        shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
-        shapes = {name: (values.shape, (size, size)) for name, values in square.items()}
-        shapes["converged"] = (self.gw.converged.shape, (size, size))
-        if self.gw.restricted is not None:
-            shapes["restricted"] = (self.gw.restricted.shape, (size, size))
-        shapes["couplings"] = (self.gw.couplings.shape, (size, size, *self.gw.couplings.shape[2:3]))
-        if self.gw.variation is not None:
-            shapes["variation"] = (self.gw.variation.shape, (size,))
-        for name, groups in (("groups", self.groups), ("groups_paired", self.groups_paired)):
-            shapes[f"{name}.labels"] = ((len(groups.labels),), (size,))
-            shapes[f"{name}.adjacent"] = (groups.adjacent.shape, (gaps,))
-        shapes["growth"] = (self.growth.shape, (gaps,))
-        for name, (found, expected) in shapes.items():
-            if found != expected:
-                raise ValueError(f"{name} has shape {found}, where {size} layers ask for {expected}")
-
 
 class SchemaError(ValueError):
     """A record was written under a newer schema than this version can read."""
@@ -253,7 +233,7 @@ def check_schema(line: Mapping[str, Any]) -> None:
         ValueError: If it names no schema version.
     """
     version = line.get("schema")
-    if not isinstance(version, int):
+    if not isinstance(version, int) or isinstance(version, bool):
         raise ValueError(f"its schema version is {version!r}, where a whole number was expected")
     if version > SCHEMA_VERSION:
         raise SchemaError(

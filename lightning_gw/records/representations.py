@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
-from lightning_gw.utilities.files import write_whole
+from lightning_gw.utilities.files import LARGEST_ARRAYS, read_regular, write_whole
 
 KEPT_FILE = "representations.safetensors"
 
@@ -96,9 +96,12 @@ def load_representations(path: str | Path) -> KeptRepresentations:
             "does with GWSimilarity(keep_representations=True)."
         )
     try:
-        with safe_open(str(file), framework="pt") as content:
-            about = content.metadata()
-            layers = {name: content.get_tensor(name) for name in json.loads(about["layers"])}
-            return KeptRepresentations(layers, int(about["step"]), about["probe"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        content = read_regular(file, LARGEST_ARRAYS)
+        tensors = load(content)
+        about = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        layers = {name: tensors[name] for name in json.loads(about["layers"])}
+        if not layers or any(x.dim() != 2 or len(x) != len(next(iter(layers.values()))) for x in layers.values()):
+            raise ValueError("its layers do not have a row for each of the same inputs")
+        return KeptRepresentations(layers, int(about["step"]), str(about["probe"]))
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{file} is damaged and cannot be read: {error}") from error

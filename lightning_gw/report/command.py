@@ -30,7 +30,7 @@ def report(paths: Sequence[str], out: str | None = None, reference: str | None =
             raise UsageError(f"{folder} does not exist. `report` takes the folder of a comparison or of runs.")
     try:
         source = load_source(folders[0]) if len(folders) == 1 else load_runs(folders)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
     page = write_page(source, Path(out) if out else folders[0] if len(folders) == 1 else Path(), reference)
     for damage in damages(source):

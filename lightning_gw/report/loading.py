@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning_gw.records.history import History, load_history
 from lightning_gw.report.wandb_link import WandbPlace, wandb_place
+from lightning_gw.utilities.files import inside, read_text
+from lightning_gw.utilities.json_values import from_json
+from lightning_gw.utilities.output import quoted
 
 COMPARISON_FILE = "comparison.json"
 #: Version of comparison.json that this module reads.
@@ -190,38 +194,76 @@ def damages(source: ReportSource) -> list[str]:
 
 def _load_comparison(file: Path) -> ReportSource:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_text(file))
         schema = content["schema"]
         if schema != COMPARISON_SCHEMA:
-            raise ValueError(f"it has schema {schema!r}, and this version reads {COMPARISON_SCHEMA}")
-        runs = tuple(_load_run(file.parent, entry) for entry in content["runs"])
-    except (KeyError, TypeError, ValueError) as error:
-        what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{file} cannot be read: {what}. Run the comparison again to write it anew.") from error
-    title = str(content.get("title") or file.parent.resolve().name)
-    return ReportSource(title, runs, True, tuple(str(note) for note in content.get("notes") or ()), file.parent)
+            raise ValueError(f"it has schema {quoted(schema)}, and this version reads {COMPARISON_SCHEMA}")
+        head = from_json(content, _Comparison)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OSError) as error:
+        raise ValueError(
+            f"{file} cannot be read: {_what(error)}. Run the comparison again to write it anew."
+        ) from error
+    runs, notes = [], list(head.notes or ())
+    for number, entry in enumerate(head.runs, start=1):
+        try:
+            runs.append(_load_run(file.parent, from_json(entry, _Entry)))
+        except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+            notes.append(f"Run {number} of {file.name} was left out: {_what(error)}.")
+    return ReportSource(head.title or file.parent.resolve().name, tuple(runs), True, tuple(notes), file.parent)
 
 
-def _load_run(folder: Path, entry: dict[str, Any]) -> ReportRun:
-    status, error = entry["status"], entry.get("error")
+@dataclass(frozen=True)
+class _Comparison:
+    """What comparison.json holds; keys beside these are left alone."""
+
+    runs: list[Any]
+    title: str | None = None
+    notes: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What it holds of one run; see `ReportRun`."""
+
+    path: str
+    strategy: str
+    status: Literal["finished", "failed", "running", "waiting"]
+    task: str | None = None
+    seed: int | None = None
+    error: str | None = None
+    question: str | None = None
+    planted: tuple[int, ...] | None = None
+    accuracy: str | None = None
+    seconds: float | None = None
+
+
+def _what(error: Exception) -> str:
+    return f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+
+
+def _load_run(folder: Path, entry: _Entry) -> ReportRun:
+    place = inside(folder, entry.path)
     try:
-        history = load_history(folder / entry["path"])
+        history = load_history(place)
     except (OSError, ValueError) as problem:
         # What was never started, or failed early, has no history to miss.
-        history = History(problems=() if status in ("failed", "waiting") else (str(problem),))
-    planted = entry.get("planted")
+        history = History(problems=() if entry.status in ("failed", "waiting") else (str(problem),))
+    if any(boundary < 0 for boundary in entry.planted or ()):
+        raise ValueError(f"planted names {min(entry.planted or ())}, which is no boundary")
+    if entry.seconds is not None and not 0 <= entry.seconds < math.inf:
+        raise ValueError(f"seconds is {entry.seconds}")
     return ReportRun(
-        key=str(entry["path"]),
-        strategy=str(entry["strategy"]),
-        task=str(entry.get("task") or ""),
-        seed=entry.get("seed"),
-        status=status,
-        error=error,
-        question=str(entry.get("question") or ""),
-        planted=None if planted is None else tuple(int(boundary) for boundary in planted),
-        accuracy=entry.get("accuracy"),
+        key=entry.path,
+        strategy=entry.strategy,
+        task=entry.task or "",
+        seed=entry.seed,
+        status=entry.status,
+        error=entry.error,
+        question=entry.question or "",
+        planted=entry.planted,
+        accuracy=entry.accuracy,
         history=history,
-        folder=folder / entry["path"],
-        seconds=entry.get("seconds"),
-        wandb=wandb_place(folder / entry["path"]),
+        folder=place,
+        seconds=entry.seconds,
+        wandb=wandb_place(place),
     )

@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -28,12 +29,13 @@ from lightning_gw.report.loading import ReportSource, load_source, source_of
 from lightning_gw.report.missing import missing_from
 from lightning_gw.report.pairs import pair_table
 from lightning_gw.report.payload import page_payload
+from lightning_gw.report.presentable import presentable, wordless
 from lightning_gw.report.rectangles import CACHE_FILE, TaskRectangles, rectangles_of, told_on_stderr
 from lightning_gw.report.rows import rows_of
 from lightning_gw.report.tasks import answer_tasks
 from lightning_gw.statistics.correspondence import correspondence_sentence
 from lightning_gw.statistics.verdict import headline_of_tasks
-from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.errors import UsageError, reason_of
 from lightning_gw.utilities.files import write_whole
 
 PAGE_FILE = "report.html"
@@ -64,7 +66,15 @@ def write_page(source: ReportSource, folder: Path, reference: str | None = None)
     cache = folder / CACHE_FILE
     if reference is not None and not source.is_comparison:
         raise UsageError(f"{folder} is one run: there is no other strategy that its layers could be compared with.")
-    rectangles = rectangles_of(source.runs, cache, told_on_stderr(), reference) if source.is_comparison else {}
+    rectangles: Mapping[str, TaskRectangles] = {}
+    if source.is_comparison:
+        try:
+            rectangles = rectangles_of(source.runs, cache, told_on_stderr(), reference)
+        except UsageError:
+            raise
+        except Exception as error:
+            lost = f"Which layers of the strategies correspond could not be found: {reason_of(error)}."
+            source = replace(source, notes=(*source.notes, lost))
     html = render(source, rectangles)
     page = folder / PAGE_FILE
     write_whole(page, html.encode(errors="replace"))  # half of a surrogate pair is no UTF-8
@@ -95,7 +105,17 @@ def render(source: ReportSource, rectangles: Mapping[str, TaskRectangles] | None
         source: What it shows.
         rectangles: Task to which layers of its strategies correspond; nothing for a run on its own.
     """
-    rectangles = rectangles or {}
+    try:
+        return _rendered(source, rectangles or {})
+    except Exception:  # a value that nobody foresaw costs the look, or the run, that holds it
+        source = presentable(source)
+    try:
+        return _rendered(source, {})
+    except Exception as error:
+        return _rendered(wordless(source, error), {})
+
+
+def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) -> str:
     environment = Environment(
         loader=PackageLoader("lightning_gw.report", "template"),
         autoescape=True,

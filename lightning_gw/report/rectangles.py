@@ -15,7 +15,7 @@ from lightning_gw.records.representations import KEPT_FILE, load_representations
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.statistics.correspondence import Correspondence, average_correspondence, correspondence
 from lightning_gw.utilities.errors import UsageError, near_names, sentence
-from lightning_gw.utilities.files import write_whole
+from lightning_gw.utilities.files import LARGEST_ARRAYS, read_regular, read_text, write_whole
 from lightning_gw.utilities.json_values import from_json, to_json
 from lightning_gw.utilities.output import say
 from lightning_gw.utilities.text import plural
@@ -193,18 +193,18 @@ def _kept(run: ReportRun) -> Path:
 
 
 def _hash(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:24]
+    return hashlib.sha256(read_regular(file, LARGEST_ARRAYS)).hexdigest()[:24]
 
 
 def _read_cache(file: Path) -> list[dict[str, Any]]:
     """What was computed before; nothing where there is no such file, or it is of another version or damaged."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(read_text(file))
         entries = content["correspondences"] if content["schema"] == _CACHE_SCHEMA else []
         for entry in entries:
             from_json(entry["found"], Correspondence)
         return list(entries)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
 
 

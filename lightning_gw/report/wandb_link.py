@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import yaml
+from lightning_gw.utilities.files import read_text
+from lightning_gw.utilities.yaml_values import load_yaml
 
 #: What `lightning-gw compare` lays over the config of each of its runs.
 _RUN_CONFIG = "run.yaml"
@@ -33,11 +34,11 @@ def wandb_place(run: Path) -> WandbPlace | None:
         run: Its folder.
     """
     try:
-        content = yaml.safe_load((run / _RUN_CONFIG).read_text(encoding="utf-8"))
+        content = load_yaml(read_text(run / _RUN_CONFIG))
         loggers = content["trainer"]["logger"]
         (options,) = (entry["init_args"] for entry in loggers if str(entry["class_path"]).endswith("WandbLogger"))
         project, name = str(options["project"]), str(options["id"])
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None  # made by hand, or without W&B: nothing that the page would have to explain
     group = f", group “{options['group']}”" if options.get("group") else ""
     words = f"project {project}{group}, run {name}"

@@ -18,7 +18,7 @@ from typing import Any
 
 #: Bytes of the largest file of text, and of arrays, that is read.
 LARGEST_TEXT = 256 * 2**20
-LARGEST_ARRAYS = 4 * 2**30
+LARGEST_ARRAYS = 2**30
 #: What the name of a file ends with that is not whole yet.
 _PART = ".tmp"
 
@@ -42,10 +42,11 @@ def read_regular(file: str | os.PathLike[str], largest: int = LARGEST_TEXT) -> b
     """
     # Without waiting for whoever might write to a pipe.
     descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise UnfitFileError(file, "it is no regular file")
     with os.fdopen(descriptor, "rb") as stream:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise UnfitFileError(file, "it is no regular file")
         if found.st_size <= largest:
             content = stream.read(largest + 1)
             if len(content) <= largest:

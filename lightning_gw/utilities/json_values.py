@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 import numpy as np
 from cattrs import Converter
 
+from lightning_gw.utilities.output import quoted
+
 T = TypeVar("T")
+#: Whole numbers beyond this are no counts, steps or layers, and not exact as floating-point numbers.
+LARGEST_WHOLE = 2**53
 
 
 def number(value: Any) -> float | str | None:
@@ -26,8 +30,21 @@ def number(value: Any) -> float | str | None:
 
 
 def parse_number(value: Any) -> float:
-    """Undo `number`."""
-    return math.nan if value is None else float(value)
+    """Undo `number`.
+
+    Raises:
+        TypeError, ValueError: If it is none.
+    """
+    if value is None:
+        return math.nan
+    if isinstance(value, str) and value not in ("inf", "-inf"):
+        raise TypeError(f"{quoted(value)} was found where a number was expected")
+    if not isinstance(value, int | float | str | np.number) or isinstance(value, bool):
+        raise TypeError(f"a {type(value).__name__} was found where a number was expected")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("a number is too large") from None
 
 
 def to_json(value: Any, kind: Any = None) -> Any:
@@ -51,7 +68,12 @@ def from_json(value: Any, kind: type[T]) -> T:
         KeyError: With the name of what is missing.
         TypeError, ValueError, AttributeError: If something has the wrong form.
     """
-    return _CONVERTER.structure(value, kind)
+    try:
+        return _CONVERTER.structure(value, kind)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise
+    except Exception as error:  # of what the library finds wrong by itself
+        raise ValueError(quoted(str(error))) from error
 
 
 def plain(value: Any, where: str) -> Any:
@@ -99,11 +121,37 @@ def _array_from_json(value: Any, kind: Any) -> Any:
     return np.array(parsed(list(value)), dtype=np.float64)
 
 
+def _whole(value: Any, kind: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{quoted(value)} was found where a whole number was expected")
+    if abs(value) > LARGEST_WHOLE:
+        raise ValueError("a whole number is too large")
+    return value
+
+
+def _exactly(value: Any, kind: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"a {type(value).__name__} was found where a {kind.__name__} was expected")
+    return value
+
+
+def _tuple_from_json(value: Any, kind: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"a {type(value).__name__} was found where a list was expected")
+    kinds = get_args(kind)
+    each = kinds[:1] * len(value) if kinds[-1] is Ellipsis else kinds
+    return tuple(_CONVERTER.structure(item, its) for item, its in zip(value, each, strict=True))
+
+
 #: Numbers go through ``int`` and ``float``, so that NumPy's become plain ones.
 _CONVERTER = Converter(detailed_validation=False)
 _CONVERTER.register_unstructure_hook(int, int)
 _CONVERTER.register_unstructure_hook(bool, bool)
 _CONVERTER.register_unstructure_hook(float, number)
 _CONVERTER.register_structure_hook(float, lambda value, _: parse_number(value))
+_CONVERTER.register_structure_hook(int, _whole)
+_CONVERTER.register_structure_hook(str, _exactly)
+_CONVERTER.register_structure_hook(bool, _exactly)
+_CONVERTER.register_structure_hook_func(lambda kind: get_origin(kind) is tuple, _tuple_from_json)
 _CONVERTER.register_unstructure_hook_func(_is_array, _array_to_json)
 _CONVERTER.register_structure_hook_func(_is_array, _array_from_json)

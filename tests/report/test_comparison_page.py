@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from html import escape
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -333,3 +335,31 @@ def test_progress_is_told_only_of_what_takes_long(monkeypatch, capsys):
 
 
 # -- where a run lies in Weights & Biases -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["../outside", "/etc", "link"])
+def test_a_run_outside_the_folder_is_left_out_and_named(tmp_path: Path, path: str) -> None:
+    folder, outside = tmp_path / "comparison", tmp_path / "outside"
+    save(make_run(), outside)
+    save(make_run(), folder / "joint/seed-0")
+    (folder / "link").symlink_to(outside)
+    source = load_source(write_comparison(folder, [entry("joint", 0), entry("other", 0, path=path)]))
+    assert [run.strategy for run in source.runs] == ["joint"]
+    (note,) = source.notes
+    assert note.startswith("Run 2 of comparison.json was left out: its path")
+
+
+def test_a_look_that_nobody_can_draw_costs_itself_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_gw.report import payload
+
+    original = payload.describe_record
+
+    def fails(record: Any) -> str:
+        if record.step == 40:
+            raise ZeroDivisionError("nobody foresaw this")
+        return original(record)
+
+    monkeypatch.setattr(payload, "describe_record", fails)
+    folder = save(make_run(), tmp_path / "run")
+    page = write_report(folder).read_text()
+    assert "The look at step 40 was left out: it cannot be shown (ZeroDivisionError: nobody foresaw this)." in page

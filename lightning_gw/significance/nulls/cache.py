@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from lightning_gw.utilities.files import write_whole
+from lightning_gw.utilities.files import LARGEST_ARRAYS, read_regular, write_whole
 
 #: Changes whenever the same description would mean other numbers.
 VERSION = 1
@@ -35,7 +35,7 @@ def read_rows(folder: str | os.PathLike[str], key: str) -> tuple[NDArray[np.floa
     """
     file = _file(folder, key)
     try:
-        content = file.read_bytes()
+        content = read_regular(file, LARGEST_ARRAYS)
     except FileNotFoundError:
         return None, ""
     except OSError as error:
@@ -44,7 +44,7 @@ def read_rows(folder: str | os.PathLike[str], key: str) -> tuple[NDArray[np.floa
         rows = load_arrays(content)["rows"]
         size = int.from_bytes(content[:8], "little")
         known = json.loads(content[8 : 8 + size])["__metadata__"]["key"]
-    except (SafetensorError, KeyError, ValueError):
+    except (SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return None, f"The stored null {file.name} is damaged; made anew."
     if known != key or rows.ndim != 3 or rows.shape[1] != 2 or rows.dtype != np.float64:
         return None, f"The stored null {file.name} holds something else; made anew."

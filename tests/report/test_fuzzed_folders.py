@@ -1,0 +1,134 @@
+"""Whatever a folder holds, its page is made, or what is wrong is said in one line: soon, and in little memory."""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from hostile_folders import copy_of, damage
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from report_folders import entry, save, write_comparison
+from synthetic_runs import make_run
+
+from lightning_gw.cli import main
+from lightning_gw.utilities.errors import UsageError
+
+#: Seconds of the processor, and bytes, that a case may take.
+SECONDS, MEMORY = 5.0, 2**30
+STORY = ((0, "none", (), ()), (10, "weak", (1,), (0, 1)), (20, "strong", (1,), (0, 1)))
+#: Seeds whose folders were not survived when they were found.
+FAILED = (83, 100, 106)
+
+any_seed = st.integers(min_value=0, max_value=2**32)
+fuzz = settings(
+    deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run and a comparison of two, small enough to be read thousands of times."""
+    folder = tmp_path_factory.mktemp("whole")
+    records = make_run(STORY, 4, inputs=6)
+    save(records, folder / "run")
+    for seed in (0, 1):
+        save(make_run(STORY, 4, inputs=6, seed=seed), folder / f"comparison/joint/seed-{seed}")
+    entries = [entry("joint", seed, planted=[1]) for seed in (0, 1)]
+    write_comparison(folder / "comparison", entries)
+    (folder / "configs").mkdir()
+    (folder / "configs/base.yaml").write_text("# What is it?\nmodel:\n  class_path: a.B\n  init_args: {width: 3}\n")
+    (folder / "configs/compare.yaml").write_text(
+        "title: A comparison\nthreads: 1\nwandb: {project: p}\nexperiments:\n  - task: t\n    config: base.yaml\n"
+        "    strategies: [{name: one, config: null, overrides: {model.width: &w 4}}, {name: two, config: base.yaml}]\n"
+        "    seeds: [0, 1]\n    planted: [1]\n    accuracy: acc\n"
+    )
+    return {name: folder / name for name in ("run", "comparison", "configs")}
+
+
+def report(folder: Path, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Damage a folder by `seed`, and see that the command copes."""
+    what = damage(folder, Random(seed))
+    capsys.readouterr()
+    started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    code = main(["report", str(folder)])
+    took, grown = time.process_time() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    said = capsys.readouterr()
+    assert took < SECONDS, f"{what}: {took:.1f} s"
+    assert grown * 1024 < MEMORY, f"{what}: {grown >> 10} MiB"
+    lines = (said.out if code == 0 else said.err).splitlines()
+    assert all(line.isprintable() for line in lines), f"{what}: {lines}"
+    if code == 0:
+        assert all(line.startswith("Note: ") for line in lines[:-1]), f"{what}: {lines}"
+        assert lines[-1].startswith("Open file:"), f"{what}: {lines}"
+        assert (folder / "report.html").read_bytes().rstrip().endswith(b"</html>"), what
+    else:
+        assert code == 2, what
+        assert len(lines) == 1, f"{what}: {lines}"
+        assert any(name in lines[0] for name in ("comparison.json", "history", "metrics.jsonl")), f"{what}: {lines}"
+
+
+def check(whole: dict[str, Path], kind: str, seed: int, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if kind == "configs":
+        folder = copy_of(whole[kind], place / "folder")
+        read_config(folder, seed)
+    else:
+        report(copy_of(whole[kind], place / "folder"), seed, capsys)
+    shutil.rmtree(place / "folder")
+
+
+def read_config(folder: Path, seed: int) -> None:
+    from lightning_gw.compare import read_plan
+
+    what = damage(folder, Random(seed))
+    started = time.process_time()
+    said = "no error of the config file"
+    try:
+        read_plan(folder / "compare.yaml")
+    except UsageError as error:
+        said = str(error)
+    assert len(said.splitlines()) == 1, f"{what}: {said}"
+    assert ".yaml" in said or "onfig file" in said, f"{what}: {said}"
+    assert time.process_time() - started < SECONDS, what
+
+
+@pytest.mark.parametrize("kind", ["run", "comparison", "configs"])
+def test_a_few_hundred_folders_from_strangers(
+    whole: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    @fuzz
+    @settings(max_examples={"run": 40, "comparison": 30, "configs": 230}[kind])
+    @given(any_seed)
+    def each(seed: int) -> None:
+        check(whole, kind, seed, tmp_path, capsys)
+
+    for seed in FAILED:
+        each = example(seed)(each)
+    each()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize(("kind", "share"), [("run", 1000), ("comparison", 500), ("configs", 500)])
+def test_twenty_thousand_folders_from_strangers(
+    whole: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, share: int, part: int
+) -> None:
+    for seed in range(part * share, (part + 1) * share):
+        check(whole, kind, seed, tmp_path, capsys)
+
+
+def test_an_alias_bomb_is_refused_at_once(tmp_path: Path) -> None:
+    from lightning_gw.lightning_cli.options import read_yaml
+
+    levels = "\n".join(f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]" for k in range(1, 10))
+    for text in (f"a0: &a0 [x]\n{levels}\n", "a: &a [*a]\n", "a: " + "[" * 5000):
+        (tmp_path / "bomb.yaml").write_text(text)
+        started = time.process_time()
+        with pytest.raises(UsageError, match=r"bomb\.yaml is no valid YAML: .*(unfold|itself|deeply)"):
+            read_yaml(tmp_path / "bomb.yaml")
+        assert time.process_time() - started < SECONDS
