@@ -18,6 +18,10 @@ ProbeStep = Callable[[nn.Module, Any], Any] | str
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
+#: What Lightning calls before the first validation step.
+_BEGINNINGS = ("on_validation_start", "on_validation_epoch_start")
+
+
 @dataclass(frozen=True)
 class Way:
     """One way of running a network on a batch.
@@ -37,8 +41,9 @@ def ways_to_run(module: nn.Module, probe_step: ProbeStep | None = None) -> list[
     """The ways in which a network may be run, the first to be tried first.
 
     `probe_step` comes first, then the module's own method ``probe_step(batch)``, then its ``validation_step``, which
-    Lightning calls with just such a batch, then ``forward`` as the batch suggests (see `call_as_suggested`), and
-    ``predict_step``. What the module does not define is not among them.
+    Lightning calls with just such a batch (once more with its hooks for the start of validation before it), then
+    ``forward`` as the batch suggests (see `call_as_suggested`), and ``predict_step``. What the module does not define
+    is not among them.
 
     Args:
         module: The network, usually the LightningModule.
@@ -67,6 +72,8 @@ def ways_to_run(module: nn.Module, probe_step: ProbeStep | None = None) -> list[
         ways.append(Way("probe_step", lambda module, batch: module.probe_step(batch)))  # type: ignore[operator]
     if defines(module, "validation_step"):
         ways.append(Way("validation_step", _method("validation_step")))
+        if begins := [hook for hook in _BEGINNINGS if defines(module, hook)]:  # which may make what the step takes up
+            ways.append(Way(f"validation_step after {' and '.join(begins)}", _begun(begins)))
     forward = defines(module, "forward")
     if forward:
         ways.append(Way("forward", _method("forward")))
@@ -87,7 +94,10 @@ def defines(module: nn.Module, method: str) -> bool:
         return True
     of_class = getattr(type(module), method, None)
     home = getattr(of_class, "__module__", "") or ""
-    lightnings = home.endswith(".core.module") and home.split(".")[0] in ("pytorch_lightning", "lightning")
+    lightnings = home.endswith((".core.module", ".core.hooks")) and home.split(".")[0] in (
+        "pytorch_lightning",
+        "lightning",
+    )
     return callable(of_class) and of_class is not nn.Module.forward and not lightnings
 
 
@@ -126,6 +136,17 @@ def _method(name: str) -> Callable[[nn.Module, Any], Any]:
         if name in _STEPS:
             return _call_step(method, batch)
         return call_as_suggested(method, method, batch, f"{type(module).__name__}.{name}")
+
+    return run
+
+
+def _begun(hooks: list[str]) -> Callable[[nn.Module, Any], Any]:
+    step = _method("validation_step")
+
+    def run(module: nn.Module, batch: Any) -> Any:
+        for hook in hooks:
+            getattr(module, hook)()
+        return step(module, batch)
 
     return run
 

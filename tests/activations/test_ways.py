@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -168,6 +172,54 @@ def test_steps_are_without_effect(capsys: pytest.CaptureFixture[str]) -> None:
     assert trainer.loggers == [real]
     assert not trainer.should_stop
     assert module._trainer is None, "it was lent the Trainer"
+
+
+def test_what_a_step_writes_by_itself_goes_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    logged: list[Any] = []
+    wandb = SimpleNamespace(log=logged.append, run=SimpleNamespace(log=logged.append))
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    (tmp_path / "samples").mkdir()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        default_root_dir=tmp_path,
+    )
+    with harmless_steps(Everything(), trainer):
+        with open("predictions.csv", "a") as file:
+            file.write("1,2")
+        Path("samples/0.json").write_text("{}")
+        np.save(tmp_path / "samples/0.npy", np.zeros(3))
+        torch.save({"x": X}, "last.pt")
+        Path(".cache").write_text("compiled")
+        others = threading.Thread(target=Path("logs.txt").write_text, args=("of another thread",))
+        others.start()
+        others.join()
+        wandb.log({"loss": 1})
+        wandb.run.log({"loss": 1})
+    assert logged == []
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".cache", "logs.txt", "samples"]
+    Path("after.txt").write_text("written")
+    wandb.log("again")
+    assert (Path("after.txt").read_text(), logged) == ("written", ["again"])
+
+
+def test_hooks_of_validation_may_make_what_its_step_takes_up() -> None:
+    class Collecting(Everything):
+        def on_validation_epoch_start(self) -> None:
+            self.outputs: list[Any] = []
+
+        def validation_step(self, batch: Any, batch_idx: int) -> int:  # type: ignore[override]
+            self.outputs.append(batch)
+            return len(self.outputs)
+
+    ways = {way.name: way for way in ways_to_run(Collecting())}
+    assert list(ways)[1:3] == ["validation_step", "validation_step after on_validation_epoch_start"]
+    with pytest.raises(AttributeError, match="outputs"):
+        ways["validation_step"].run(Collecting(), X)
+    assert ways["validation_step after on_validation_epoch_start"].run(Collecting(), X) == 1
 
 
 def test_an_optimizer_of_its_own_takes_no_step() -> None:

@@ -6,9 +6,15 @@ Lightning runs it, but nobody is to notice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from pytorch_lightning.loggers.logger import DummyLogger
@@ -27,7 +33,8 @@ def harmless_steps(module: nn.Module, trainer: Any) -> Iterator[None]:
 
     Loggers take everything and keep nothing, as in Lightning's own ``fast_dev_run``. Optimizers and schedulers that the
     module asks for take no step; one that it keeps to itself and steps is an error, because what it did could not be
-    undone. A module that belongs to no Trainer, such as a copy with fresh weights, is lent this one.
+    undone. Files that are opened for writing below the working folder or the Trainer's are kept in memory and let go.
+    A module that belongs to no Trainer, such as a copy with fresh weights, is lent this one.
 
     Args:
         module: The network.
@@ -51,6 +58,45 @@ def harmless_steps(module: nn.Module, trainer: Any) -> Iterator[None]:
             if hasattr(module, name):
                 own[name] = _idle(getattr(module, name))
         stack.callback(register_optimizer_step_pre_hook(_refuse).remove)
+        stack.enter_context(_nothing_to_wandb())
+        stack.enter_context(_files_in_memory([os.getcwd(), trainer.default_root_dir]))
+        yield
+
+
+@contextmanager
+def _nothing_to_wandb() -> Iterator[None]:
+    """``wandb.log`` does nothing, where a step calls it by itself."""
+    wandb = sys.modules.get("wandb")
+    with ExitStack() as stack:
+        for owner in filter(None, (wandb, getattr(wandb, "run", None))):
+            stack.enter_context(patch.object(owner, "log", _silent))
+        yield
+
+
+@contextmanager
+def _files_in_memory(folders: Sequence[str]) -> Iterator[None]:
+    """What this thread writes to files below some folders goes nowhere; hidden ones, such as caches, are written."""
+    here, real, save = threading.get_ident(), io.open, torch.save
+    roots = [Path(folder).absolute() for folder in folders]
+
+    def kept(file: Any) -> bool:
+        if threading.get_ident() != here or not isinstance(file, str | os.PathLike):
+            return False
+        path = Path(os.fspath(file)).absolute()
+        return any(
+            path.is_relative_to(root) and not any(part.startswith(".") for part in path.relative_to(root).parts)
+            for root in roots
+        )
+
+    def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if not set(mode) & set("wax+") or not kept(file):
+            return real(file, mode, *args, **kwargs)
+        return io.BytesIO() if "b" in mode else io.StringIO()
+
+    def saved(content: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        save(content, io.BytesIO() if kept(file) else file, *args, **kwargs)
+
+    with patch("builtins.open", opened), patch("io.open", opened), patch("torch.save", saved):
         yield
 
 
