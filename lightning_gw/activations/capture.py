@@ -233,7 +233,7 @@ class _Collector:
             output = output[0]
         if isinstance(output, PackedSequence):
             output, lengths = pad_packed_sequence(output, batch_first=True)
-            mask = torch.arange(output.shape[1])[None] < lengths[:, None]
+            mask = torch.arange(output.shape[1], device=lengths.device)[None] < lengths[:, None]
         tensor = first_tensor(output)
         if tensor is None:
             raise ShapeError(f"Layer {key!r} put out a {type(output).__name__} that holds no tensor with rows.")

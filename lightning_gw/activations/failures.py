@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gw.activations.batches import leaves
-from lightning_gw.utilities.errors import LookError
+from lightning_gw.utilities.errors import LookError, reason_of
 
 #: How allocators and libraries say that memory ran out, where they do not raise an error of its own class.
 _NO_MEMORY = ("out of memory", "can't allocate memory", "alloc_failed", "not enough memory")
@@ -68,7 +68,7 @@ def explained(error: Exception, module: nn.Module, batch: Any, number: int, coun
     return LookError(
         f"The probe did not get through {where}"
         + (f", called with {called}" if called else "")
-        + f": {type(error).__name__}: {error}. It was probe batch {number} of {count}, with "
+        + f": {reason_of(error)}. It was probe batch {number} of {count}, with "
         f"{shapes(batch) or 'no tensors'}. If the network changed since the probe was drawn, or takes its inputs in "
         "another way than forward does here, pass GWSimilarity(probe=..., probe_step=...)."
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_gw.analysis.analysis import Analysis
 from lightning_gw.records.context import LookContext
 from lightning_gw.records.record import Record
+from lightning_gw.utilities.random_state import usual_defaults
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class LookJob:
     def from_state(cls, state: Mapping[str, Any]) -> LookJob:
         """Put together again what `state_dict` gave."""
         values = {**state, "notes": tuple(state["notes"]), "carried": tuple(state["carried"])}
-        context = LookContext(**{name: values.pop(name) for name in LookContext.__dataclass_fields__})
+        context = LookContext(**{name: values.pop(name) for name in LookContext.__dataclass_fields__ if name in values})
         return cls(context, **values)
 
     def solve(self, analysis: Analysis, shared: bool = False) -> Record:
@@ -57,7 +58,8 @@ class LookJob:
             shared: Whether all processes of the training come by here and share the work.
         """
         context = replace(self.context, notes=(*self.context.notes, *self.carried))
-        return analysis.look(self.representations, context, self.null, process_group="world" if shared else None)
+        with usual_defaults():
+            return analysis.look(self.representations, context, self.null, process_group="world" if shared else None)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ def costs_no_training(hook: Callable[..., None]) -> Callable[..., None]:
         try:
             hook(self, trainer, *args, **kwargs)
         except Exception as error:
-            lose(self._look_loop, self._error_policy, error, trainer.global_step, f"do its part in {hook.__name__}")
+            step = self._steps.now(trainer)
+            lose(self._look_loop, self._error_policy, error, step, f"do its part in {hook.__name__}")
 
     return guarded
 

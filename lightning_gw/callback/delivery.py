@@ -12,7 +12,12 @@ from lightning_gw.analysis.job import LookJob, LookResult
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.budget import Budget
 from lightning_gw.callback.error_policy import ErrorPolicy
-from lightning_gw.callback.messages import abandoned_message, end_message, look_message, overdrawn_message
+from lightning_gw.callback.messages import (
+    abandoned_message,
+    end_message,
+    look_message,
+    overdrawn_message,
+)
 from lightning_gw.interventions.skips import SkipTest
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record

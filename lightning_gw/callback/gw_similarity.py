@@ -21,11 +21,13 @@ from lightning_gw.analysis.config import ANCHOR, BOOTSTRAP_SAMPLES, MEASURES_KEP
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.boundary import costs_no_training, lose
 from lightning_gw.callback.budget import SHARES, Pace
+from lightning_gw.callback.copies import RemembersCopies
 from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy, OnError
 from lightning_gw.callback.look_loop import LookLoop
-from lightning_gw.callback.messages import no_checkpoints_message
+from lightning_gw.callback.messages import no_checkpoints_message, remote_message, uncounted_message
 from lightning_gw.callback.schedule import Schedule
+from lightning_gw.callback.steps import Steps
 from lightning_gw.callback.trainer import (
     refuse_namesakes,
     resumes_another,
@@ -36,10 +38,10 @@ from lightning_gw.callback.trainer import (
 )
 from lightning_gw.gw.search.effort import Effort
 from lightning_gw.records.history import History
-from lightning_gw.records.run_folder import run_folder
+from lightning_gw.records.run_folder import remote_home, run_folder
 
 
-class GWSimilarity(Callback):
+class GWSimilarity(RemembersCopies, Callback):
     """Follows how the layers of a network fall into groups while it trains.
 
     At every look, fixed probe inputs go through the network in evaluation mode; the layers' representations are
@@ -200,6 +202,7 @@ class GWSimilarity(Callback):
         self._solver = Solver(config, ProcessWorker(config) if solve == "background" else None)
         self._pace = Pace(share)
         self._error_policy = ErrorPolicy(on_error)
+        self._steps = Steps()
         self._delivery = RecordDelivery(self.prefix, self._error_policy, verbose, layer_scalars)
         self._look_loop = LookLoop(
             self._observer,
@@ -207,6 +210,7 @@ class GWSimilarity(Callback):
             self._pace,
             self._error_policy,
             self._delivery,
+            self._steps,
             seed=seed,
             null_samples=null_samples,
             untrained=untrained,
@@ -219,8 +223,12 @@ class GWSimilarity(Callback):
 
     @property
     def history(self) -> History | None:
-        """What was found so far; None before ``fit``, and on all processes but the first."""
-        return self._delivery.history
+        """What was found so far; None before ``fit``, and on all processes but the first.
+
+        Of a callback that trained only as a copy, which some libraries make of what they are given, that of the last.
+        """
+        copies = (copied.history for copied in reversed(self._copies) if copied.history is not None)
+        return self._delivery.history if self._delivery.history is not None else next(copies, None)
 
     @property
     def last_look(self) -> int | None:
@@ -281,10 +289,13 @@ class GWSimilarity(Callback):
             self._look_loop.reset()
         self._look_loop.warm_up(trainer, pl_module)
         self._schedule.plan(lambda: total_steps(trainer))
-        self._before = trainer.global_step
+        self._steps.start(trainer, pl_module)
+        self._before = self._steps.scheduled(trainer, self._schedule.in_batches)
         if self._schedule.at_checkpoints and self._schedule.every is None and (why := why_no_checkpoints(trainer)):
             self._error_policy.warn(no_checkpoints_message(why))
         self._look_loop.prepare(trainer, pl_module, partial(run_folder, trainer, self.save_dir, self.name), loaded)
+        if self.history is not None and self.history.path and (home := remote_home(trainer, self.save_dir)):
+            self._error_policy.warn(remote_message(home, self.history.path))
         self._watching = True
         self._look_loop.begin(trainer, pl_module)
 
@@ -292,23 +303,26 @@ class GWSimilarity(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        before, self._before = self._before, trainer.global_step
+        if self._steps.update(trainer, pl_module):
+            self._error_policy.warn(uncounted_message(self._schedule.at_checkpoints))
+        before, self._before = self._before, self._steps.scheduled(trainer, self._schedule.in_batches)
+        step = self._steps.now(trainer)
         try:
             self._look_loop.collect(trainer, pl_module)
         except Exception as error:  # on the first process alone; the look now due is one of all
-            lose(self._look_loop, self._error_policy, error, trainer.global_step, "hand on what it found")
+            lose(self._look_loop, self._error_policy, error, step, "hand on what it found")
         try:
-            due, listed = self._due(trainer.global_step, before)
+            due, listed = self._due(step, before)
         except Exception as error:  # all processes are to decide alike: what failed on one is asked again
             self._error_policy.tolerate(error, "decide at once whether to look")
-            due, listed = self._due(trainer.global_step, before)
+            due, listed = self._due(step, before)
         if due:
             self._look_loop.together = True
             self._look_loop.look_if_it_fits(trainer, pl_module, demanded=listed)
 
     def _due(self, step: int, before: int) -> tuple[bool, bool]:
-        if self._schedule.due(step, before):
-            return True, self._schedule.listed(step, before)
+        if self._schedule.due(self._before, before):
+            return True, self._schedule.listed(self._before, before)
         return self._pace.due(step), False
 
     @costs_no_training
@@ -316,7 +330,7 @@ class GWSimilarity(Callback):
         if self._watching and not trainer.sanity_checking:
             metrics = scalar_metrics(trainer)
             self._look_loop.metrics |= metrics
-            self._delivery.put_metrics(trainer.global_step, trainer.current_epoch, metrics)
+            self._delivery.put_metrics(self._steps.now(trainer), trainer.current_epoch, metrics)
 
     @costs_no_training
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -333,7 +347,7 @@ class GWSimilarity(Callback):
             try:
                 part(trainer, pl_module)
             except Exception as error:
-                lose(self._look_loop, self._error_policy, error, trainer.global_step, "end its looks")
+                lose(self._look_loop, self._error_policy, error, self._steps.now(trainer), "end its looks")
         self._watching = False
         if self.skip_test:
             metric = self.skip_test if isinstance(self.skip_test, str) else None

@@ -22,6 +22,7 @@ from lightning_gw.callback.error_policy import ErrorPolicy
 from lightning_gw.callback.messages import postponed_message, postponed_note, say
 from lightning_gw.callback.progress_bar import shown
 from lightning_gw.callback.run_null import null_of_run
+from lightning_gw.callback.steps import Steps
 from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, total_steps
 from lightning_gw.records.context import LookContext
 from lightning_gw.significance.evidence import null_state
@@ -29,6 +30,7 @@ from lightning_gw.utilities import output
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import ArgumentError
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
+from lightning_gw.utilities.text import folded
 
 #: Seconds to wait for each look that is being solved in the background: when training ends well, and when it does not.
 PATIENCE = 600.0
@@ -44,6 +46,7 @@ class LookLoop:
         pace: What looks cost, and which fit.
         error_policy: What becomes of errors.
         delivery: Where records go.
+        steps: Counts how far training is.
         seed: Seed of every random state while a look is made.
         null_samples: See `GWSimilarity`.
         untrained: See `GWSimilarity`.
@@ -66,6 +69,7 @@ class LookLoop:
         pace: Pace,
         error_policy: ErrorPolicy,
         delivery: RecordDelivery,
+        steps: Steps,
         *,
         seed: int,
         null_samples: int | None,
@@ -79,6 +83,7 @@ class LookLoop:
         self._pace = pace
         self._error_policy = error_policy
         self._delivery = delivery
+        self._steps = steps
         self._seed = seed
         self._null_samples = null_samples
         self._untrained = untrained
@@ -96,6 +101,7 @@ class LookLoop:
         self.metrics = {}
         self.stopped = False
         self.failed = None
+        self._steps.uncounted = 0
         self._solver.reset()
         self._pace.budget.reset()
 
@@ -125,7 +131,7 @@ class LookLoop:
             ValueError: If a layer is unknown, or there are too few probe inputs.
             OSError: If the folder cannot be written.
         """
-        self._pace.start(trainer.global_step, total_steps(trainer))
+        self._pace.start(self._steps.now(trainer), total_steps(trainer))
         with self._pace.charged(), self._aside():
             known = loaded["probe_hash"] if loaded else None
             unsettled = loaded.get("unsettled") if loaded else None
@@ -201,7 +207,9 @@ class LookLoop:
                     config = self._solver.config
                     tested = skip_test_of_run(trainer, module, self._observer, config, *found, monitor)
                 if trainer.is_global_zero:
-                    self._delivery.put_skip_test(trainer.loggers, tested, trainer.global_step, partial(say, module))
+                    self._delivery.put_skip_test(
+                        trainer.loggers, tested, self._steps.now(trainer), partial(say, module)
+                    )
             except Exception as error:
                 self._error_policy.tolerate(error, "make the skip test")
 
@@ -237,12 +245,14 @@ class LookLoop:
             "metrics": dict(self.metrics),
             "folder": str(history.path.absolute()) if history is not None and history.path else None,
             "budget": self._pace.budget.state_dict(),
+            **({"uncounted": self._steps.uncounted} if self._steps.uncounted else {}),
             **self._solver.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up the state that `state_dict` gave."""
         self.last = state["step"]
+        self._steps.uncounted = state.get("uncounted", 0)
         # What was made before any of this was counted lacks it.
         self._delivery.last = state.get("recorded", state["step"])
         self.metrics = dict(state["metrics"])
@@ -262,7 +272,7 @@ class LookLoop:
             demanded: Whether the look is made at any price.
             ask_again: Whether a look that is put off is asked for again in time, not by something else.
         """
-        step = trainer.global_step
+        step = self._steps.now(trainer)
         with self._all_ranks(step):
             if step in (self.last, self.failed) or self.stopped:
                 return
@@ -276,7 +286,7 @@ class LookLoop:
 
     def _look(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None = None) -> None:
         """Look at the network now, unless that was done at this step; `null` is given with the first look."""
-        step = trainer.global_step
+        step = self._steps.now(trainer)
         if step in (self.last, self.failed) or self.stopped:
             return
         finish_queued_work(trainer)
@@ -304,20 +314,21 @@ class LookLoop:
     ) -> None:
         if trainer.is_global_zero:
             origin = loaded["folder"] if loaded else None
-            self._delivery.open(folder(), looked=self.last, resumed=trainer.global_step, origin=origin)
+            self._delivery.open(folder(), looked=self.last, resumed=self._steps.now(trainer), origin=origin)
 
     def _observe(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None) -> LookJob:
         started = time.perf_counter()
         activations = self._observer.observe(trainer, module)
         self.metrics |= scalar_metrics(trainer)
-        if put_off := self._pace.made(trainer.global_step):
+        if put_off := self._pace.made(self._steps.now(trainer)):
             self._error_policy.note(postponed_note(put_off, self._pace.budget))
         context = LookContext(
-            step=trainer.global_step,
+            step=self._steps.now(trainer),
             epoch=trainer.current_epoch,
             probe=self._observer.description(tuple(activations.representations)),
             metrics=dict(self.metrics),
-            notes=(*self._observer.notes, *activations.notes),
+            notes=folded((*self._observer.notes, *activations.notes)),
+            logged_at=self._steps.logged_at(trainer),
         )
         return LookJob(
             context,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning_gw.analysis.job import LookResult
@@ -67,6 +68,23 @@ def no_checkpoints_message(reason: str) -> str:
     return (
         f"GWSimilarity looks whenever a checkpoint is saved, but {reason}; so it will look only at the start and at "
         "the end. Pass when='log' or every_n_steps=... to look in between."
+    )
+
+
+def remote_message(home: str, folder: Path) -> str:
+    """The history is kept apart from its run, which lies elsewhere."""
+    return (
+        f"The run lies in {home}, and a history is written on a local disk: that of GWSimilarity is kept in "
+        f"{folder.absolute()}. Pass save_dir=... for another local folder."
+    )
+
+
+def uncounted_message(at_checkpoints: bool) -> str:
+    """Weights move and the Trainer's step does not."""
+    lacking = " No checkpoint falls due meanwhile: pass when='log' or every_n_steps=... to look in between."
+    return (
+        "GWSimilarity counts batches as steps here: the weights change while the Trainer's global step stands still, "
+        "as under manual optimisation with an optimizer that is none of self.optimizers()." + lacking * at_checkpoints
     )
 
 

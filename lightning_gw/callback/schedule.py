@@ -57,6 +57,8 @@ class Schedule:
         self.at_checkpoints = when == "checkpoint"
         self._log = when == "log"
         self._looks = looks
+        #: Whether steps are counted in batches, as the length of a training is, whatever optimizers do in each.
+        self.in_batches = self._log and every_n_steps is None
         self.every = every_n_steps
         self._steps: tuple[int, ...] = () if isinstance(when, str) else tuple(sorted(set(when)))
 

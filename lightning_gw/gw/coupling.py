@@ -4,27 +4,28 @@ POT's exact conditional-gradient solver (Vayer et al. 2019, with the gradient of
 a local optimum near its start, and its product start is often the worst one. It is therefore run from several starts,
 and the value of the best coupling is computed by us.
 
-For uniform weights our own permutation search is one of the starts, also where sizes differ: with every input of either
-side split into equal parts until both sides have as many, which changes no distortion, extreme couplings are
-permutations of the parts.
+Our own permutation search is one of the starts, whatever the sizes and weights: with every input of either side split
+into parts of equal weight, which changes no distortion, extreme couplings are permutations of the parts. Weights that
+no few parts make up are rounded for the search, and what it found is brought back to them. Inputs without weight are
+no part of either space, and inputs that coincide are one. Both directions are solved and the better one counts.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_gw.geometry.geometries import Geometry, get_geometry_or_precomputed
+from lightning_gw.geometry.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
 from lightning_gw.geometry.spaces import Spaces, distance_matrix, make_space
 from lightning_gw.geometry.validation import check_layer, find_defect, to_float64
 from lightning_gw.gw.bounds.couplings import Profile, transport_bound
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import choose_moves
+from lightning_gw.gw.parts import WEIGHT_TOLERANCE, coinciding, in_parts, with_marginals
 from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.search.effort import PLANS
 from lightning_gw.gw.search.search import PairSolver
@@ -32,12 +33,12 @@ from lightning_gw.gw.search.starts import sorted_rows_assignments
 from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.distributed import Ranks
 
-#: Weights must add up to 1 within this.
-WEIGHT_TOLERANCE = 1e-6
 #: Conditional gradient steps from each start; hardly any run needs more.
 MAXIMUM_STEPS = 1000
-#: Sides of different size are searched as permutations of parts if there are at most this many parts.
-MAXIMUM_PARTS = 512
+#: Random starts: as many as cost little beside the search, which is the more the fewer entries a coupling has.
+FEWEST_RANDOM, MOST_RANDOM, RANDOM_ENTRIES = 2, 20, 8_000
+#: Digits that the search sees; those beyond are what rounding made of the order of the inputs.
+DIGITS = 10
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def gw_distance(
     Args:
         x: ``(n, d)`` representations.
         y: ``(m, e)`` representations; neither the number of inputs nor the width need agree.
-        a: ``(n,)`` weights of the inputs of ``x``, adding up to 1; uniform if left out.
+        a: ``(n,)`` weights of the inputs of ``x``, adding up to 1; uniform if left out. What inputs of weight 0 are
+            does not matter.
         b: ``(m,)`` weights of ``y``.
         geometry: How the distance matrices are made; ``"precomputed"`` takes ``x`` and ``y`` as ``(n, n)`` and
             ``(m, m)`` symmetric matrices, used as they are.
@@ -116,9 +118,9 @@ def gw_coupling(
 ) -> GWCoupling:
     """Like `gw_distance`, with the coupling that the value was reached at.
 
-    Starts: the product coupling, the one-dimensional optimal couplings of the mean distances, two random ones, and,
-    where weights are uniform, the best permutation of our own search (of equal parts, where sizes differ) and for equal
-    sizes the identity.
+    Starts, in both directions: the product coupling, the one-dimensional optimal couplings of the mean distances, two
+    random ones, the best permutation of our own search over parts of equal weight, and where both sides have the same
+    weights the identity.
 
     Example:
         >>> from lightning_gw import gw_coupling
@@ -130,14 +132,37 @@ def gw_coupling(
         kind = get_geometry_or_precomputed(geometry)
         first, a_weights = _space("x", x, a, kind)
         second, b_weights = _space("y", y, b, kind)
-        return best_coupling(first, second, a_weights, b_weights, seed)
+        weighty = a_weights > 0, b_weights > 0
+        found = best_coupling(first, second, a_weights[weighty[0]], b_weights[weighty[1]], seed)
+        coupling = np.zeros((len(a_weights), len(b_weights)))
+        coupling[np.ix_(*weighty)] = found.coupling
+        return replace(found, coupling=coupling)
 
 
 def best_coupling(first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int) -> GWCoupling:
-    """The best coupling that is reached from any start.
+    """The best coupling that is reached from any start in either direction.
 
-    Between symmetric ``(n, n)`` and ``(m, m)`` matrices with ``(n,)`` and ``(m,)`` weights that add up to 1.
+    Between symmetric ``(n, n)`` and ``(m, m)`` matrices with ``(n,)`` and ``(m,)`` weights above 0 that add up to 1.
     """
+    rows, columns = coinciding(first), coinciding(second)
+    # One input for all at a place, with the weight of all.
+    chosen, others = np.unique(rows, return_index=True)[1], np.unique(columns, return_index=True)[1]
+    left, right = _rounded(first[np.ix_(chosen, chosen)]), _rounded(second[np.ix_(others, others)])
+    p, q = np.bincount(rows, a), np.bincount(columns, b)
+    forward, backward = _directed(left, right, p, q, seed), _directed(right, left, q, p, seed)
+    backward = replace(backward, coupling=backward.coupling.T)
+    better = forward if forward.distortion <= backward.distortion else backward
+    value = coupling_distortion(first[np.ix_(chosen, chosen)], second[np.ix_(others, others)], better.coupling)
+    shares = better.coupling[np.ix_(rows, columns)] * (a / p[rows])[:, None] * (b / q[columns])
+    return replace(better, distortion=value, coupling=shares)
+
+
+def _rounded(matrix: FloatArray) -> FloatArray:
+    largest = np.abs(matrix).max()
+    return matrix if largest == 0 else np.round(matrix, DIGITS - int(np.floor(np.log10(largest))))
+
+
+def _directed(first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray, seed: int) -> GWCoupling:
     import ot  # where it is needed: it brings packages along that take a second to import
 
     best: GWCoupling | None = None
@@ -156,11 +181,17 @@ def best_coupling(first: FloatArray, second: FloatArray, a: FloatArray, b: Float
 
 
 def coupling_distortion(first: FloatArray, second: FloatArray, coupling: FloatArray) -> float:
-    """``Σ (A_ik − B_jl)² T_ij T_kl`` for symmetric ``(n, n)`` and ``(m, m)`` matrices and an ``(n, m)`` coupling."""
+    """``Σ (A_ik − B_jl)² T_ij T_kl`` for symmetric ``(n, n)`` and ``(m, m)`` matrices and an ``(n, m)`` coupling.
+
+    The same to the last digit with both sides exchanged.
+    """
+    if first.shape > second.shape or (first.shape == second.shape and first.tobytes() > second.tobytes()):
+        first, second, coupling = second, first, coupling.T
     i, j = np.nonzero(coupling)
     if len(i) <= 2 * sum(coupling.shape):  # as extreme couplings are: the differences themselves, which lose no digits
         mass = coupling[i, j]
         return float(mass @ np.square(first[np.ix_(i, i)] - second[np.ix_(j, j)]) @ mass)
+    coupling = np.ascontiguousarray(coupling)
     rows, columns = coupling.sum(axis=1), coupling.sum(axis=0)
     squares = rows @ first**2 @ rows + columns @ second**2 @ columns
     return max(float(squares - 2 * np.sum((first @ coupling @ second) * coupling)), 0.0)
@@ -169,15 +200,17 @@ def coupling_distortion(first: FloatArray, second: FloatArray, coupling: FloatAr
 def _space(
     name: str, x: torch.Tensor | ArrayLike, weights: torch.Tensor | ArrayLike | None, geometry: Geometry
 ) -> tuple[FloatArray, FloatArray]:
-    """Float64 matrix and weights of one side, checked."""
+    """Float64 matrix of the inputs of one side that have weight, and the weights of all, checked."""
     points = to_float64(check_layer(name, x, geometry))
     if len(points) == 0:
         raise ValueError(f"{name} has shape {tuple(points.shape)}: no inputs; expected at least one.")
     checked = _check_weights(name, weights, len(points))
+    weighty = torch.from_numpy(checked > 0).to(points.device)
+    points = points[weighty] if geometry is not PRECOMPUTED else points[weighty][:, weighty]
     reason = find_defect(points, geometry)
     if reason is None:
         plain = distance_matrix(name, points, geometry)
-        made, _, reason = make_space(plain, geometry, torch.from_numpy(checked).to(plain.device))
+        made, _, reason = make_space(plain, geometry, torch.from_numpy(checked[checked > 0]).to(plain.device))
         if made is not None:
             return made.cpu().numpy(), checked
     raise ValueError(f"{name} cannot be compared: {reason}.")
@@ -187,7 +220,7 @@ def _check_weights(name: str, weights: torch.Tensor | ArrayLike | None, n: int) 
     if weights is None:
         return np.full(n, 1.0 / n)
     side = "a" if name == "x" else "b"
-    given = torch.as_tensor(weights)
+    given = torch.as_tensor(weights.copy() if isinstance(weights, np.ndarray) else weights)
     if given.is_complex() or given.dtype == torch.bool:
         raise TypeError(f"weights {side} have dtype {given.dtype}; expected real numbers.")
     checked = given.detach().cpu().double().numpy()
@@ -210,29 +243,28 @@ def _starts(first: FloatArray, second: FloatArray, a: FloatArray, b: FloatArray,
         "reversed mean distance": np.asarray(ot.emd_1d(first @ a, -(second @ b), a, b)),
     }
     generator = np.random.default_rng(seed)
-    for k in range(2):
+    for k in range(min(max(FEWEST_RANDOM, RANDOM_ENTRIES // (n * m)), MOST_RANDOM)):
         starts[f"random {k + 1}"] = np.asarray(ot.emd(a, b, generator.random((n, m))))
-    if np.allclose(a, 1 / n) and np.allclose(b, 1 / m):
-        if n == m:
-            starts["identity"] = np.eye(n) / n
-        if min(n, m) > 1 and (n == m or math.lcm(n, m) <= MAXIMUM_PARTS):
-            starts["swap search"] = _search(first, second, seed)
+    if n == m and np.abs(a - b).max() <= WEIGHT_TOLERANCE:
+        starts["identity"] = with_marginals(np.diag(a), a, b)
+    if min(n, m) > 1:
+        starts["swap search"] = with_marginals(_search(first, second, *in_parts(a, b), seed), a, b)
     return starts
 
 
-def _search(first: FloatArray, second: FloatArray, seed: int) -> FloatArray:
-    """``(n, m)`` coupling of the best permutation of equal parts that our own search finds, weights uniform."""
-    n, m = len(first), len(second)
-    parts = math.lcm(n, m)
-    rows, columns = np.arange(parts) // (parts // n), np.arange(parts) // (parts // m)
+def _search(
+    first: FloatArray, second: FloatArray, a_parts: NDArray[np.int64], b_parts: NDArray[np.int64], seed: int
+) -> FloatArray:
+    """``(n, m)`` coupling of the best permutation that our own search finds between the parts of both sides."""
+    rows, columns = np.repeat(np.arange(len(first)), a_parts), np.repeat(np.arange(len(second)), b_parts)
     matrices = torch.from_numpy(np.stack([first[np.ix_(rows, rows)], second[np.ix_(columns, columns)]]))
     left, right = torch.tensor([0]), torch.tensor([1])
     search = SearchMatrices.of(matrices)
     solver = PairSolver(search, choose_moves(search), left, right, PLANS["default"], seed, lambda _: None)
     sorted_rows, _ = sorted_rows_assignments(matrices, left, right)
     permutation = solver.solve(sorted_rows).permutations[0].numpy()
-    coupling = np.zeros((n, m))
-    np.add.at(coupling, (rows, columns[permutation]), 1 / parts)
+    coupling = np.zeros((len(first), len(second)))
+    np.add.at(coupling, (rows, columns[permutation]), 1 / len(rows))
     return coupling
 
 

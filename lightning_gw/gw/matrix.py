@@ -23,11 +23,13 @@ from lightning_gw.gw.search.effort import PLANS, Effort
 from lightning_gw.gw.search.pairs import Pairs, Progress, Solution, solve_pairs
 from lightning_gw.gw.search.starts import invert
 from lightning_gw.utilities.distributed import Ranks
+from lightning_gw.utilities.random_state import usual_defaults
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 
+@usual_defaults()
 def gw_matrix(
     representations: Mapping[str, Tensor] | Sequence[Tensor],
     others: Mapping[str, Tensor] | Sequence[Tensor] | None = None,

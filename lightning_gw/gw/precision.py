@@ -1,4 +1,4 @@
-"""How torch computes while a matrix is made: full float32 precision, one thread."""
+"""How torch computes while a matrix is made: full float32 precision, its usual defaults, one thread."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from typing import Any
 
 import torch
 
+from lightning_gw.utilities.random_state import usual_defaults
+
 
 @contextmanager
 def full_precision() -> Iterator[None]:
     """Autocast and TF32 off in matrix products: their ten-bit products cannot tell near layers apart.
+
+    New tensors are float32 on the CPU: the starts of a search would be others under another default dtype.
 
     There are no convolutions here, so cuDNN's own switch is left alone. What was set is set again afterwards, whether
     by the older switches of torch or by those of 2.9 on; where the two are mixed, reading the older ones is an error.
@@ -26,7 +30,7 @@ def full_precision() -> Iterator[None]:
         backend.fp32_precision = "ieee"
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        with usual_defaults(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             yield
     finally:
         if precision is not None:

@@ -123,7 +123,7 @@ class LogContent:
 
     @property
     def step(self) -> int:
-        return self.record.step
+        return self.record.axis
 
     @property
     def caption(self) -> str:

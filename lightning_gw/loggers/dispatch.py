@@ -56,7 +56,7 @@ def log_record(
     pictures: Mapping[str, Picture | str] | None = None,
     every_layer: bool = False,
 ) -> list[str]:
-    """Log one record: one W&B row, with the record's step as ``trainer/global_step``.
+    """Log one record: one W&B row, with the step that Lightning's own metrics have then as ``trainer/global_step``.
 
     Args:
         loggers: The Trainer's loggers.

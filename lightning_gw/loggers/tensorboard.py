@@ -49,7 +49,7 @@ class TensorBoardBackend:
         writer.add_summary(Summary(value=[Summary.Value(tag=key, image=image)]), step)
 
     def log_summary(self, history: History) -> list[str]:
-        self._log_text("final/sentence", describe(history), history[-1].step)
+        self._log_text("final/sentence", describe(history), history[-1].axis)
         self.experiment.flush()  # not at every look: TensorBoard writes beside training, and would be waited for
         return []
 

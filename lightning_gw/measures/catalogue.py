@@ -21,6 +21,7 @@ from lightning_gw.measures.subspaces import (
     why_subspaces_overlap,
 )
 from lightning_gw.utilities.arrays import FloatArray
+from lightning_gw.utilities.random_state import usual_defaults
 
 Invariance = Literal["orthogonal", "isotropic scaling", "translation", "invertible linear", "relabelling of inputs"]
 
@@ -167,6 +168,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType({measure.name: measure for me
 PAIRED_MEASURES = ("paired_rsa", "paired_dcor", "paired_cka", "debiased_cka", "procrustes", "svcca")
 
 
+@usual_defaults()
 def layer_similarities(
     representations: Mapping[str, Tensor] | Sequence[Tensor], measures: Iterable[str] = PAIRED_MEASURES
 ) -> dict[str, FloatArray]:
@@ -202,6 +204,7 @@ def layer_similarities(
     return {measure.name: measure.function(checked) for measure in chosen}
 
 
+@usual_defaults()
 def why_undefined(
     representations: Mapping[str, Tensor] | Sequence[Tensor], measures: Iterable[str] = PAIRED_MEASURES
 ) -> dict[str, str]:

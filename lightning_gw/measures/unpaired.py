@@ -15,6 +15,7 @@ from lightning_gw.geometry.validation import MINIMUM_INPUTS, check_layer, find_d
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.search.effort import PLANS, Effort
 from lightning_gw.utilities.arrays import FloatArray
+from lightning_gw.utilities.random_state import usual_defaults
 
 #: Fewer splits than this have no spread, and so no resolution.
 MINIMUM_SPLITS = 2
@@ -120,6 +121,7 @@ class UnpairedMatrix:
         return f"UnpairedMatrix({layers}, {self.splits} splits into halves of {self.half}, {self.geometry})"
 
 
+@usual_defaults()
 def unpaired_gw_matrix(
     representations: Mapping[str, Tensor] | Sequence[Tensor],
     others: Mapping[str, Tensor] | Sequence[Tensor] | None = None,

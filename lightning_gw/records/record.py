@@ -157,6 +157,8 @@ class Record(LookContext, Shown):
         named = {"probe": plain(self.probe, "probe"), "metrics": metrics_to_json(self.metrics)}
         own = {name: to_json(getattr(self, name), kind) for name, kind in _LINE.items() if name not in named}
         own[_ON_DISK] = own.pop("group_ids")
+        if self.logged_at is None:
+            del own["logged_at"]
         return {
             "schema": SCHEMA_VERSION,
             **own,
@@ -246,5 +248,5 @@ _HINTS = get_type_hints(Record)
 #: Fields whose values a line holds, and those of the matrix that stand beside them, by type.
 _LINE = {name: _HINTS[name] for name in Record.__dataclass_fields__ if name not in ("gw", "measures")}
 _LATER = {"reference", "changed", "dominance", "effective_rank", "without_dominant"}
-_NEEDED = frozenset(_LINE) - {"metrics", "seconds", "notes", "found_in", "null", "agreement"} - _LATER
+_NEEDED = frozenset(_LINE) - {"metrics", "seconds", "notes", "logged_at", "found_in", "null", "agreement"} - _LATER
 _LINE_OF_GW = {"geometry": str, "unit_scale": bool, "anchor": float, "warm_looks": int, "degenerate": dict[str, str]}

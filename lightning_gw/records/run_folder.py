@@ -6,6 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import get_protocol
+
 from lightning_gw.records.history import History, load_history
 
 
@@ -18,20 +21,51 @@ def run_folder(trainer: Any, save_dir: str | Path | None, name: str | None) -> P
         name: Name of the callback, where it has one.
 
     Returns:
-        The folder, or None during ``fast_dev_run``, which leaves nothing behind.
+        The folder, or None during ``fast_dev_run``, which leaves nothing behind. Where the run lies on a file system
+        elsewhere (``s3://…``), it is a folder of the same name below the working directory: a history grows by
+        appending, flushing and renaming, which object stores do not know.
+
+    Raises:
+        OSError: If the user asked for a folder elsewhere.
     """
     gw = "gw" if name is None else f"gw-{name}"
     if save_dir is not None:
-        return Path(save_dir) / gw
+        if (elsewhere := _protocol(save_dir)) is not None:
+            raise OSError(
+                f"save_dir={str(save_dir)!r} is a folder on {elsewhere}://, but a history is written on a local disk. "
+                "Pass a local folder, and copy it there after training; W&B gets the history as an artifact."
+            )
+        return _local(save_dir) / gw
     if trainer.fast_dev_run:
         return None
     if not trainer.loggers:
-        return Path(trainer.default_root_dir) / gw
+        return _local(trainer.default_root_dir) / gw
     logger = trainer.loggers[0]
     with suppress(Exception):  # W&B has no version before its experiment exists; whether it starts is not our concern
         _ = logger.experiment
     version = logger.version if isinstance(logger.version, str) else f"version_{logger.version}"
-    return Path(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version / gw
+    return _local(logger.save_dir or trainer.default_root_dir) / str(logger.name) / version / gw
+
+
+def remote_home(trainer: Any, save_dir: str | Path | None) -> str | None:
+    """Where the run lies, if that is on a file system elsewhere and its history is therefore kept apart from it."""
+    if save_dir is not None or trainer.fast_dev_run:
+        return None
+    home = (trainer.loggers and trainer.loggers[0].save_dir) or trainer.default_root_dir
+    return None if _protocol(home) is None else str(home)
+
+
+def _protocol(folder: str | Path) -> str | None:
+    """The protocol of a folder that is not on a local disk, such as ``s3``."""
+    protocol: str = get_protocol(str(folder))
+    return None if protocol in ("file", "local") else protocol
+
+
+def _local(folder: str | Path) -> Path:
+    """The folder on a local disk; of one elsewhere its last name, below the working directory."""
+    if _protocol(folder) is not None:
+        return Path(str(folder).split("://", 1)[-1].rstrip("/").rsplit("/", 1)[-1])
+    return Path(LocalFileSystem._strip_protocol(str(folder))) if "://" in str(folder) else Path(folder)
 
 
 def continue_history(

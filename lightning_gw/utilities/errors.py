@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: Characters of another's message that are passed on.
+_LONGEST = 600
+
 
 class UsageError(Exception):
     """A command, config or folder cannot be used as given; the message says which, why, and what to do."""
@@ -35,11 +38,19 @@ def near_names(word: str, known: Iterable[str], count: int = 4, dotted: bool = T
 
 
 def reason_of(error: BaseException) -> str:
-    """The kind of an error and what it says, also of one that cannot say it."""
+    """The kind of an error and what it says, in one line without torch's signatures; also of one that cannot say it.
+
+    Example:
+        >>> reason_of(TypeError("conv2d() received no tensor, but expected one of:\\n * (Tensor input, ...)\\n"))
+        'TypeError: conv2d() received no tensor'
+    """
     try:
-        return f"{type(error).__name__}: {error}"
+        message = " ".join(str(error).split("but expected one of:")[0].split()).rstrip(",;")
     except Exception:
-        return type(error).__name__
+        message = ""
+    if len(message) > _LONGEST:
+        message = f"{message[:_LONGEST].rstrip()} …"
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def sentence(*parts: str) -> str:

@@ -1,10 +1,10 @@
-"""Random states of every kind put back, and no gradients: what runs beside a training leaves no trace in either."""
+"""Random states of every kind put back, no gradients, no defaults: training and what runs beside it do not meet."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,22 @@ def plain_tensors() -> Iterator[None]:
     """
     with torch.inference_mode(False), torch.no_grad():
         yield
+
+
+@contextmanager
+def usual_defaults() -> Iterator[None]:
+    """New tensors are float32 on the CPU, whatever training made the default: its choice is none for the analysis.
+
+    Usable as a decorator too. Never around the network itself, whose own new tensors are to be as training has them.
+    """
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    torch.set_default_dtype(torch.float32)
+    try:
+        # A device context goes through Python at every operation, so there is none where nothing has to change.
+        with nullcontext() if device.type == "cpu" else torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def random_states() -> dict[str, Callable[[], Any]]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+#: Names that a folded note lists.
+_MOST_NAMES = 4
 
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
@@ -57,3 +60,28 @@ def short_names(layers: Sequence[str], longest: int = 16) -> tuple[str, ...]:
             kept = [parts[:-1] for parts in kept]
     whole = ["".join(c if c.isprintable() else "�" for c in ".".join(parts)) for parts in kept]
     return tuple(name if len(name) <= longest else "…" + name[1 - longest :] for name in whole)
+
+
+def folded(notes: Iterable[str]) -> tuple[str, ...]:
+    """Notes that say the same of several layers as one, at the place of the first.
+
+    Example:
+        >>> folded(["Layer a: it is flat.", "The probe is small.", "Layer b: it is flat."])
+        ('Layers a and b: it is flat.', 'The probe is small.')
+    """
+    named: dict[str, list[str]] = {}
+    for note in notes:
+        found = re.match(r"Layer '?([^\s':]+)'?: (.*)", note, re.DOTALL)
+        name, rest = (found[1], found[2]) if found else ("", note)
+        names = named.setdefault(rest, [])
+        if name and name not in names:
+            names.append(name)
+    return tuple(_of_layers(names) + rest for rest, names in named.items())
+
+
+def _of_layers(names: Sequence[str]) -> str:
+    if len(names) <= 1:
+        return "".join(f"Layer {name}: " for name in names)
+    more = len(names) - _MOST_NAMES
+    shown = names if more <= 1 else [*names[:_MOST_NAMES], f"{more} more"]
+    return f"Layers {listed(shown)}: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "record-schema.md"
 
 @pytest.fixture
 def line(tmp_path: Path) -> dict:
-    History.open(tmp_path / "runs" / "mine" / "gw").append(example_record(10))
+    History.open(tmp_path / "runs" / "mine" / "gw").append(replace(example_record(10), logged_at=9))
     return json.loads((tmp_path / "runs" / "mine" / "gw" / "history.jsonl").read_text())
 
 
