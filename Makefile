@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo reproduce test test-all test-oldest lint record pictures docs benchmark-gw benchmark-planted \
+.PHONY: demo reproduce test test-all test-oldest test-foreign lint record pictures docs benchmark-gw benchmark-planted \
 	benchmark-overhead wheel clean help
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test    run what stands for every behaviour (about 4 minutes)"
 	@echo "make test-all  run every test (much longer)"
 	@echo "make test-oldest  run the smoke tests under the oldest dependencies, with Numba and without (about 5 minutes)"
+	@echo "make test-foreign  train public Lightning projects with the callback and without (about half an hour)"
 	@echo "make lint    ruff, mypy, and who may import whom"
 	@echo "make record  write anew what a small training gives, which tests compare with"
 	@echo "make pictures  draw the README's pictures from the demo's records"
@@ -61,6 +62,13 @@ test-oldest:
 	@$(OLDEST_TESTS) -m "slow or not slow" tests/smoke
 	@echo "*** Passed, with torch $(OLDEST_TORCH) only; no older torch was tried. ***"
 
+# Other people's projects, in an environment of their own beside the torch of this one; writes docs/compatibility.md.
+FOREIGN := .venv-foreign
+
+test-foreign: $(VENV)/installed-tasks
+	@$(BIN)/python examples/foreign/environment.py
+	@OMP_NUM_THREADS=1 $(FOREIGN)/bin/python examples/foreign/run.py
+
 lint: $(VENV)/installed-dev
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -94,7 +102,7 @@ wheel: $(VENV)/installed-dev
 	@$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) $(OLDEST) dist build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) $(FOREIGN) dist build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 # The stamps hold the installation back until the packages asked for change.
 $(VENV)/installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -117,7 +117,7 @@ class Drawing:
 
     def _by_item(self, loader: DataLoader[Any], pool: Sequence[Any]) -> None:
         """Any inputs, in batches of the loader's size: its sampler would put any of them together."""
-        order = [pool[i] for i in torch.randperm(len(pool), generator=self._generator).tolist()]
+        order = [pool[i] for i in torch.randperm(len(pool), generator=self._generator, device="cpu").tolist()]
         step = self._config.batch_size or loader.batch_size or self._size
         if self._config.balance is not None:
             order = self._balanced(loader, order, step)
@@ -145,7 +145,7 @@ class Drawing:
         """Batches of those that the loader's own sampler makes, each whole."""
         batched = loader.batch_sampler is not None
         listed = list(islice(loader.batch_sampler if batched else loader.sampler, _LISTED))  # type: ignore[arg-type]
-        order = torch.randperm(len(listed), generator=self._generator).tolist()
+        order = torch.randperm(len(listed), generator=self._generator, device="cpu").tolist()
         if self._config.balance is not None:
             self.drawn.notes.append("Batches that a sampler of its own puts together were not balanced over classes.")
         self._read(loader, [listed[k] for k in order])

@@ -223,7 +223,7 @@ class Observer:
         self.probe = require(probe, rows, self.config)
         self._pass.kept = slice(self.probe.size)
         if self._pass.rule.name == OWN and rows > self.probe.size:
-            order = torch.randperm(rows, generator=torch.Generator().manual_seed(self.config.seed))
+            order = torch.randperm(rows, generator=torch.Generator().manual_seed(self.config.seed), device="cpu")
             self._pass.kept = order[: self.probe.size].sort().values
         return choice
 

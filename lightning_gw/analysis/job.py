@@ -41,7 +41,9 @@ class LookJob:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything in plain types and tensors, for a checkpoint or another process."""
-        return {name: _plainly(value) for name, value in (vars(self.context) | vars(self)).items() if name != "context"}
+        fields = vars(self.context) | vars(self)
+        left_out = {"context"} if self.context.logged_at is not None else {"context", "logged_at"}
+        return {name: _plainly(value) for name, value in fields.items() if name not in left_out}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> LookJob:
