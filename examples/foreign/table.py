@@ -16,6 +16,7 @@ made-up data, on the CPU, without the callback and with `GWSimilarity()` as it c
 process of its own. *Equal* says that every weight, every buffer and every random state is the same to the bit after
 training. *Cost* is the seconds that looks held training up, beside the seconds of training without; so short a training
 consists of little else, of a longer one a budget allows a share ([what it may cost](attaching.md#what-it-may-cost)).
+Seconds depend on the machine and on what else it does: compare them within a row only.
 """
 
 
@@ -25,7 +26,7 @@ def document(every: Sequence[Configuration], results: Mapping[str, Mapping[str, 
     able = [(one, result) for one, result in tried if "broken" not in result]
     looked = [one for one, result in able if result.get("looks")]
     with_remedy = [one for one, result in able if result.get("with_remedy", {}).get("looks")]
-    equal = [one for one, result in able if "error" not in result and not result.get("different")]
+    equal = [one for one, result in able if _equal(result) == "yes"]
     projects = {one.project for one, _ in able}
     lines = [HEAD]
     lines.append(
@@ -40,6 +41,11 @@ def document(every: Sequence[Configuration], results: Mapping[str, Mapping[str, 
     if broken:
         lines.append("\n## Not trained here\n\nWithout the callback already:\n")
         lines += [f"- {one.key}: {_cell(result['broken'])}" for one, result in broken]
+    lacking = list(
+        dict.fromkeys(one.project for one in every if one.project not in {other.project for other, _ in tried})
+    )
+    if lacking:
+        lines.append(f"\n## Not tried yet\n\nThere are configurations, but no results: {', '.join(lacking)}.")
     return "\n".join(lines) + "\n"
 
 
