@@ -188,8 +188,9 @@ class _Collector:
         if tensor is None or tensor.dim() != reading.rank or tensor.shape[reading.rows] != self._rows.count:
             came = "nothing" if tensor is None else f"shape {tuple(tensor.shape)}"
             raise ShapeError(
-                f"Layer {key!r} put out {came}; expected {reading.rank} axes, axis {reading.rows} with one row per probe "
-                f"input ({self._rows.count}). A layer that mixes or splits the inputs of a batch cannot be compared."
+                f"Layer {key!r} put out {came}; expected {reading.rank} axes, axis {reading.rows} with one row per "
+                f"probe input ({self._rows.count}). A layer that mixes or splits the inputs of a batch cannot be "
+                "compared."
             )
         if tensor.is_quantized:
             tensor = tensor.dequantize()
