@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from report_folders import entry, save, write_comparison
 from synthetic_runs import make_run
 
+import lightning_gw.compare
+import lightning_gw.report.command  # noqa: F401  # what a case takes is not to hold what importing takes
 from lightning_gw.cli import main
 from lightning_gw.utilities.errors import UsageError
 
