@@ -36,6 +36,7 @@ class Budget:
     Attributes:
         training: Seconds of training so far, looks not counted.
         spent: Seconds that looking cost so far.
+        uncounted: Seconds of what was asked for by itself, such as networks with fresh weights, and is not in `spent`.
         remaining: Seconds of training to come, as far as can be told; infinite where it cannot.
         closing: Seconds that the end of training will wait for what is solved beside it, as far as can be told.
 
@@ -65,6 +66,7 @@ class Budget:
         """Forget all seconds."""
         self.training = 0.0
         self.spent = 0.0
+        self.uncounted = 0.0
         self.remaining = math.inf
         self.closing = 0.0
         self._recent: deque[float] = deque(maxlen=REMEMBERED)
@@ -119,6 +121,19 @@ class Budget:
         if self.short or not self.training:  # a share of next to nothing says nothing
             return cost
         return f"{cost}, {self.spent / self.training:.1%} of {self.training:.0f} s of training"
+
+    def bill(self) -> str:
+        """What looking cost in all: seconds, share, what is not counted in them, and what would make it less."""
+        told = f"Looking took {self.spent:.1f} s"
+        if self.training:
+            told += f", {self.spent / self.training:.1%} of {self.training:.0f} s of training"
+        if self.uncounted >= 0.1:
+            told += f"; {self.uncounted:.1f} s more, which are not counted, went to networks with fresh weights"
+        if self.share is None or not self.training or self.spent <= self.share * self.training:
+            return f"{told}."
+        always = "The first look and the last are always made"
+        young = f"A training below {SHORTEST_TRAINING:.0f} s may spend up to {FREE_SECONDS:.0f} s on looks"
+        return f"{told}. {young if self.short else always}; fewer looks or bootstrap_samples=0 make it less."
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types, for a checkpoint."""
@@ -186,8 +201,11 @@ class Pace:
     @contextmanager
     def uncharged(self) -> Iterator[None]:
         """What runs inside counts neither as training nor as its cost, because it was asked for by itself."""
-        with self._holding_up(lambda seconds: None):
+        with self._holding_up(self._leave_uncounted):
             yield
+
+    def _leave_uncounted(self, seconds: float) -> None:
+        self.budget.uncounted += seconds
 
     @contextmanager
     def _holding_up(self, charge: Callable[[float], None]) -> Iterator[None]:

@@ -39,6 +39,7 @@ from lightning_gw.callback.trainer import (
 from lightning_gw.gw.search.effort import Effort
 from lightning_gw.records.history import History
 from lightning_gw.records.run_folder import remote_home, run_folder
+from lightning_gw.utilities.output import inform
 
 
 class GWSimilarity(RemembersCopies, Callback):
@@ -291,6 +292,8 @@ class GWSimilarity(RemembersCopies, Callback):
         self._schedule.plan(lambda: total_steps(trainer))
         self._steps.start(trainer, pl_module)
         self._before = self._steps.scheduled(trainer, self._schedule.in_batches)
+        if self._schedule.combined:
+            inform(self._schedule.combined)
         if self._schedule.at_checkpoints and self._schedule.every is None and (why := why_no_checkpoints(trainer)):
             self._error_policy.warn(no_checkpoints_message(why))
         self._look_loop.prepare(trainer, pl_module, partial(run_folder, trainer, self.save_dir, self.name), loaded)

@@ -10,6 +10,7 @@ from lightning_gw.analysis.job import LookResult
 from lightning_gw.callback.budget import Budget
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
+from lightning_gw.records.next_step import next_step
 from lightning_gw.utilities import output
 from lightning_gw.utilities.text import short_names
 
@@ -44,7 +45,10 @@ def look_message(prefix: str, result: LookResult, handing_on: float) -> str:
     if result.aside:
         cost += f", and {result.solving:.1f} s in the background"
     line = f"{prefix.rstrip('/')} step {record.step}: {record.summary()}  ({cost})"
-    return f"{layers_message(prefix, record.layers)}\n{line}" if result.job.first else line
+    if not result.job.first:
+        return line
+    probe = f"{record.probe.get('size')} inputs from the {record.probe.get('source')}"
+    return f"{layers_message(prefix, record.layers)}\n{prefix.rstrip('/')} probe: {probe}\n{line}"
 
 
 def layers_message(prefix: str, layers: Sequence[str]) -> str:
@@ -56,10 +60,11 @@ def layers_message(prefix: str, layers: Sequence[str]) -> str:
 
 def end_message(history: History, budget: Budget) -> str:
     """What a run found, what looking cost, and where to find it."""
-    lines = [describe(history), f"{budget.sentence()}."]
+    lines = [describe(history), budget.bill()]
     if history.path is not None:
         lines.append(f"The history of this run is in {history.path}.")
-        lines.append(f"For a page to look at:  lightning-gw report {history.path.parent}")
+        lines.append(f"For a page to look at:  lightning-gw report {history.path.parent} --open")
+    lines.append(next_step(history))
     return "\n".join(lines)
 
 

@@ -62,6 +62,14 @@ class Schedule:
         self.every = every_n_steps
         self._steps: tuple[int, ...] = () if isinstance(when, str) else tuple(sorted(set(when)))
 
+    @property
+    def combined(self) -> str:
+        """What to say where `when` and `every_n_steps` both make looks; empty elsewhere."""
+        if self.every is None or not (self._log or self._steps):
+            return ""
+        listed = f"{self._looks} log-spaced steps" if self._log else f"{len(self._steps)} listed steps"
+        return f"GWSimilarity looks at {listed} and, besides, every {self.every} steps."
+
     def plan(self, total_steps: Callable[[], float]) -> None:
         """Learn how long training will be, where that matters.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.analysis.job import LookJob
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.gw_similarity import GWSimilarity
@@ -26,6 +27,7 @@ from lightning_gw.lightning_cli.checkpoints import (
 )
 from lightning_gw.records.context import LookContext
 from lightning_gw.records.history import History
+from lightning_gw.significance.evidence import null_state
 from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.output import say
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
@@ -43,10 +45,18 @@ def replay(checkpoints: Sequence[str | Path], configs: Sequence[str | Path], out
     Raises:
         UsageError: If a file cannot be used, or `out` holds a history already.
     """
+    CheckpointCLI.look(configs, lambda watchers: replaying(watchers, checkpoints, out))
+
+
+def replaying(watchers: Sequence[GWSimilarity], checkpoints: Sequence[str | Path], out: str | Path) -> Callback:
+    """What looks at checkpoints where training would begin, and then stops it before its first step.
+
+    Raises:
+        UsageError: If a file is no checkpoint.
+    """
     found = [find_checkpoint(Path(checkpoint)) for checkpoint in checkpoints]
     by_step = {at.step: at for at in found}  # a link to the newest is the same step
-    ordered = [by_step[step] for step in sorted(by_step)]
-    CheckpointCLI.look(configs, lambda watchers: _Replay(watchers, ordered, Path(out)))
+    return _Replay(watchers, [by_step[step] for step in sorted(by_step)], Path(out))
 
 
 class _Replay(Callback):
@@ -121,7 +131,11 @@ class _Replayed:
             metrics=dict(live.get("metrics", {})),
             notes=tuple(notes),
         )
-        self._solver.submit(LookJob(context, activations.representations, null=live.get("null")))
+        null = live.get("null")
+        if not live and len(self._history) == 0 and step > 0:
+            # It looks at a trained network first: what it finds there is not what the architecture does by itself.
+            null = null_state(NO_NULL) | {"trained": f"training had gone on to step {step} before the first look"}
+        self._solver.submit(LookJob(context, activations.representations, null=null))
         for result in self._solver.collect():
             if result.record is None:
                 assert result.error is not None

@@ -46,7 +46,9 @@ class WandbBackend:
         # Uploads happen beside training, but about every table W&B asks its server a question and waits for the answer.
         problem, started = "", time.monotonic()
         try:
-            self.experiment.log({**self._tables(look), **self._pictures(look, folder), **row})
+            media = {**self._tables(look), **self._pictures(look, folder)}
+            started = time.monotonic()  # what is waited for is the server, and not what is imported and made for it
+            self.experiment.log({**media, **row})
         except Exception as error:
             problem = f"W&B did not take the tables of step {look.step} ({type(error).__name__}: {error})."
         waited = time.monotonic() - started

@@ -24,6 +24,7 @@ from lightning_gw.__about__ import __version__
 from lightning_gw.figures.contrasts import EFFECT_COLORMAP, LEVEL, effect_limit
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
+from lightning_gw.records.next_step import next_step
 from lightning_gw.report.answers import headline
 from lightning_gw.report.loading import ReportSource, load_source, source_of
 from lightning_gw.report.missing import missing_from
@@ -136,6 +137,7 @@ def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) ->
         headline=headline_of_tasks(compared) if compared else "No run has finished yet.",
         standing=headline([run.history for run in ended or source.runs]) if source.is_comparison else "",
         answer=_first_sentence(describe(source.runs[0].history)) if source.runs else ("", ""),
+        next_step=next_step(source.runs[0].history) if source.runs and not source.is_comparison else "",
         rows=rows,
         tasks=list(dict.fromkeys(row.task for row in rows)),
         answers=answers,

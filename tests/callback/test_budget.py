@@ -234,3 +234,19 @@ def test_a_generous_budget_keeps_the_schedule(tmp_path: Path) -> None:
     callback = watcher(tmp_path, when="every_n_steps", every_n_steps=2, max_overhead=1e6)
     trainer(tmp_path, callback).fit(Net(), loader(), loader(32))
     assert steps(callback) == [0, 2, 4, 6, 8]
+
+
+def test_the_bill_gives_seconds_share_what_is_not_counted_and_what_costs_less() -> None:
+    budget = Budget(0.02)
+    budget.trained(65.0)
+    budget.remaining = 0.0
+    budget.looked(27.0)
+    budget.uncounted = 3.2
+    said = budget.bill()
+    assert said.startswith("Looking took 27.0 s, 41.5% of 65 s of training; 3.2 s more, which are not counted,")
+    assert "A training below 300 s may spend up to 60 s on looks" in said
+    assert "bootstrap_samples=0" in said
+    cheap = Budget(0.02)
+    cheap.trained(1000.0)
+    cheap.looked(2.0)
+    assert cheap.bill() == "Looking took 2.0 s, 0.2% of 1000 s of training."

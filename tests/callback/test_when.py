@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import lightning_gw as lgw
+from lightning_gw.callback.schedule import Schedule
 
 
 def test_once_per_step_however_often_a_checkpoint_is_saved(tmp_path: Path) -> None:
@@ -120,3 +121,10 @@ def test_no_look_for_the_learning_rate_finder_nor_after_an_error(tmp_path: Path)
         trainer(tmp_path, finder, SavesFirst(), saver, callback).fit(Net2(), loader(128), loader(32))
     assert (tmp_path / "last-words.ckpt").exists()
     assert steps(callback) == [0]
+
+
+def test_two_schedules_at_once_are_said_to_be_two() -> None:
+    assert Schedule("log", 5, 10).combined == "GWSimilarity looks at 5 log-spaced steps and, besides, every 10 steps."
+    assert Schedule([3, 4], every_n_steps=2).combined.startswith("GWSimilarity looks at 2 listed steps and")
+    assert not Schedule("log").combined
+    assert not Schedule("every_n_steps", every_n_steps=2).combined

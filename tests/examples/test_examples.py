@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from nbclient import NotebookClient
 
 import lightning_gw as lgw
+from lightning_gw.figures.objects import sentence_of
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -69,16 +71,19 @@ def test_attaching_to_a_training(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    notebook: Any = nbformat.read(EXAMPLES / "walkthrough.ipynb", as_version=4)
-    for cell in notebook.cells:
-        assert cell.cell_type == "markdown" or (cell.outputs == [] and cell.execution_count is None), "stored outputs"
+    notebook: Any = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(cells) == 5
+    assert "%matplotlib" not in "".join(cell.source for cell in cells)
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in cells), "stored outputs"
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     NotebookClient(notebook, timeout=280, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    outputs = {cell.id: cell.get("outputs", []) for cell in notebook.cells}
-    for picture in ("matrix", "timeline"):
-        images = [output.data["image/png"] for output in outputs[picture] if "image/png" in output.get("data", {})]
-        assert len(images) == 1
-        assert base64.b64decode(images[0]).startswith(PNG)
-    said = "".join(output.text for output in outputs["describe"])
-    assert said.strip() == lgw.describe(lgw.load_history(tmp_path / "runs/examples/walkthrough"))
-    assert "step" in "".join(output.text for output in outputs["events"])
+    history = lgw.load_history(tmp_path / "runs/examples/notebook")
+    for cell, thing in ((cells[2], history), (cells[3], history[-1])):
+        (shown, *_) = [output.data["text/html"] for output in cell.outputs if "text/html" in output.get("data", {})]
+        drawn = re.search(r'src="data:image/png;base64,([^"]+)"', shown)
+        assert drawn is not None
+        assert base64.b64decode(drawn[1]).startswith(PNG)
+        assert escape(sentence_of(thing)) in shown
+    assert history.to_dataframe()["val_acc_kind"].iloc[-1] > 0.8
+    assert (tmp_path / "runs/examples/notebook/report.html").is_file()

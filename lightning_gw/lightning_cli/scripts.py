@@ -1,0 +1,71 @@
+"""`replay` for scripts: a module and data of one's own in place of a config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+
+from lightning_gw.callback.gw_similarity import GWSimilarity
+from lightning_gw.lightning_cli.replay import replaying
+from lightning_gw.records.history import History, load_history
+
+
+def replay(
+    module: LightningModule,
+    data: Any,
+    checkpoints: Sequence[str | Path],
+    out: str | Path = "replay",
+    watcher: GWSimilarity | None = None,
+) -> History:
+    """Look at the saved checkpoints of a training, watched or not; nothing is trained.
+
+    Args:
+        module: The network that the checkpoints are of; afterwards it has the weights of the last one.
+        data: A datamodule, or the training loader where the probe is to be drawn from that.
+        checkpoints: Files that Lightning saved, in any order.
+        out: Folder in which ``gw/`` is made.
+        watcher: How to look; a `GWSimilarity` with its defaults where None.
+
+    Returns:
+        The history, one record a checkpoint. Those of a run that was watched are its own, to the last bit, if `module`,
+        `data` and `watcher` are.
+
+    Raises:
+        UsageError: If a file cannot be used, or `out` holds a history already.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pytorch_lightning import Trainer
+        >>> from pytorch_lightning.demos.boring_classes import BoringModel
+        >>> import lightning_gw as lgw
+        >>> def network():
+        ...     model = BoringModel()
+        ...     model.layer = torch.nn.Sequential(*(torch.nn.Linear(32, 32) for _ in range(3)), torch.nn.Linear(32, 2))
+        ...     return model
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> trainer = Trainer(max_steps=4, default_root_dir=folder.name, **quiet)
+        >>> trainer.fit(network())  # nobody watched
+        >>> trainer.save_checkpoint(f"{folder.name}/last.ckpt")
+        >>> model, watcher = network(), lgw.GWSimilarity(probe_size=16, verbose=False)
+        >>> saved = [f"{folder.name}/last.ckpt"]
+        >>> seen = lgw.replay(model, model.train_dataloader(), saved, f"{folder.name}/seen", watcher)
+        gw ...
+        >>> seen[-1]
+        Record(step 4, 4 layers: no groups)
+        >>> folder.cleanup()
+    """
+    trainer = Trainer(
+        callbacks=[replaying([watcher or GWSimilarity()], checkpoints, out)],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        devices=1,
+    )
+    trainer.fit(module, data)
+    return load_history(out)
