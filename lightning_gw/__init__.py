@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lightning_gw.interventions.drop_layers import DropLayers as DropLayers
     from lightning_gw.interventions.freeze_settled import FreezeSettledGroups as FreezeSettledGroups
     from lightning_gw.interventions.train_group import TrainGroup as TrainGroup
+    from lightning_gw.lightning_cli.scripts import replay as replay
     from lightning_gw.measures.agreement import Agreement as Agreement
     from lightning_gw.measures.agreement import agreements as agreements
     from lightning_gw.measures.agreement import mantel as mantel
@@ -58,6 +59,7 @@ _NAMES = {
     "interventions.drop_layers": "DropLayers",
     "interventions.freeze_settled": "FreezeSettledGroups",
     "interventions.train_group": "TrainGroup",
+    "lightning_cli.scripts": "replay",
     "measures.agreement": "Agreement agreements mantel neighbour_agreement",
     "measures.catalogue": "Measure layer_similarities",
     "measures.unpaired": "UnpairedMatrix unpaired_gw_matrix",
