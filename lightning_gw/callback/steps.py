@@ -27,7 +27,10 @@ class Steps:
     def start(self, trainer: Any, module: nn.Module) -> None:
         """Training begins, or goes on."""
         self._before = trainer.global_step
-        self._batches = int(getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", trainer.global_step))
+        self._batches = trainer.global_step
+        if not getattr(module, "automatic_optimization", True):
+            # Only here: a checkpoint saved as a batch ends holds one batch too few, and else these are the steps.
+            self._batches = int(getattr(trainer.fit_loop.epoch_loop, "_batches_that_stepped", self._batches))
         self._versions = _versions(module)
 
     def update(self, trainer: Any, module: Any) -> bool:

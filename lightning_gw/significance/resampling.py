@@ -18,6 +18,7 @@ from lightning_gw.gw.moves.batched_swaps import permute_both
 from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.utilities.arrays import FloatArray
+from lightning_gw.utilities.random_state import usual_defaults
 
 #: Draws looked at for groups are so many over the number of layers, and this many at least: each costs a search for
 #: groups, which grows with their number.
@@ -27,6 +28,7 @@ FEWEST_DRAWS = 20
 CHUNK_BYTES = 64 * 2**20
 
 
+@usual_defaults()
 def resample_distances(
     representations: Mapping[str, Tensor] | Spaces,
     matrix: GWMatrix,

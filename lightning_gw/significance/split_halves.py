@@ -17,6 +17,7 @@ from lightning_gw.gw.search.effort import PLANS, Effort
 from lightning_gw.gw.search.pairs import Pairs, solve_pairs
 from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.distributed import Ranks
+from lightning_gw.utilities.random_state import usual_defaults
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class SplitHalfNoise:
         return np.asarray(np.sqrt((self.mean[:-1] + self.mean[1:]) / 2))
 
 
+@usual_defaults()
 def split_half_noise(
     representations: Mapping[str, Tensor] | Sequence[Tensor],
     geometry: str | Geometry = "standardized",

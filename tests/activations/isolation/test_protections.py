@@ -18,6 +18,8 @@ from torch.multiprocessing import ProcessRaisedException
 
 import lightning_gw.activations.isolation.undisturbed as undisturbed_module
 import lightning_gw.activations.observer
+import lightning_gw.activations.passes
+import lightning_gw.activations.probe
 import lightning_gw.callback.look_loop
 from lightning_gw import load_history
 from lightning_gw.activations.isolation import snapshot
@@ -83,7 +85,7 @@ def _nothing_undisturbed(patch: pytest.MonkeyPatch) -> None:
         yield []
         del module.__dict__["log"]
 
-    patch.setattr(lightning_gw.activations.observer, "undisturbed", only_silent)
+    patch.setattr(lightning_gw.activations.passes, "undisturbed", only_silent)
 
 
 def _evaluation_mode_left_on(patch: pytest.MonkeyPatch) -> None:
@@ -97,6 +99,7 @@ def _evaluation_mode_left_on(patch: pytest.MonkeyPatch) -> None:
 
 def _hooks_of_others_on(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(undisturbed_module, "foreign_hooks_off", lambda modules: nullcontext([]))
+    patch.setattr(lightning_gw.activations.observer, "kept_weights", lambda module: nullcontext([]))
 
 
 #: What is taken out, of which network's training, and where the difference shows.
@@ -144,13 +147,6 @@ def test_without_evaluation_mode_dropout_draws(tmp_path: Path, monkeypatch: pyte
     _training_mode(monkeypatch)
     watched = train(tmp_path / "again", "lora", "32-true", watcher(tmp_path / "again", "lora"))
     assert any(path.startswith("/random states/2") for path in differences(watched, alone))
-
-
-def test_without_their_guard_the_generators_of_data_sets_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = train(tmp_path / "without", "augmented", "32-true")
-    monkeypatch.setattr(lightning_gw.activations.observer, "kept_generators", nullcontext)
-    watched = train(tmp_path / "with", "augmented", "32-true", watcher(tmp_path / "with", "augmented"))
-    assert any(path.startswith("/noise of the data") for path in differences(watched, alone))
 
 
 def test_without_eager_code_warm_compiled_layers_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
