@@ -148,7 +148,7 @@ def best_coupling(first: FloatArray, second: FloatArray, a: FloatArray, b: Float
     # One input for all at a place, with the weight of all.
     chosen, others = np.unique(rows, return_index=True)[1], np.unique(columns, return_index=True)[1]
     left, right = _rounded(first[np.ix_(chosen, chosen)]), _rounded(second[np.ix_(others, others)])
-    p, q = np.bincount(rows, a), np.bincount(columns, b)
+    p, q = (np.asarray(np.bincount(*of), dtype=np.float64) for of in ((rows, a), (columns, b)))
     forward, backward = _directed(left, right, p, q, seed), _directed(right, left, q, p, seed)
     backward = replace(backward, coupling=backward.coupling.T)
     better = forward if forward.distortion <= backward.distortion else backward
