@@ -18,8 +18,8 @@ from lightning_gw import gw_matrix
 from lightning_gw.activations.capture import capture
 from lightning_gw.activations.forward import call_forward
 from lightning_gw.activations.isolation.undisturbed import undisturbed
-from lightning_gw.activations.layers import choose_layers
 from lightning_gw.activations.normalisation import normalised_widths, read_by_the_probe, unsettled_layers
+from lightning_gw.activations.settle import settle
 from lightning_gw.analysis import ANCHOR
 from lightning_gw.significance import AdjacentSolver
 from lightning_gw.utilities.arrays import FloatArray
@@ -62,10 +62,12 @@ def representations(network: nn.Module, batch: Any) -> dict[str, Tensor]:
         return call_forward(network, item)
 
     with undisturbed(network):
+        settled = settle(network, batch, run)
         read_by_the_probe(network, unsettled_layers(network), [batch], run)
-        layers = choose_layers(network)
-        seen = capture(network, layers, [batch], run, optional=True, scaled_widths=normalised_widths(network))
-    return seen.representations
+        layers = settled.choice.layers
+        widths = normalised_widths(network)
+        seen = capture(network, layers, [batch], run, optional=True, scaled_widths=widths, how=settled.how)
+    return {name: seen.representations[name] for name in layers if name in seen.representations}
 
 
 def look(name: str, seed: int, batches: Mapping[str, Any], folder: Path = CACHE) -> Untrained:

@@ -163,11 +163,12 @@ class _Collector:
             return
         try:
             reading = None if self._how is None else self._how[key]
-            if isinstance(reading, str):
-                raise ShapeError(f"Layer {key!r} is not read: {reading}.")
-            if reading is None or _is_packed(output) or self._rows.index is not None or self._rows.count is None:
+            of_the_batch = self._rows.index is None and self._rows.count is not None and not self._own_rows
+            if reading is None or _is_packed(output) or not of_the_batch:
                 tensor, mask = self._rowwise(key, module, output)
                 channels_first = is_channels_first(module)
+            elif isinstance(reading, str):
+                raise ShapeError(f"Layer {key!r} is not read: {reading}.")
             else:
                 tensor, mask, channels_first = self._read(key, reading, output)
         except ShapeError as error:
@@ -308,25 +309,6 @@ class _Collector:
                 "lengths do this: pool over positions instead, or use one probe batch."
             )
         return torch.cat(parts)
-
-
-def output_shapes(
-    module: nn.Module, layers: Sequence[str], batch: Any, run: Callable[[Any], Any]
-) -> dict[str, tuple[int, ...]]:
-    """The shapes that layers put out for one batch, in the order of their calls; of several calls the last."""
-    named = named_layers(module)
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def hook(name: str, layer: nn.Module, args: Any, output: Any) -> None:
-        tensor = first_tensor(output)
-        if tensor is not None and not tensor.is_nested:
-            shapes[name] = tuple(tensor.shape)
-
-    with ExitStack() as hooks, explaining(module, batch, 1, 1):
-        for name in layers:
-            hooks.callback(named[name].register_forward_hook(partial(hook, name)).remove)
-        run(batch)
-    return shapes
 
 
 def first_tensor(output: Any) -> Tensor | None:

@@ -10,6 +10,7 @@ from lightning_gw.activations.forward import ProbeStep
 from lightning_gw.activations.pooling import Pooling, check_pooling
 from lightning_gw.activations.probe import Balance
 from lightning_gw.activations.rows import RowsOption
+from lightning_gw.activations.settle import Layout, check_layout
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class ProbeConfig:
     """The layers that are looked at, the inputs they are looked at through, and how.
 
     Attributes:
-        layers: Names or globs of modules (see `layers.match_layers`); None takes what `layers.choose_layers` does.
+        layers: Names or globs of modules (see `layers.match_layers`); None takes what `choice.choose_layers` does.
         data: A batch, data set, loader, function that returns one, ``"train"`` or ``"validation"``; None takes the
             validation data, else the training data.
         size: Number of probe inputs; None takes 128, or all there are.
@@ -31,9 +32,12 @@ class ProbeConfig:
         rows: What of a batch has one entry per input: its key or place, or a function of the batch that gives the
             number of inputs, or ``(m,)`` integers that say of every row of the layers which input it belongs to. None
             takes the number of items that were put together.
+        layout: The axes of what layers put out, such as ``"n h w c"``, for all of them or by name or glob; None has
+            them told by passes of other sizes. See `settle.check_layout`.
 
     Raises:
         ValueError: If the pooling is unknown.
+        ArgumentError: If a layout is not understood.
     """
 
     layers: str | Sequence[str] | None = None
@@ -45,6 +49,8 @@ class ProbeConfig:
     step: ProbeStep | None = None
     seed: int = 0
     rows: RowsOption | None = None
+    layout: Layout | None = None
 
     def __post_init__(self) -> None:
         check_pooling(self.pooling)
+        check_layout(self.layout)

@@ -17,7 +17,7 @@ from lightning_gw.activations.config import ProbeConfig
 from lightning_gw.activations.contract import Choice, choose_way
 from lightning_gw.activations.forward import Way, training_way, ways_to_run
 from lightning_gw.activations.isolation.steps import kept_weights
-from lightning_gw.activations.layers import choose_layers, match_layers
+from lightning_gw.activations.layers import named_layers
 from lightning_gw.activations.normalisation import (
     OWN_STATISTICS,
     PROBE_STATISTICS,
@@ -26,7 +26,8 @@ from lightning_gw.activations.normalisation import (
 )
 from lightning_gw.activations.passes import ProbePass, TooFewLayers, placing
 from lightning_gw.activations.probe import SMALLEST_PROBE, Probe, Source, read_probe, require
-from lightning_gw.activations.rows import OWN, PLAIN, RowRule, best_rule, row_rules
+from lightning_gw.activations.rows import OWN, PLAIN, RowRule, row_rules
+from lightning_gw.activations.settle import check_layers
 from lightning_gw.activations.sources import find_sources
 from lightning_gw.utilities import output
 from lightning_gw.utilities.distributed import Ranks
@@ -76,7 +77,20 @@ class Observer:
             "pooling": pooling,
             "positions": "scaled to norm 1" if self._pass.scaled else "as they are",
         }
+        assert self._pass.settled is not None
+        facts |= self._pass.settled.description()
         return facts | ({"normalisation": self.normalisation} if self._running else {}) | {"layers": list(layers)}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that are looked at, in order; empty before `prepare`."""
+        return self._pass.layers
+
+    @property
+    def remarkable(self) -> str:
+        """Which layers are looked at, what was left out and why, in one line; empty where all are, in one sequence."""
+        choice = None if self._pass.settled is None else self._pass.settled.choice
+        return choice.sentence if choice is not None and (choice.left_out or len(choice.sequences) > 1) else ""
 
     @property
     def normalisation(self) -> str:
@@ -121,21 +135,21 @@ class Observer:
             )
         known = known_hash or self.probe_hash if known_layers else None
         ways = ways_to_run(module, self.config.step)
-        self._pass.modules = _layers(module, self.config.layers)
-        before = {name.split("#")[0] for name in known_layers}
-        if not before <= set(self._pass.modules) or (
-            before and self.config.layers is not None and before != set(self._pass.modules)
-        ):
-            raise (ValueError if self.config.layers is None else ArgumentError)(
-                f"The history began with the layers {', '.join(known_layers)}, but now they would be "
-                f"{', '.join(self._pass.modules)}. A history follows one set of layers: use the same layers=..., or "
-                "start a new history without the checkpoint's state."
-            )
+        if self.config.layers is not None:
+            check_layers(module, self.config.layers)
+        self._pass.known = tuple(name for name in known_layers if name.split("#")[0] in named_layers(module))
         self._running = has_running_statistics(module)
         self._unsettled = unsettled_layers(module) if unsettled is None else frozenset(unsettled)
         self._pass.unsettled = self._unsettled
         warnings = self._settle(trainer, module, ways)
         assert self.probe is not None
+        before, now = set(known_layers), set(self.layers)
+        if not before <= now or (before and self.config.layers is not None and before != now):
+            raise (ValueError if self.config.layers is None else ArgumentError)(
+                f"The history began with the layers {', '.join(known_layers)}, but now they would be "
+                f"{', '.join(self.layers)}. A history follows one set of layers: use the same layers=..., or "
+                "start a new history without the checkpoint's state."
+            )
         if known is not None and known != self.probe.hash:
             warnings.append(
                 "The probe inputs are not those that this history began with (their hash changed), so what was found "
@@ -205,20 +219,16 @@ class Observer:
         def attempt(way: Way) -> int:
             self._pass.way, self._pass.fits, self._pass.kept = way, None, slice(None)
             with kept_weights(module) as changed:
-                rules = row_rules(probe.batches[0], probe.items[0], self.config.rows)
-                if len(rules) > 2:  # which is the right one shows in what the layers put out
-                    shapes = self._pass.shapes(trainer, module, probe)
-                    rules = [best_rule(rules, probe.batches[0], probe.items[0], list(shapes.values()))]
+                rules = self._pass.settle(trainer, module, probe)
                 found, settled[way.name] = self._first_that_fits(trainer, module, rules, probe, few)
             if changed:
                 raise LookError(f"it changes weights: {', '.join(changed[:3])}{', …' if len(changed) > 3 else ''}")
             return len(found.representations)
 
-        modules = self._pass.modules
         try:
-            choice = choose_way(ways, attempt, len(modules), self._remedies(trainer, module, ways, probe, attempt))
+            choice = choose_way(ways, attempt, 2, self._remedies(trainer, module, ways, probe, attempt))
         finally:
-            self._pass.modules = modules  # a remedy may have been tried with others
+            self._pass.asked = self.config.layers  # a remedy may have been tried with others
         self._pass.rule, rows = settled[choice.way.name]
         self.probe = require(probe, rows, self.config)
         self._pass.kept = slice(self.probe.size)
@@ -256,17 +266,17 @@ class Observer:
         """What to write where no way works, with an attempt at it: the training step, or layers whose rows agree."""
         if (training := training_way(module)) is not None:
             yield f"GWSimilarity(probe_step={training.name!r})", partial(attempt, training)
-        modules = self._pass.modules
         for way in ways if self.config.layers is None else ():
-            self._pass.way = way
+            self._pass.way, self._pass.asked = way, None
             try:
-                shapes = self._pass.shapes(trainer, module, probe)
+                self._pass.settle(trainer, module, probe)
             except Exception:
                 continue
-            lengths = Counter(shape[0] for shape in shapes.values() if shape)
-            if lengths and (most := lengths.most_common(1)[0])[1] >= 2:
-                self._pass.modules = tuple(name for name in modules if shapes.get(name, ())[:1] == (most[0],))
-                yield f"GWSimilarity(layers={list(self._pass.modules)!r})", partial(attempt, way)
+            assert self._pass.settled is not None
+            lengths = {name: shape[0] for name, shape in self._pass.settled.shapes.items() if shape}
+            if lengths and (most := Counter(lengths.values()).most_common(1)[0])[1] >= 2:
+                self._pass.asked = [name for name, length in lengths.items() if length == most[0]]
+                yield f"GWSimilarity(layers={self._pass.asked!r})", partial(attempt, way)
 
 
 def _only(probe: Probe, places: Sequence[int]) -> Probe:
@@ -276,15 +286,6 @@ def _only(probe: Probe, places: Sequence[int]) -> Probe:
 
 def _count(rule: RowRule, probe: Probe) -> int:
     return sum(rule.of(*pair).count or 0 for pair in zip(probe.batches, probe.items, strict=True))
-
-
-def _layers(module: nn.Module, asked: str | Sequence[str] | None) -> tuple[str, ...]:
-    if asked is None:
-        return choose_layers(module)
-    try:
-        return match_layers(module, asked)
-    except ValueError as error:
-        raise ArgumentError(str(error)) from error
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from lightning_gw.activations.batches import is_cut_by_rows, take_rows
-from lightning_gw.activations.capture import Activations, capture, output_shapes
+from lightning_gw.activations.capture import Activations, capture
 from lightning_gw.activations.config import ProbeConfig
-from lightning_gw.activations.failures import is_out_of_memory
+from lightning_gw.activations.failures import explaining, is_out_of_memory
 from lightning_gw.activations.forward import Way
 from lightning_gw.activations.isolation.snapshot import is_sharded
 from lightning_gw.activations.isolation.steps import harmless_steps
 from lightning_gw.activations.isolation.undisturbed import undisturbed
 from lightning_gw.activations.normalisation import normalised_widths, read_by_the_probe, unsettled_layers
 from lightning_gw.activations.probe import Probe
-from lightning_gw.activations.rows import RowRule, Rows, guess_rows
+from lightning_gw.activations.rows import RowRule, Rows, best_rule, guess_rows, row_rules
+from lightning_gw.activations.settle import Settled, settle
 from lightning_gw.utilities.errors import ArgumentError, LookError
+
+Found = TypeVar("Found")
 
 
 class TooFewLayers(LookError):
@@ -35,7 +38,9 @@ class ProbePass:
         config: What is looked at, and how.
 
     Attributes:
-        modules: The layers.
+        asked: Names or globs of the layers; None for those a person would name.
+        known: Layers of the history so far.
+        settled: The layers, and how each is read; None before `settle`.
         way: Runs the network.
         rule: Tells the rows of a batch.
         kept: Those of all rows that are looked at.
@@ -46,7 +51,9 @@ class ProbePass:
 
     def __init__(self, config: ProbeConfig) -> None:
         self.config = config
-        self.modules: tuple[str, ...] = ()
+        self.asked = config.layers
+        self.known: tuple[str, ...] = ()
+        self.settled: Settled | None = None
         self.way: Way | None = None
         self.rule: RowRule | None = None
         self.kept: slice | Tensor = slice(None)
@@ -54,9 +61,37 @@ class ProbePass:
         self.unsettled: frozenset[str] = frozenset()
         self.scaled: tuple[str, ...] = ()
 
-    def shapes(self, trainer: Trainer, module: LightningModule, probe: Probe) -> dict[str, tuple[int, ...]]:
-        with undisturbed(module, trainer), harmless_steps(module, trainer):
-            return output_shapes(module, self.modules, probe.batches[0], self._runner(trainer, module))
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers in order; empty before `settle`."""
+        return self.settled.choice.layers if self.settled is not None else ()
+
+    def settle(self, trainer: Trainer, module: LightningModule, probe: Probe) -> list[RowRule]:
+        """Settle by the first batch which layers are looked at and how; gives the rules by which rows may be told."""
+        rules = row_rules(probe.batches[0], probe.items[0], self.config.rows)
+        self.rule = rules[0]
+
+        def work(batches: Sequence[Any], rows: Sequence[Rows]) -> list[RowRule]:
+            standing = rules
+
+            def told(shapes: Sequence[tuple[int, ...]]) -> Rows:
+                nonlocal standing
+                if len(rules) > 2:  # which is the right one shows in what the layers put out
+                    standing = [best_rule(rules, batches[0], probe.items[0], shapes)]
+                return standing[0].of(batches[0], rows[0].count if standing[0] is rules[0] else None)
+
+            def run(batch: Any) -> Any:
+                with explaining(module, batch, 1, 1):
+                    return runner(batch)
+
+            runner = self._runner(trainer, module)
+            with undisturbed(module, trainer), harmless_steps(module, trainer):
+                self.settled = settle(
+                    module, batches[0], run, self.asked, self.config.layout, known=self.known, rows=told
+                )
+            return standing
+
+        return self._fitting(trainer, replace(probe, batches=probe.batches[:1], items=probe.items[:1]), work)
 
     def enough(self, activations: Activations) -> Activations:
         if len(activations.representations) >= 2:
@@ -68,11 +103,15 @@ class ProbePass:
         )
 
     def capture(self, trainer: Trainer, module: LightningModule, probe: Probe) -> tuple[Activations, list[str]]:
+        """What the layers put out, and what the forward pass changed that could not be put back."""
+        return self._fitting(trainer, probe, lambda batches, rows: self._once(trainer, module, batches, rows))
+
+    def _fitting(self, trainer: Trainer, probe: Probe, work: Callable[[Sequence[Any], Sequence[Rows]], Found]) -> Found:
         """Begin again with half as many inputs at a time as long as the memory runs out."""
         while True:
             batches, rows = self.pieces(probe)
             try:
-                return self._once(trainer, module, batches, rows)
+                return work(batches, rows)
             except Exception as error:
                 if not is_out_of_memory(error) or self._shared_forward(trainer):
                     raise
@@ -98,6 +137,7 @@ class ProbePass:
     def _once(
         self, trainer: Trainer, module: LightningModule, batches: Sequence[Any], rows: Sequence[Rows]
     ) -> tuple[Activations, list[str]]:
+        assert self.settled is not None
         run = self._runner(trainer, module)
         # A copy with fresh weights has not settled whatever the live network has.
         by_probe = self.unsettled | unsettled_layers(module)
@@ -106,16 +146,18 @@ class ProbePass:
             said = read_by_the_probe(module, by_probe, batches, run, smallest)
             activations = capture(
                 module,
-                self.modules,
+                self.layers,
                 batches,
                 run,
                 self.config.pooling,
                 optional=self.config.layers is None,
                 scaled_widths=normalised_widths(module),
                 rows=rows,
+                how=self.settled.how,
             )
         self.scaled = activations.scaled
-        kept = {name: values[self.kept] for name, values in activations.representations.items()}
+        found = activations.representations
+        kept = {name: found[name][self.kept] for name in self.layers if name in found}
         return replace(activations, representations=kept, notes=(*activations.notes, *filter(None, [said]))), disturbed
 
     def _halve(self, tried: int, problem: str) -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
-from lightning_gw.activations.batches import count_rows, leaves, take_rows
+from lightning_gw.activations.batches import count_rows, is_cut_by_rows, leaves, take_rows
 from lightning_gw.activations.choice import MOST_LAYERS, Choice, choose_layers, sequences, thinned
 from lightning_gw.activations.layers import call_key, match_layers, named_layers
 from lightning_gw.activations.readings import Reading, parse_layout, readings
+from lightning_gw.activations.rows import Rows
 from lightning_gw.activations.trace import Trace, trace
 from lightning_gw.utilities.errors import ArgumentError
 
@@ -28,15 +29,26 @@ class Settled:
     Attributes:
         choice: The layers, in order.
         how: How each of them is read, or why it is not.
+        shapes: Layer → shape of the first tensor that it put out.
     """
 
     choice: Choice
     how: Mapping[str, Reading | str]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def masks(self) -> dict[str, str]:
         """Stack → the argument that is the mask of its layers."""
         read = [reading for reading in self.how.values() if isinstance(reading, Reading)]
         return {held.mask.stack: held.mask.argument for held in read if held.mask is not None}
+
+    def description(self) -> dict[str, Any]:
+        """What there is to say of the layers, as plain JSON values."""
+        facts: dict[str, Any] = {}
+        if len(self.choice.sequences) > 1:
+            facts["sequences"] = [list(part) for part in self.choice.sequences]
+        if masks := self.masks():
+            facts["masks"] = masks
+        return facts | ({"left_out": self.choice.left_out} if self.choice.left_out else {})
 
 
 def settle(
@@ -45,6 +57,9 @@ def settle(
     run: Callable[[Any], Any],
     asked: str | Sequence[str] | None = None,
     layout: Layout | None = None,
+    *,
+    known: Sequence[str] = (),
+    rows: Callable[[Sequence[tuple[int, ...]]], Rows] | None = None,
 ) -> Settled:
     """Run a batch through the network and see what it calls; then fewer inputs, and shorter ones, to tell axes apart.
 
@@ -54,16 +69,25 @@ def settle(
         run: Runs the network on one batch.
         asked: Names or globs of layers; None for those a person would name.
         layout: See `check_layout`.
+        known: Layers that the history so far was made with, which are taken where others would be chosen now.
+        rows: The rows of the batch, told by the shapes of what the layers put out for it; None counts its first tensor.
 
     Raises:
         ArgumentError: If a layout does not fit.
         ValueError: If fewer than two layers are found.
     """
-    full = trace(module, lambda: run(batch), count_rows(batch))
+    full = trace(module, lambda: run(batch))
     choice = choose_layers(module, full) if asked is None else asked_layers(module, full, asked)
+    if asked is None and not set(known) <= set(choice.layers):
+        choice = asked_layers(module, full, [f"{name}#1" if "#" not in name else name for name in known])
+    shapes = full.shapes(choice.layers)
+    of = Rows(count_rows(batch)) if rows is None else rows(list(shapes.values()))
+    if of.count is None or of.index is not None:  # they are read by the index, or as they come
+        return Settled(choice, dict.fromkeys(choice.layers, "its rows are not those of the batch"), shapes)
+    full.rows = of.count
     fewer, shorter = _told_apart(module, batch, run, full, choice.layers)
     said = {name: words for name in choice.layers if (words := _layout_of(name.split("#")[0], layout)) is not None}
-    return Settled(choice, readings(choice.layers, full, fewer, shorter, said))
+    return Settled(choice, readings(choice.layers, full, fewer, shorter, said), shapes)
 
 
 def asked_layers(module: nn.Module, full: Trace, asked: str | Sequence[str]) -> Choice:
@@ -111,6 +135,18 @@ def asked_layers(module: nn.Module, full: Trace, asked: str | Sequence[str]) -> 
     return Choice(layers, tuple(map(tuple, parts)), f"Left out: {'; '.join(why)}." if why else "")
 
 
+def check_layers(module: nn.Module, asked: str | Sequence[str]) -> None:
+    """Refuse names of layers that the network does not have.
+
+    Raises:
+        ArgumentError: If names or globs find nothing.
+    """
+    try:
+        match_layers(module, [pattern.split("#")[0] for pattern in ([asked] if isinstance(asked, str) else asked)])
+    except ValueError as error:
+        raise ArgumentError(str(error)) from error
+
+
 def check_layout(layout: Layout | None) -> None:
     """Refuse a layout that is not understood.
 
@@ -149,10 +185,10 @@ def _told_apart(
     """A pass of fewer inputs, and one of as few and shorter ones, where any output has more than one axis to tell."""
     first = full.first_calls()
     deep = [out for name in layers if name in first for out in first[name].outputs.values() if len(out.shape) > 2]
-    if full.rows < 2:
+    if full.rows < 2 or not is_cut_by_rows(batch, full.rows):
         return None, None
     few = full.rows // 2 if full.rows > 3 else full.rows - 1
-    part = take_rows(batch, 0, few)
+    part = take_rows(batch, 0, few, full.rows)
     fewer = _attempted(module, part, run, few)
     if fewer is None or not deep:
         return fewer, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import partial
 from itertools import count
@@ -106,7 +106,7 @@ class Trace:
         calls: Calls of modules, in the order in which they began.
         feeds: For every operation the numbers of those that made what it was given, and -1 for what came from outside.
         counts: Natural name → how often the module was called.
-        rows: Inputs in the batch.
+        rows: Inputs in the batch; 0 where that is not known.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -120,6 +120,14 @@ class Trace:
         if not self._first:
             self._first = {call.name: call for call in self.calls if call.time == 1}
         return self._first
+
+    def shapes(self, layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """The shape of the first tensor that each of these layers put out, at the first call of each."""
+        first = self.first_calls()
+        put_out = {
+            name: first[name].outputs for name in dict.fromkeys(key.split("#")[0] for key in layers) if name in first
+        }
+        return {name: next(iter(found.values())).shape for name, found in put_out.items() if found}
 
     def goes_around(self, call: Call, others: list[Call]) -> bool:
         """Whether anything gets from what `call` was given to what it puts out without passing any of `others`."""
@@ -139,13 +147,13 @@ class Trace:
         return False
 
 
-def trace(module: nn.Module, run: Callable[[], Any], rows: int) -> Trace:
+def trace(module: nn.Module, run: Callable[[], Any], rows: int = 0) -> Trace:
     """Run a network once and write down what happens.
 
     Args:
         module: The network, in evaluation mode and without gradients (see `isolation.undisturbed`).
         run: Runs it on one batch; what it returns is ignored.
-        rows: Inputs in the batch.
+        rows: Inputs in the batch, where that is known yet.
     """
     recorder = _Recorder(module, rows)
     handles = []

@@ -1,13 +1,11 @@
-"""`GWSimilarity`: what a user asks for, and when to look at the network."""
+"""`GWSimilarity`: what a user asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 from lightning_gw.activations.config import ProbeConfig
@@ -16,33 +14,21 @@ from lightning_gw.activations.observer import Observer
 from lightning_gw.activations.pooling import Pooling
 from lightning_gw.activations.probe import Balance
 from lightning_gw.activations.rows import RowsOption
+from lightning_gw.activations.settle import Layout
 from lightning_gw.analysis.background import ProcessWorker
 from lightning_gw.analysis.config import ANCHOR, BOOTSTRAP_SAMPLES, MEASURES_KEPT, AnalysisConfig
 from lightning_gw.analysis.solver import Solver
-from lightning_gw.callback.boundary import costs_no_training, lose
 from lightning_gw.callback.budget import SHARES, Pace
-from lightning_gw.callback.copies import RemembersCopies
 from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy, OnError
+from lightning_gw.callback.events import LookEvents
 from lightning_gw.callback.look_loop import LookLoop
-from lightning_gw.callback.messages import no_checkpoints_message, remote_message, uncounted_message
 from lightning_gw.callback.schedule import Schedule
 from lightning_gw.callback.steps import Steps
-from lightning_gw.callback.trainer import (
-    refuse_namesakes,
-    resumes_another,
-    scalar_metrics,
-    total_steps,
-    was_interrupted,
-    why_no_checkpoints,
-)
 from lightning_gw.gw.search.effort import Effort
-from lightning_gw.records.history import History
-from lightning_gw.records.run_folder import remote_home, run_folder
-from lightning_gw.utilities.output import inform
 
 
-class GWSimilarity(RemembersCopies, Callback):
+class GWSimilarity(LookEvents):
     """Follows how the layers of a network fall into groups while it trains.
 
     At every look, fixed probe inputs go through the network in evaluation mode; the layers' representations are
@@ -60,7 +46,8 @@ class GWSimilarity(RemembersCopies, Callback):
 
     Args:
         layers: Names or globs of modules, such as ``"encoder.layer.*"`` (see `layers.match_layers`). None takes the
-            repeated blocks and the embedding before them, or every layer of its own where nothing repeats.
+            repeated blocks that forward calls and the embedding before them, or every layer of its own where nothing
+            repeats, 64 at most. ``"name#*"`` asks for every call of a module that is called several times.
         probe: Inputs to look through: a batch, a ``Dataset``, a ``DataLoader``, a function that returns one, or
             ``"train"``. None takes the validation data, else the training data.
         probe_size: Number of probe inputs; None takes 128, or all there are.
@@ -78,6 +65,8 @@ class GWSimilarity(RemembersCopies, Callback):
         rows: What of a batch has one entry per input, where the number of items that the loader put together does not
             tell: its key or index, or a function of the batch that gives the number of inputs, or of every row of the
             layers the input that it belongs to, as ``(m,)`` integers.
+        layout: The axes of what layers put out, for all of them or as a mapping of names or globs: ``n`` inputs, ``c``
+            or ``d`` channels, other letters positions, as in ``"n h w c"``. None finds out by passes of other sizes.
         geometry: How representations are measured: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, ….
         effort: How hard to search: ``"fast"``, ``"default"`` or ``"high"``.
         warm_start: Whether searches start from what the look before found, which is cheaper; all but every eighth.
@@ -155,6 +144,7 @@ class GWSimilarity(RemembersCopies, Callback):
         pooling: Pooling = "auto",
         probe_step: ProbeStep | None = None,
         rows: RowsOption | None = None,
+        layout: Layout | None = None,
         # search
         geometry: str = "standardized",
         effort: Effort = "default",
@@ -196,7 +186,7 @@ class GWSimilarity(RemembersCopies, Callback):
         self.max_overhead = share = SHARES[solve] if max_overhead == "auto" else max_overhead
         self._schedule = Schedule(when, looks, every_n_steps)
         self._observer = Observer(
-            ProbeConfig(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed, rows)
+            ProbeConfig(layers, probe, probe_size, probe_batch_size, balance, pooling, probe_step, seed, rows, layout)
         )
         samples = bootstrap_samples if draws is None else draws
         config = AnalysisConfig(geometry, effort, warm_start, seed, anchor, paired, tuple(measures), samples)
@@ -217,43 +207,6 @@ class GWSimilarity(RemembersCopies, Callback):
             untrained=untrained,
             keep_representations=keep_representations,
         )
-        self._before = 0  # steps up to here were dealt with
-        self._watching = False  # between the start and the end of training
-        self._met = False  # the other callbacks of the Trainer, at `setup`
-        self._loaded: Mapping[str, Any] | None = None
-
-    @property
-    def history(self) -> History | None:
-        """What was found so far; None before ``fit``, and on all processes but the first.
-
-        Of a callback that trained only as a copy, which some libraries make of what they are given, that of the last.
-        """
-        copies = (copied.history for copied in reversed(self._copies) if copied.history is not None)
-        return self._delivery.history if self._delivery.history is not None else next(copies, None)
-
-    @property
-    def last_look(self) -> int | None:
-        """Step of the last look, on all processes alike; None before the first. It may still wait to be solved."""
-        return self._look_loop.last
-
-    @property
-    def seconds_spent(self) -> float:
-        """Seconds that looking held the training up so far, which ``max_overhead`` limits."""
-        return self._pace.budget.spent
-
-    @property
-    def state_key(self) -> str:
-        """Sets apart the states of several instances in a checkpoint."""
-        if not self._met:
-            # A Trainer refuses equal keys the moment it is made, in words that name no remedy. No state is saved or
-            # loaded before `setup`, so until our own check there the key is one that no other instance has.
-            return self._generate_state_key(name=self.name, instance=id(self))
-        return self._generate_state_key(name=self.name)
-
-    @property
-    def checkpoint_key(self) -> str:
-        """The key of its state among the ``callbacks`` of a checkpoint."""
-        return self._generate_state_key(name=self.name)
 
     @property
     def observer(self) -> Observer:
@@ -277,111 +230,3 @@ class GWSimilarity(RemembersCopies, Callback):
     def planned_looks(self, steps: float) -> int | None:
         """Looks after the first in so many steps, if none is put off; None where nobody can tell, as at checkpoints."""
         return self._schedule.count(steps)
-
-    # ---- when to look -------------------------------------------------------------------------------------------
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        refuse_namesakes(trainer, self)
-        self._met = True
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        loaded, self._loaded = self._loaded, None
-        if loaded is None and (resumes_another(trainer) or trainer.global_step < (self._look_loop.last or 1)):
-            self._look_loop.reset()
-        self._look_loop.warm_up(trainer, pl_module)
-        self._schedule.plan(lambda: total_steps(trainer))
-        self._steps.start(trainer, pl_module)
-        self._before = self._steps.scheduled(trainer, self._schedule.in_batches)
-        if self._schedule.combined:
-            inform(self._schedule.combined)
-        if self._schedule.at_checkpoints and self._schedule.every is None and (why := why_no_checkpoints(trainer)):
-            self._error_policy.warn(no_checkpoints_message(why))
-        self._look_loop.prepare(trainer, pl_module, partial(run_folder, trainer, self.save_dir, self.name), loaded)
-        if self.history is not None and self.history.path and (home := remote_home(trainer, self.save_dir)):
-            self._error_policy.warn(remote_message(home, self.history.path))
-        self._watching = True
-        self._look_loop.begin(trainer, pl_module)
-
-    @costs_no_training
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        if self._steps.update(trainer, pl_module):
-            self._error_policy.warn(uncounted_message(self._schedule.at_checkpoints))
-        before, self._before = self._before, self._steps.scheduled(trainer, self._schedule.in_batches)
-        step = self._steps.now(trainer)
-        try:
-            self._look_loop.collect(trainer, pl_module)
-        except Exception as error:  # on the first process alone; the look now due is one of all
-            lose(self._look_loop, self._error_policy, error, step, "hand on what it found")
-        try:
-            due, listed = self._due(step, before)
-        except Exception as error:  # all processes are to decide alike: what failed on one is asked again
-            self._error_policy.tolerate(error, "decide at once whether to look")
-            due, listed = self._due(step, before)
-        if due:
-            self._look_loop.together = True
-            self._look_loop.look_if_it_fits(trainer, pl_module, demanded=listed)
-
-    def _due(self, step: int, before: int) -> tuple[bool, bool]:
-        if self._schedule.due(self._before, before):
-            return True, self._schedule.listed(self._before, before)
-        return self._pace.due(step), False
-
-    @costs_no_training
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._watching and not trainer.sanity_checking:
-            metrics = scalar_metrics(trainer)
-            self._look_loop.metrics |= metrics
-            self._delivery.put_metrics(self._steps.now(trainer), trainer.current_epoch, metrics)
-
-    @costs_no_training
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self._schedule.at_checkpoints and self._watching and not was_interrupted(trainer):
-            self._look_loop.together = True
-            self._look_loop.look_if_it_fits(trainer, pl_module, ask_again=False)
-            # Lightning asked for the state before this hook; the checkpoint is to hold what was just found.
-            checkpoint["callbacks"][self.state_key] = self.state_dict()
-
-    @costs_no_training
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._look_loop.together = True
-        for part in (self._look_loop.look_at_end, self._look_loop.conclude):
-            try:
-                part(trainer, pl_module)
-            except Exception as error:
-                lose(self._look_loop, self._error_policy, error, self._steps.now(trainer), "end its looks")
-        self._watching = False
-        if self.skip_test:
-            metric = self.skip_test if isinstance(self.skip_test, str) else None
-            self._look_loop.test_skipping(trainer, pl_module, metric)
-
-    @costs_no_training
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._loaded is not None and self._solver.pending and trainer.is_global_zero:
-            # Training that was over when it was resumed never starts, but it may have left looks unsolved.
-            loaded, self._loaded = self._loaded, None
-            folder = partial(run_folder, trainer, self.save_dir, self.name)
-            self._look_loop.conclude_earlier_run(trainer, pl_module, folder, loaded)
-
-    @costs_no_training
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        watching, self._watching = self._watching, False
-        if watching:
-            self._look_loop.give_up(trainer, pl_module)
-
-    @costs_no_training
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self._watching = False
-        self._solver.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        try:
-            return self._look_loop.state_dict()
-        except Exception as error:  # training resumed from there goes on as one that was not watched
-            self._error_policy.tolerate(error, "save its state in a checkpoint")
-            return {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._loaded = state_dict
-        self._look_loop.load_state_dict(state_dict)

@@ -157,6 +157,7 @@ class LookLoop:
             return
         # After resuming without a look at this very step, an uninterrupted run would not have looked here either.
         if self.last is None:
+            self._delivery.announce(partial(say, module), self._observer.remarkable)
             with self._pace.uncharged(), self._aside():
                 null = self._null(trainer, module)
             try:
@@ -192,26 +193,6 @@ class LookLoop:
             self._delivery.conclude(trainer.loggers)
         with tolerating("say how the run ended"):
             self._delivery.report(partial(say, module), self._pace.budget)
-
-    def test_skipping(self, trainer: Trainer, module: LightningModule, monitor: str | None) -> None:
-        """Leave the layers of the last record out, one by one, and tell what becomes of `monitor`; see `skip_test`."""
-        from lightning_gw.callback.skip_test import skip_test_of_run
-
-        last = self._delivery.history[-1] if self._delivery.history else None
-        found = trainer.strategy.broadcast(None if last is None else (last.layers, last.groups))
-        if found is None or self.stopped:
-            return
-        with self._pace.uncharged(), shown(trainer, "Leaving layers out, one by one"):
-            try:
-                with Ranks("world", "The skip test").failing_together(agree=True):
-                    config = self._solver.config
-                    tested = skip_test_of_run(trainer, module, self._observer, config, *found, monitor)
-                if trainer.is_global_zero:
-                    self._delivery.put_skip_test(
-                        trainer.loggers, tested, self._steps.now(trainer), partial(say, module)
-                    )
-            except Exception as error:
-                self._error_policy.tolerate(error, "make the skip test")
 
     def conclude_earlier_run(
         self,

@@ -12,11 +12,13 @@ from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
 from lightning_gw.activations.batches import count_rows
+from lightning_gw.activations.choice import choose_layers
 from lightning_gw.activations.failures import explained
 from lightning_gw.activations.isolation.undisturbed import undisturbed
-from lightning_gw.activations.layers import choose_layers, match_layers, named_layers
+from lightning_gw.activations.layers import match_layers, named_layers
 from lightning_gw.activations.normalisation import normalised_widths
 from lightning_gw.activations.pooling import Pooling
+from lightning_gw.activations.trace import trace
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.groups.groups import Groups
 from lightning_gw.interventions.identity import Identity, SkipError, learning_identities, replaced
@@ -108,25 +110,26 @@ def skip_test(
     mode = mode or ("min" if metric is not None else None)
     if not batches:
         raise ValueError("There are no batches to run the skip test on.")
-    wanted = _wanted(module, layers)
-    if groups is not None and len(groups.labels) != len(wanted):
-        raise ValueError(
-            f"The groups are of {len(groups.labels)} layers, and the skip test is of {len(wanted)} "
-            f"({wanted[0]}, …, {wanted[-1]}): are they of another model?"
-        )
+    if layers is not None:
+        wanted = _named(module, layers)
     with ExitStack() as stack:
         stack.enter_context(isolated_randomness(seed))
         stack.enter_context(plain_tensors())
         stack.enter_context(undisturbed(module, trainer))
         runs = _Runs(module, batches, prepare or _to_device(module), metric, seed)
+        if layers is None:
+            wanted = runs.called()
+        if groups is not None and len(groups.labels) != len(wanted):
+            raise ValueError(
+                f"The groups are of {len(groups.labels)} layers, and the skip test is of {len(wanted)} "
+                f"({wanted[0]}, …, {wanted[-1]}): are they of another model?"
+            )
         solver = AdjacentSolver(geometry, "fast", anchor, seed)
         return _Test(runs, wanted, monitor, mode, controls, progress).run(groups, pooling, solver)
 
 
-def _wanted(module: nn.Module, layers: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Names in the order that they were given in, as groups of a record are in that of its layers; else in depth."""
-    if layers is None:
-        return choose_layers(module)
+def _named(module: nn.Module, layers: str | Sequence[str]) -> tuple[str, ...]:
+    """Names in the order that they were given in, as groups of a record are in that of its layers."""
     found = match_layers(module, layers)
     return tuple(layers) if not isinstance(layers, str) and set(layers) == set(found) else found
 
@@ -149,6 +152,12 @@ class _Runs:
     ) -> None:
         self.module, self.batches = module, batches
         self._prepare, self._metric, self._seed = prepare, metric, seed
+
+    def called(self) -> tuple[str, ...]:
+        """The layers that a person would name, in the order of depth; all calls of one together."""
+        one = _Runs(self.module, self.batches[:1], self._prepare, self._metric, self._seed)
+        full = trace(self.module, lambda: one.whole(lambda batch: batch))
+        return tuple(dict.fromkeys(name.split("#")[0] for name in choose_layers(self.module, full).layers))
 
     def whole(self, before: Callable[[Any], Any]) -> dict[str, Logged]:
         """What is logged of the network as it is; `before` is told of every batch."""

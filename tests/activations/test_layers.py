@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import torch
 from callback_nets import Block, ResNet
-from torch import nn
+from torch import Tensor, nn
 
-from lightning_gw.activations.layers import choose_layers, match_layers, named_layers
+from lightning_gw.activations.choice import choose_layers
+from lightning_gw.activations.layers import match_layers, named_layers
+from lightning_gw.activations.trace import trace
+
+
+class Stacked(nn.Module):
+    """Tokens through blocks to heads, each of which reads what comes out at the end."""
+
+    def __init__(self, *blocks: nn.Module, heads: int = 1, vocabulary: int = 11, width: int = 12) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, width)
+        self.blocks = nn.ModuleList(blocks)
+        self.heads = nn.ModuleList(nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 11)) for _ in range(heads))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        h = self.embed(x).mean(1)
+        for block in self.blocks:
+            h = block(h)
+        return [head(h) for head in self.heads]
 
 
 def residual_mlp() -> nn.Module:
-    net = nn.Module()
-    net.embed = nn.Embedding(11, 12)
-    net.blocks = nn.ModuleList(Block() for _ in range(9))
-    net.heads = nn.ModuleList(nn.Sequential(nn.LayerNorm(12), nn.Linear(12, 11)) for _ in range(9))
-    return net
+    return Stacked(*(Block() for _ in range(9)), heads=9)
 
 
 def bert() -> nn.Module:
@@ -28,27 +43,42 @@ def bert() -> nn.Module:
     return transformers.BertModel(config)
 
 
-def towers() -> nn.Module:
-    def tower() -> nn.Module:
-        one = Tower()
-        one.blocks = nn.ModuleList(Block() for _ in range(3))
-        return one
+class Tower(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block() for _ in range(3))
 
-    class Tower(nn.Module):
-        pass
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
 
-    net = nn.Module()
-    net.left, net.right = tower(), tower()
-    return net
+
+class Towers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = Tower(), Tower()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.left(x) * self.right(x)
+
+
+def chosen(net: nn.Module, *inputs: Tensor) -> Any:
+    with torch.no_grad():
+        return choose_layers(net, trace(net, lambda: net(*inputs), len(inputs[0])))
+
+
+IDS = torch.arange(12).reshape(3, 4) % 11
 
 
 @pytest.mark.parametrize(
-    ("net", "expected"),
+    ("net", "inputs", "expected"),
     [
-        pytest.param(residual_mlp(), ["embed", *(f"blocks.{k}" for k in range(9))], id="residual MLP"),
-        pytest.param(ResNet(), ["layer1.0", "layer1.1", "layer2.0", "layer2.1"], id="ResNet"),
+        pytest.param(residual_mlp(), IDS, ["embed", *(f"blocks.{k}" for k in range(9))], id="residual MLP"),
+        pytest.param(ResNet(), torch.randn(2, 1, 6, 6), ["layer1.0", "layer1.1", "layer2.0", "layer2.1"], id="ResNet"),
         pytest.param(
-            nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32), 3, enable_nested_tensor=False),
+            nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, 32), 3, enable_nested_tensor=False).eval(),
+            torch.randn(5, 2, 16),
             ["layers.0", "layers.1", "layers.2"],
             id="TransformerEncoder",
         ),
@@ -56,24 +86,32 @@ def towers() -> nn.Module:
             nn.Sequential(
                 nn.Linear(4, 4), nn.ReLU(), nn.Dropout(), nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)
             ),
+            torch.randn(2, 4),
             ["2", "5", "6"],
             id="Sequential",
         ),
         pytest.param(
             nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.Sequential(nn.Linear(4, 4), nn.Tanh())),
+            torch.randn(2, 4),
             ["0.1", "1.1"],
             id="nested Sequential",
         ),
         pytest.param(
             nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), nn.ReLU(), nn.Linear(4, 4)),
+            torch.randn(2, 4),
             ["1", "2"],
             id="spectral norm",
         ),
-        pytest.param(towers(), [f"{side}.blocks.{k}" for side in ("left", "right") for k in range(3)], id="two towers"),
+        pytest.param(
+            Towers(),
+            torch.randn(2, 12),
+            [f"{side}.blocks.{k}" for side in ("left", "right") for k in range(3)],
+            id="two towers",
+        ),
     ],
 )
-def test_chooses_what_a_person_would(net: nn.Module, expected: list[str]) -> None:
-    assert list(choose_layers(net)) == expected
+def test_chooses_what_a_person_would(net: nn.Module, inputs: Tensor, expected: list[str]) -> None:
+    assert list(chosen(net, inputs).layers) == expected
 
 
 class Trunk(nn.Module):
@@ -84,13 +122,14 @@ class Trunk(nn.Module):
         self.trunk = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU())
         self.heads = nn.ModuleList(nn.Sequential(nn.Linear(width, 2), nn.Sigmoid()) for _ in range(heads))
 
+    def forward(self, x: Tensor) -> list[Tensor]:
+        h = self.trunk(x)
+        return [head(h) for head in self.heads]
+
 
 def listed(*blocks: nn.Module) -> nn.Module:
-    net = nn.Module()
-    net.embed = nn.Embedding(1000, 4)  # most of the parameters, and none that a block could hold
-    net.blocks = nn.ModuleList(blocks)
-    net.head = nn.Linear(4, 2)
-    return net
+    # Most of the parameters are in the embedding, and none that a block could hold.
+    return Stacked(*blocks, vocabulary=1000, width=4)
 
 
 def mlp(*extra: nn.Module, width: int = 8) -> nn.Sequential:
@@ -98,37 +137,42 @@ def mlp(*extra: nn.Module, width: int = 8) -> nn.Sequential:
 
 
 @pytest.mark.parametrize(
-    ("net", "expected"),
+    ("net", "inputs", "expected"),
     [
-        pytest.param(listed(mlp(), mlp(width=6), mlp()), ["embed", "blocks.0", "blocks.1", "blocks.2"], id="alike"),
-        pytest.param(listed(mlp(Block(4)), mlp(Block(4))), ["embed", "blocks.0", "blocks.1"], id="blocks inside"),
+        pytest.param(
+            listed(mlp(), mlp(width=6), mlp()), IDS, ["embed", "blocks.0", "blocks.1", "blocks.2"], id="alike"
+        ),
+        pytest.param(listed(mlp(Block(4)), mlp(Block(4))), IDS, ["embed", "blocks.0", "blocks.1"], id="blocks inside"),
         pytest.param(
             listed(mlp(), mlp(nn.Tanh())),
-            ["embed", "blocks.0.2", "blocks.0.3", "blocks.1.2", "blocks.1.4", "head"],
+            IDS,
+            ["embed", "blocks.0.2", "blocks.0.3", "blocks.1.2", "blocks.1.4", "heads.0.1"],
             id="unlike",
         ),
-        pytest.param(Trunk(16), ["trunk.1", "trunk.3", "heads.0.1", "heads.1.1", "heads.2.1"], id="heads"),
+        pytest.param(
+            Trunk(16), torch.randn(2, 4), ["trunk.1", "trunk.3", "heads.0.1", "heads.1.1", "heads.2.1"], id="heads"
+        ),
     ],
 )
 def test_sequentials_in_a_list_are_blocks_if_they_are_alike_and_make_up_the_network(
-    net: nn.Module, expected: list[str]
+    net: nn.Module, inputs: Tensor, expected: list[str]
 ) -> None:
-    assert list(choose_layers(net)) == expected
+    assert list(chosen(net, inputs).layers) == expected
 
 
 def test_bert_gives_embeddings_and_layers() -> None:
-    assert choose_layers(bert()) == ("embeddings", "encoder.layer.0", "encoder.layer.1", "encoder.layer.2")
+    assert chosen(bert(), IDS).layers == ("embeddings", "encoder.layer.0", "encoder.layer.1", "encoder.layer.2")
 
 
 def test_a_shared_activation_does_not_stand_for_the_layers_it_follows() -> None:
     relu = nn.ReLU()
     net = nn.Sequential(nn.Linear(4, 4), relu, nn.Linear(4, 4), relu)
-    assert choose_layers(net) == ("0", "2")
+    assert chosen(net, torch.randn(2, 4)).layers == ("0", "2")
 
 
 def test_one_layer_is_not_enough() -> None:
     with pytest.raises(ValueError, match=r"at least 2 are needed.*layers=\[\.\.\.\]"):
-        choose_layers(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+        chosen(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), torch.randn(2, 4))
 
 
 def test_names_and_globs_come_in_the_order_of_the_network() -> None:
@@ -151,8 +195,8 @@ def test_all_that_is_wrong_with_the_names_is_told_at_once() -> None:
         match_layers(residual_mlp(), ["block.3", "blocks.1", "head.0", "blocks"])
     lines = str(caught.value).splitlines()
     assert len(lines) == 3
-    assert re.match(r"layers='block\.3' names no module of Module\. Near names: .*blocks\.3", lines[0])
-    assert re.match(r"layers='head\.0' names no module of Module\. Near names: .*heads\.0", lines[1])
+    assert re.match(r"layers='block\.3' names no module of Stacked\. Near names: .*blocks\.3", lines[0])
+    assert re.match(r"layers='head\.0' names no module of Stacked\. Near names: .*heads\.0", lines[1])
     assert lines[2].startswith("layers='blocks' is a ModuleList")
 
 

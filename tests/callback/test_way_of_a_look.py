@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+import wandb
 from callback_nets import Net, loader, trainer, watcher
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
@@ -63,6 +64,7 @@ def test_no_file_is_passed_twice_from_the_hook_to_the_row(tmp_path: Path, monkey
     fit = trainer(tmp_path, walk, logger=WandbLogger(save_dir=tmp_path))
     fit.callbacks.insert(fit.callbacks.index(walk), callback)  # before the walk, which ends with the batch
     fit.fit(Net(), loader(64, 16), loader(64, 16))
+    wandb.finish()  # or the next test's logger would write to this run
     assert callback.history is not None
     assert 3 in [record.step for record in callback.history]
     ways = {stage.__name__: [file for name, file in walk.calls if name == stage.__name__] for stage in STAGES}

@@ -256,7 +256,9 @@ def fingerprint() -> str:
         nn.functional.conv2d(x[None, None], kernel),
     ]
     bits = hashlib.sha256(b"".join(result.contiguous().numpy().tobytes() for result in results))
-    bits.update(" ".join([torch.__version__.split("+")[0], np.__version__, platform.python_version()[:4]]).encode())
+    versions = [torch.__version__.split("+")[0], np.__version__, platform.python_version()[:4]]
+    # Sums in more threads are sums in another order, which results as small as these do not show.
+    bits.update(" ".join([*versions, f"{torch.get_num_threads()} threads"]).encode())
     return bits.hexdigest()[:16]
 
 
