@@ -83,6 +83,7 @@ def train(
 
 
 @pytest.mark.parametrize("spectral", ["", "hook", "parametrization"])
+@pytest.mark.representatives("parametrization")
 def test_forward_passes_alone_are_no_growth_and_no_event(tmp_path: Path, spectral: str) -> None:
     torch.manual_seed(0)
     history = train(tmp_path, Images(spectral))
@@ -97,6 +98,7 @@ def test_forward_passes_alone_are_no_growth_and_no_event(tmp_path: Path, spectra
     assert {record.probe.get("normalisation") for record in history} == {expected}
 
 
+@pytest.mark.slow
 def test_a_probe_in_pieces_is_read_much_as_a_whole_one(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Images()
@@ -134,6 +136,7 @@ def test_settled_statistics_are_read_as_they_are_through_the_whole_run(tmp_path:
     assert history[0].reference == "3 re-initialised networks (reset_parameters)", "it has none of its own start"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_reading_as_it_began(tmp_path: Path) -> None:
     torch.manual_seed(0)
     train(tmp_path / "run", Images(rate=0.05), when=[40])

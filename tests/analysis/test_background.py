@@ -82,6 +82,7 @@ def test_both_solvers_give_the_same_records_and_remember_the_same(real: bool, mo
     assert here.layers == there.layers == ("layer0", "layer1", "layer2")
 
 
+@pytest.mark.slow
 def test_a_state_holds_what_is_not_collected_yet_and_another_solver_takes_it_up(tmp_path: Path) -> None:
     whole = Solver(CONFIG)
     for step in (0, 5, 9):
@@ -102,6 +103,7 @@ def test_a_state_holds_what_is_not_collected_yet_and_another_solver_takes_it_up(
         assert [comparable(outcome) for outcome in drain(other)] == expected[1:]
 
 
+@pytest.mark.slow
 def test_a_failed_look_leaves_no_trace() -> None:
     solvers = Solver(CONFIG), background_solver()
     for solver in solvers:
@@ -129,6 +131,7 @@ def test_a_solving_process_that_is_killed_takes_only_its_look_with_it() -> None:
     assert found.record.step == 9
 
 
+@pytest.mark.slow
 def test_no_more_looks_wait_than_there_is_room_for() -> None:
     solver = background_solver()
     solver.submit(job(0))
@@ -201,6 +204,7 @@ def test_nothing_is_started_before_there_is_a_look_to_solve() -> None:
     assert outcome.pictures.keys() == {"similarity", "timeline"}
 
 
+@pytest.mark.slow
 def test_what_the_end_will_wait_for_is_told_from_the_processor_time_of_the_look_before() -> None:
     solver = background_solver()
     assert solver.closing == Solver(CONFIG).closing == 0
@@ -274,6 +278,7 @@ def test_pictures_are_the_same_wherever_they_are_drawn(
             np.testing.assert_array_equal(pixels, draw(callback.history[k], callback.history[: k + 1])[name].pixels())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solved_since", [False, True])
 @pytest.mark.representatives("False")
 def test_a_training_broken_off_with_looks_unsolved_resumes_with_them(

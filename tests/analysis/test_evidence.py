@@ -120,6 +120,7 @@ def test_an_initialisation_of_its_own_is_no_evidence_of_training_and_has_no_copi
         assert record.before_training or "no p-value (resetting its layers does not give" in describe_record(record)
 
 
+@pytest.mark.slow
 def test_groups_can_be_found_in_the_plain_matrix_or_as_if_nothing_were_paired(tmp_path: Path) -> None:
     plain, _ = fit(tmp_path / "plain", anchor=0.0, draws=0)
     unpaired, _ = fit(tmp_path / "unpaired", paired=False, draws=0)

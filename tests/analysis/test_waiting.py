@@ -52,6 +52,7 @@ def test_a_solver_that_is_stopped_for_good_is_ended_and_its_look_named(
     assert sum("There is no record of step 0" in note for record in callback.history for note in record.notes) == 1
 
 
+@pytest.mark.slow
 def test_one_that_only_takes_a_rest_is_not_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "STANDSTILL", 30.0)
 
@@ -65,6 +66,7 @@ def test_one_that_only_takes_a_rest_is_not_ended(tmp_path: Path, monkeypatch: py
     assert steps(callback) == [0, 4, 8]
 
 
+@pytest.mark.slow
 def test_training_waits_so_long_for_room_and_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the system does not say that the process stands still."""
     monkeypatch.setattr(watchdog, "_is_stopped", lambda process: False)

@@ -86,6 +86,7 @@ def test_annealing_finds_the_best_permutation_of_small_problems(problem: Problem
         assert value == pytest.approx(brute_force(problem, pair), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_descent_ends_where_no_swap_helps() -> None:
     problem = toy_problem(layers=2, inputs=20)
     a, b = best_known._centred(problem, 0)
@@ -97,6 +98,7 @@ def test_the_descent_ends_where_no_swap_helps() -> None:
         assert problem.distortion(0, swapped) >= value - 1e-6
 
 
+@pytest.mark.slow
 def test_best_known_values_can_only_be_lowered(problem: Problem, tmp_path: Path) -> None:
     path = tmp_path / "best_known.json"
     record = best_known.Record.of(problem, {})

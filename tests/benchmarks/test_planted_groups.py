@@ -80,6 +80,7 @@ def test_the_difference_to_cka_is_taken_net_by_net() -> None:
 # --- the two commands --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_from_training_to_the_final_table(
     tiny_grid: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

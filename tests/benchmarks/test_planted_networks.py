@@ -154,6 +154,7 @@ def test_a_shift_is_looked_at_before_and_after(monkeypatch: pytest.MonkeyPatch) 
     assert found.notes["shift_step"] == 4
 
 
+@pytest.mark.slow
 def test_a_head_on_every_layer_learns_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "recipe_of", lambda one: Recipe(steps=120, batch=64, rate=4e-3))
     found = train(Specification("convnet", "widening", spec.EVERY_LAYER, (1, 1), 0))

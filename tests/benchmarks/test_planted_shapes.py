@@ -122,6 +122,7 @@ def test_rotary_positions_keep_lengths_and_depend_on_how_far_apart_tokens_are() 
 
 
 @pytest.mark.parametrize("architecture", ["resnet_identity_at_widths", "convnext_at_widths", "vit", "llama"])
+@pytest.mark.representatives("llama")
 def test_each_kind_trains_with_a_head_on_every_layer(few_steps: None, architecture: str) -> None:
     one = replace(FIRST[architecture], lengths=(3, 5))
     found = train(one)

@@ -211,6 +211,7 @@ def test_looks_are_put_off_and_the_log_and_the_record_say_so(tmp_path: Path, cap
     assert any("3 looks were put off before this one" in note for note in lgw.load_history(tmp_path)[-1].notes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("every_training_is_long")
 def test_checkpoints_are_saved_whether_or_not_a_look_fits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     saver = ModelCheckpoint(tmp_path / "c", save_top_k=-1, every_n_train_steps=2)
@@ -229,6 +230,7 @@ def test_listed_steps_are_looked_at_whatever_they_cost(tmp_path: Path) -> None:
     assert steps(callback) == [0, 1, 3, 8]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("every_training_is_long")
 def test_a_generous_budget_keeps_the_schedule(tmp_path: Path) -> None:
     callback = watcher(tmp_path, when="every_n_steps", every_n_steps=2, max_overhead=1e6)

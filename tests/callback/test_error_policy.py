@@ -95,7 +95,8 @@ def test_ctrl_c_during_a_look_passes_through(tmp_path: Path) -> None:
     assert steps(callback) == [0]
 
 
-def test_the_next_record_names_the_looks_that_are_missing_and_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize("solve", ["inline", pytest.param("background", marks=pytest.mark.slow)])
+def test_the_next_record_names_the_looks_that_are_missing_and_why(tmp_path: Path, solve: str) -> None:
     """As when a curriculum changes for a while what the network takes, so that the probe no longer fits it."""
 
     class Curriculum(Net):  # type: ignore[misc]
@@ -104,18 +105,18 @@ def test_the_next_record_names_the_looks_that_are_missing_and_why(tmp_path: Path
                 x = x[:, :5]
             return super().forward(x)
 
-    for solve in ("inline", "background"):
-        callback = watcher(tmp_path / solve, when=[1, 3, 4, 6], on_error="warn", solve=solve)
-        with pytest.warns(UserWarning, match="could not look at step 3, and training goes on"):
-            trainer(tmp_path, callback).fit(Curriculum(), loader())
-        assert steps(callback) == [0, 1, 6, 8]
-        said = [[note for note in record.notes if "There is no record" in note] for record in callback.history]
-        assert [len(notes) for notes in said] == [0, 0, 2, 0]
-        assert "no record of step 3, because the look failed" in said[2][0]
-        assert "12x5" in said[2][0] or "shape" in said[2][0]
-        assert lgw.load_history(tmp_path / solve)[2].notes == callback.history[2].notes
+    callback = watcher(tmp_path, when=[1, 3, 4, 6], on_error="warn", solve=solve)
+    with pytest.warns(UserWarning, match="could not look at step 3, and training goes on"):
+        trainer(tmp_path, callback).fit(Curriculum(), loader())
+    assert steps(callback) == [0, 1, 6, 8]
+    said = [[note for note in record.notes if "There is no record" in note] for record in callback.history]
+    assert [len(notes) for notes in said] == [0, 0, 2, 0]
+    assert "no record of step 3, because the look failed" in said[2][0]
+    assert "12x5" in said[2][0] or "shape" in said[2][0]
+    assert lgw.load_history(tmp_path)[2].notes == callback.history[2].notes
 
 
+@pytest.mark.slow
 def test_what_a_failed_look_was_to_say_is_said_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Step 3 fails in the network, step 4 in the solver: its record was to say that 3 is missing."""
     solve = LookJob.solve
@@ -177,6 +178,7 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(tmp_path: Path, monkeypat
     assert late == [False, True, True, False, False]
 
 
+@pytest.mark.slow
 def test_a_disk_that_stays_full_is_named_with_what_it_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     callback, module = watcher(tmp_path, when=[1, 3], on_error="warn"), Net()
     full(monkeypatch, module, range(2, 100))
@@ -191,6 +193,7 @@ def test_a_disk_that_stays_full_is_named_with_what_it_cost(tmp_path: Path, monke
         trainer(tmp_path, watcher(tmp_path / "strict", when=[1, 3], on_error="raise")).fit(module, loader())
 
 
+@pytest.mark.slow
 def test_no_more_than_so_many_records_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MOST_UNWRITTEN", 1)
     callback, module = watcher(tmp_path, when=[1, 3, 5], on_error="warn"), Net()
@@ -216,6 +219,7 @@ def test_lightnings_own_exceptions_pass_through(tmp_path: Path, package: str) ->
         trainer(tmp_path, callback, pl=pl).fit(module_class(pl)(), loader())
 
 
+@pytest.mark.slow
 def test_a_logger_that_fails_slowly_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a server that does not answer: the wait is bounded by one attempt, however many looks there are."""
     monkeypatch.setattr("lightning_gw.loggers.content.PATIENCE", 0.05)

@@ -86,6 +86,7 @@ def fit(root: Path, module: Net, **options: Any) -> GWSimilarity:
 
 
 @pytest.mark.parametrize("error", [RuntimeError, torch.OutOfMemoryError, MemoryError])
+@pytest.mark.representatives("OutOfMemoryError")
 def test_a_probe_that_does_not_fit_goes_through_in_halves(tmp_path: Path, error: type[Exception]) -> None:
     plenty = fit(tmp_path / "plenty", started(100))
     assert TRIED == [12] * 2 * 5  # once to see how the network is run, and at four looks

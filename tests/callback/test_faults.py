@@ -76,7 +76,7 @@ def sites(found: dict[str, Any], solve: str, root: Path) -> list[Site]:
 
 @pytest.mark.parametrize("solve", ["inline", "background"])
 @pytest.mark.parametrize("part", ["sample", *(f"part {k}" for k in range(PARTS))])
-@pytest.mark.representatives("sample-*")
+@pytest.mark.representatives("sample-inline")
 def test_a_fault_anywhere_in_a_look_changes_nothing_of_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: dict[str, Any], solve: str, part: str
 ) -> None:

@@ -149,6 +149,7 @@ def test_history_lies_beside_the_checkpoints(tmp_path: Path) -> None:
     assert Path(fit.checkpoint_callback.dirpath) == tmp_path / "n/v/checkpoints"
 
 
+@pytest.mark.slow
 def test_a_logger_that_throws_costs_neither_record_nor_training(tmp_path: Path) -> None:
     class Broken(CSVLogger):
         def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
@@ -185,6 +186,7 @@ def test_every_argument_can_come_from_a_config(tmp_path: Path) -> None:
     assert callback.history.path == tmp_path / "gw-yaml"
 
 
+@pytest.mark.slow
 def test_two_processes_look_alike_and_one_writes(tmp_path: Path) -> None:
     """Every rank looks, so that no collective is missed; what is written equals the single process's first look."""
     callback = watcher(tmp_path / "two", when=[2])

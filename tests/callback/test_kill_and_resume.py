@@ -161,6 +161,7 @@ def kill_until(count: int, root: Path, solve: str, seed: int) -> None:
     assert resumed >= count // 3, "hardly a training was resumed: the kills came too early to test anything"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("solve", "kills"), [("inline", 3), ("background", 2)])
 @pytest.mark.representatives("inline-3")
 def test_a_few_kills_leave_no_trace(tmp_path: Path, solve: str, kills: int) -> None:

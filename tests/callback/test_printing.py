@@ -58,6 +58,7 @@ class Refusing:
 @pytest.mark.parametrize(
     "error", [BrokenPipeError(32, "Broken pipe"), OSError(28, "No space left on device"), ValueError("closed file")]
 )
+@pytest.mark.representatives("error0")
 def test_a_stream_that_refuses_every_line_ends_no_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:

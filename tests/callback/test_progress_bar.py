@@ -36,6 +36,7 @@ class Spy(Callback):
 
 
 @pytest.mark.parametrize("bar", [TQDMProgressBar, RichProgressBar])
+@pytest.mark.representatives("RichProgressBar")
 def test_a_slow_look_shows_in_the_bar_and_is_gone_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bar: Any
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_bar_that_breaks_breaks_no_look() -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_every_look_says_what_it_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     callback = watcher(tmp_path, when=[2], probe_step=slowly, verbose=True)
     trainer(tmp_path, callback, max_epochs=1).fit(Net(), loader())

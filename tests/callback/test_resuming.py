@@ -47,6 +47,7 @@ def test_resumed_training_equals_uninterrupted(tmp_path: Path, when: Any) -> Non
     assert_same_history(lgw.load_history(tmp_path / "broken"), lgw.load_history(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_a_new_run_folder_gets_the_records_before_the_checkpoint(tmp_path: Path) -> None:
     whole, fit = resumable(tmp_path / "whole", "checkpoint")
     fit.fit(Net(plain_net()), loader(), loader(32))
@@ -68,6 +69,7 @@ def test_the_state_in_a_checkpoint_holds_the_look_made_for_it(tmp_path: Path) ->
     assert torch.equal(state["analysis"]["couplings"], torch.from_numpy(record.gw.couplings.astype("int32")))
 
 
+@pytest.mark.slow
 def test_a_changed_probe_is_noticed_on_resume(tmp_path: Path) -> None:
     _, fit = resumable(tmp_path, "checkpoint")
     fit.fit(Net(), loader(), loader(32))
@@ -88,6 +90,7 @@ def test_changed_layers_are_an_error_on_resume(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_fit_again_with_the_same_trainer_goes_on(tmp_path: Path) -> None:
     whole = watcher(tmp_path / "whole", when=[2, 6])
     trainer(tmp_path, whole, max_epochs=2).fit(Net(plain_net()), loader(), loader(32))
@@ -101,6 +104,7 @@ def test_fit_again_with_the_same_trainer_goes_on(tmp_path: Path) -> None:
     assert [record.step for record in lgw.load_history(tmp_path / "halves")] == steps(halves)
 
 
+@pytest.mark.slow
 def test_a_second_run_in_the_same_folder_sets_the_first_aside(tmp_path: Path) -> None:
     for seed in range(2):
         callback = watcher(tmp_path, when=[2])
@@ -113,6 +117,7 @@ def test_a_second_run_in_the_same_folder_sets_the_first_aside(tmp_path: Path) ->
     assert (tmp_path / "gw/superseded.jsonl").read_text().count("\n") == 3
 
 
+@pytest.mark.slow
 def test_the_state_of_an_unnamed_instance_is_found_again_whatever_instance_wrote_it(tmp_path: Path) -> None:
     first, fit = resumable(tmp_path, "checkpoint")
     fit.fit(Net(), loader(), loader(32))

@@ -172,6 +172,7 @@ def test_the_pairs_of_layers_are_shared_out(tmp_path: Path, monkeypatch: pytest.
         assert shares[0] - shares[1] in (0, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.representatives("0")

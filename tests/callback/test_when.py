@@ -34,6 +34,7 @@ def test_once_per_step_however_often_a_checkpoint_is_saved(tmp_path: Path) -> No
     assert steps(callback) == [0, 3, 4, 6, 8, 9, 12]
 
 
+@pytest.mark.slow
 def test_saves_from_validation_count_too(tmp_path: Path) -> None:
     saver = ModelCheckpoint(tmp_path / "a", monitor="val_loss", save_top_k=-1)
     callback = watcher(tmp_path)
@@ -52,12 +53,14 @@ def test_saves_from_validation_count_too(tmp_path: Path) -> None:
         ({"when": [3], "every_n_steps": 12}, [0, 3, 12, 24]),
     ],
 )
+@pytest.mark.representatives("options0-*", "options3-*")
 def test_schedules(tmp_path: Path, options: dict[str, Any], expected: list[int]) -> None:
     callback = watcher(tmp_path, **options)
     trainer(tmp_path, callback, accumulate_grad_batches=2, max_epochs=6).fit(Net(), loader(64, 8), loader(32))
     assert steps(callback) == expected
 
 
+@pytest.mark.slow
 def test_log_spacing_without_a_known_end(tmp_path: Path) -> None:
     class Endless(torch.utils.data.IterableDataset):
         def __iter__(self) -> Iterator[Any]:
@@ -76,6 +79,7 @@ def test_log_spacing_without_a_known_end(tmp_path: Path) -> None:
         ({"fast_dev_run": True}, [], "fast_dev_run"),
     ],
 )
+@pytest.mark.representatives("options0-*")
 def test_checkpoints_that_will_not_come_are_announced_once(
     tmp_path: Path, options: dict[str, Any], callbacks: list[Callback], reason: str
 ) -> None:
@@ -88,6 +92,7 @@ def test_checkpoints_that_will_not_come_are_announced_once(
     assert len(steps(callback)) == 2
 
 
+@pytest.mark.slow
 def test_fast_dev_run_leaves_nothing_behind(tmp_path: Path) -> None:
     callback = lgw.GWSimilarity(probe_size=12, effort="fast", verbose=False)
     with pytest.warns(UserWarning, match="fast_dev_run"):

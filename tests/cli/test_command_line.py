@@ -257,6 +257,7 @@ def test_open_shows_the_page_or_says_that_no_browser_started(
     assert "No browser could be started" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_workspace_takes_a_project_and_uploads_the_charts_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int, 
     return folder, code, output
 
 
+@pytest.mark.slow
 def test_a_comparison_of_one_run_goes_from_its_config_to_its_page(tmp_path: Path) -> None:
     """What stands for all of a comparison in the first tier."""
     write_toy(tmp_path, ["fast"], planted=[1])

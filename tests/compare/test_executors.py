@@ -205,6 +205,7 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_run_that_is_lost_again_and_again_is_given_up(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = read_plan(write_toy(toys, ["fast"]), out=toys / "out")
     executor = Losing()
@@ -218,6 +219,7 @@ def test_a_run_that_is_lost_again_and_again_is_given_up(toys: Path, capsys: pyte
     assert entries(toys / "out")["fast"]["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_lost_run_that_is_still_at_work_somewhere_is_not_started_again(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def fit(folder: Path, planted: list[int] | None) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("planted", [None, [0, 2]])
+@pytest.mark.representatives("None")
 def test_a_run_tells_how_far_it_is(tmp_path: Path, planted: list[int] | None) -> None:
     told = fit(tmp_path, planted)
     assert (told["step"], told["steps"], told["looks"]) == (2, 2, 2)

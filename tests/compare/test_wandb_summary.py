@@ -39,6 +39,7 @@ def table(run: OfflineRun, key: str) -> list[dict[str, Any]]:
     return [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
 
 
+@pytest.mark.slow
 def test_the_summary_run_holds_tables_pictures_and_the_answer(plan: Plan) -> None:
     page = plan.out / "report.html"
     page.write_text("<html></html>")

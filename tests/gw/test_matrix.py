@@ -134,6 +134,7 @@ def test_progress_reaches_its_end() -> None:
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("moves")
 def test_duplicated_inputs_still_give_permutations() -> None:
     x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).repeat(4, 1)

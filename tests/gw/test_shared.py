@@ -11,8 +11,11 @@ from ranks_at_work import APART, SAME, everything, run_ranks
 from lightning_gw.gw import GWMatrix
 from lightning_gw.utilities.distributed import RankError
 
-#: How many processes; two of them stand for the others.
-SIZES = (pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(4, marks=pytest.mark.slow))
+#: In the first tier `callback/test_two_processes.py` stands for all of this.
+pytestmark = pytest.mark.slow
+
+#: How many processes.
+SIZES = (1, 2, 4)
 #: The plain calls, one after the other as they are asked for.
 _plain: dict[str, GWMatrix] = {}
 

@@ -20,6 +20,7 @@ def points(n: int, d: int = 3, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("geometry", ["euclidean", "standardized", "rbf"])
 @pytest.mark.parametrize("weightless", [0.0, np.nan, 1e30])
+@pytest.mark.representatives("nan-standardized", "0.0-euclidean")
 def test_inputs_of_weight_0_are_not_there(geometry: str, weightless: float) -> None:
     x, y, counts = points(8), points(6, seed=1), np.array([1, 2, 1, 1, 3, 1, 1, 2]) / 12
     more = np.insert(x, [0, 3, 8], np.full((3, 3), weightless), axis=0)

@@ -351,6 +351,7 @@ class LooksOnFirst(Looks):
     ],
     ids=["freeze", "train", "drop"],
 )
+@pytest.mark.representatives("freeze")
 def test_two_processes_do_alike(tmp_path: Path, make: Any, left: set[int]) -> None:
     def run(strategy: str) -> None:
         looks = LooksOnFirst([look(k) for k in range(1, 7)])

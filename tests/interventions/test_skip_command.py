@@ -109,6 +109,7 @@ def test_it_says_what_the_end_of_training_said(checkpoint: str, capsys: pytest.C
     assert Path("out/skip-test.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_another_metric_and_what_is_no_metric(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["skip-test", checkpoint, "-c", "base.yaml", "--metric=val/accuracy"]) == 0
     found = json.loads(Path("skip-test/skip-test.json").read_text())

@@ -307,6 +307,7 @@ def blocks() -> nn.Sequential:
 
 
 @pytest.mark.parametrize("tested", [True, "val_loss"])
+@pytest.mark.representatives("True")
 def test_at_the_end_of_training_weights_stay_what_they_were(tmp_path: Path, tested: bool | str) -> None:
     weights = []
     for ask in (False, tested):

@@ -147,6 +147,7 @@ def test_one_checkpoint_alone_gives_the_record_that_the_run_found_after_others(h
     assert not (replayed[0].growth == 1).any(), "growth was measured against this very record"
 
 
+@pytest.mark.slow
 def test_a_run_that_nobody_watched_gets_its_records(here: Path) -> None:
     files = run(here, watched=False)
     assert not (here / "live/gw").exists()
@@ -198,6 +199,7 @@ def test_a_file_that_cannot_be_used_is_named(
     assert said in error
 
 
+@pytest.mark.slow
 def test_a_history_that_is_there_is_not_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = run(here)
     before = (here / "live/gw/history.jsonl").read_bytes()

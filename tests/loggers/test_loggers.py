@@ -228,6 +228,7 @@ def test_the_first_keys_to_look_at_come_first() -> None:
     assert keys.index("groups/strength") < keys.index("boundary/1")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("finish_wandb")
 def test_two_instances_with_their_own_prefix_do_not_mix(tmp_path: Path) -> None:
     from pytorch_lightning.loggers import WandbLogger
@@ -245,6 +246,7 @@ def test_two_instances_with_their_own_prefix_do_not_mix(tmp_path: Path) -> None:
         assert row["trainer/global_step"] == 10
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("finish_wandb")
 def test_a_disabled_run_takes_everything_and_writes_nothing(tmp_path: Path) -> None:
     from pytorch_lightning.loggers import WandbLogger

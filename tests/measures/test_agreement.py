@@ -75,6 +75,7 @@ def test_with_depth_held_fixed_it_is_a_partial_correlation_on_the_depth_differen
     assert mantel(a, b, 99, beyond_depth=True).spearman == pytest.approx(np.corrcoef(*residuals)[0, 1])
 
 
+@pytest.mark.slow
 def test_false_positives_are_as_many_as_promised_and_the_plain_test_on_depth_ordered_layers_is_none() -> None:
     """Shares of 200 pairs of unrelated networks at p ≤ 0.05: what the docstrings say of the three tests."""
     generator = np.random.default_rng(0)

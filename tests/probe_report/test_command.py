@@ -165,6 +165,7 @@ def test_a_checkpoint_is_seen_as_the_run_saw_it_and_otherwise(here: Path, capsys
     assert not list(here.glob("lightning_logs"))
 
 
+@pytest.mark.slow
 def test_an_unwatched_run_is_seen_with_its_own_checkpoints_weights(here: Path) -> None:
     contrasts = []
     for place, file in enumerate(train(here, watched=False)):

@@ -16,6 +16,7 @@ from lightning_gw.records.record import Record
 from lightning_gw.utilities import files as disk
 
 
+@pytest.mark.slow
 def test_a_line_cut_anywhere_costs_that_record_only_and_is_healed(folder: Path, records: list[Record]) -> None:
     file = folder / "history.jsonl"
     whole = file.read_bytes()

@@ -237,6 +237,7 @@ def test_pairs_are_of_different_seeds(folder):
         assert all(one.seed != other.seed for one, other in pairs)
 
 
+@pytest.mark.slow
 def test_what_was_computed_once_is_not_computed_again(tmp_path, monkeypatch):
     folder = make_comparison(tmp_path, seeds=2)
     first = write_report(folder).read_bytes()

@@ -98,6 +98,7 @@ def read_config(folder: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["run", "comparison", "configs"])
+@pytest.mark.representatives("run")
 def test_a_few_hundred_folders_from_strangers(
     whole: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:

@@ -148,6 +148,7 @@ def test_draws_repeat_and_leave_global_random_states_alone() -> None:
     assert not np.array_equal(one, resample_distances(layers, gw, draws=5, seed=1))
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_by_working_on_few_pairs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     layers = planted(n=12)
     gw = gw_matrix(layers, effort="fast")

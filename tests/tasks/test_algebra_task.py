@@ -177,6 +177,7 @@ def test_learning_rate_needs_an_end(tiny_trainer):
         tiny_trainer(max_steps=-1).fit(StagedArithmetic(), ArithmeticData())
 
 
+@pytest.mark.slow
 def test_learning_rate_warms_up_and_ends_at_zero(tiny_trainer):
     module = StagedArithmetic(learning_rate=1.0, warmup_steps=4)
     trainer = tiny_trainer(max_steps=12)

@@ -89,7 +89,7 @@ STRATEGIES = [
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@pytest.mark.representatives("HeadOnly", "Lora", "SelfDistillation")
+@pytest.mark.representatives("HeadOnly")
 def test_strategies_serve_texts(strategy, models, tiny_trainer):
     pytest.importorskip("peft")
     seed_everything(0, verbose=False)

@@ -74,6 +74,7 @@ def test_pruned_weights_stay_zero_and_the_others_train_on(tiny_trainer):
         assert not torch.equal(value, at_prune[name])
 
 
+@pytest.mark.slow
 def test_the_student_starts_where_the_teacher_started_and_follows_it(tiny_trainer):
     task, watch = small_task(), Watch()
     strategy = SelfDistillation(weight=1.0)

@@ -48,6 +48,7 @@ def test_digits_are_split_once_and_for_all():
         DigitsData(val_size=1797).setup("fit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [ConvNetClassifier, VisionTransformerClassifier])
 @pytest.mark.representatives("ConvNetClassifier")
 def test_digits_are_learnt(make, tiny_trainer):
