@@ -89,11 +89,13 @@ def fit(root: Path, module: Net, **options: Any) -> GWSimilarity:
 @pytest.mark.representatives("OutOfMemoryError")
 def test_a_probe_that_does_not_fit_goes_through_in_halves(tmp_path: Path, error: type[Exception]) -> None:
     plenty = fit(tmp_path / "plenty", started(100))
-    assert TRIED == [12] * 2 * 5  # once to see how the network is run, and at four looks
+    # A batch and half of one to tell the layers and their axes, then all once to see how the network is run, and at
+    # four looks.
+    assert TRIED == [12, 6] + [12] * 2 * 5
     assert plenty.history is not None
     narrow = fit(tmp_path / "narrow", started(4, error))
-    # 12 and 6 are tried once; every look after that begins with the 3 that worked.
-    assert TRIED == [12, 6] + [3] * 8 * 5
+    # 12 and 6 are tried once; all that comes after begins with the 3 that worked.
+    assert TRIED == [12, 6] + [3, 2] + [3] * 8 * 5
     assert narrow.history is not None
     for one, other in zip(plenty.history, narrow.history, strict=True):
         assert one.gw.distortion == pytest.approx(other.gw.distortion, abs=1e-5)

@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pytest
 import wandb
 from callback_nets import Net, loader, trainer, watcher
 from pytorch_lightning.callbacks import Callback
@@ -57,11 +56,10 @@ def _homes(kind: type) -> set[str | None]:
     return {getattr(sys.modules[base.__module__], "__file__", None) for base in kind.__mro__}
 
 
-def test_no_file_is_passed_twice_from_the_hook_to_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
+def test_no_file_is_passed_twice_from_the_hook_to_the_row(tmp_path: Path) -> None:
     callback = watcher(tmp_path, when=[3])
     walk = Walk(step=2)  # the third step ends there
-    fit = trainer(tmp_path, walk, logger=WandbLogger(save_dir=tmp_path))
+    fit = trainer(tmp_path, walk, logger=WandbLogger(save_dir=tmp_path, offline=True))
     fit.callbacks.insert(fit.callbacks.index(walk), callback)  # before the walk, which ends with the batch
     fit.fit(Net(), loader(64, 16), loader(64, 16))
     wandb.finish()  # or the next test's logger would write to this run
