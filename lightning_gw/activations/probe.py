@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader
 
 from lightning_gw.activations.apart import ApartError, can_read_apart, read_apart
 from lightning_gw.activations.batches import fingerprint, is_cut_by_rows, leaves, take_rows
-from lightning_gw.activations.isolation.snapshot import kept_generators
 from lightning_gw.activations.loaders import Drawing, Drawn
 from lightning_gw.activations.rows import guess_rows
 from lightning_gw.utilities.errors import ArgumentError
@@ -249,7 +248,7 @@ def _drawn_from_copy(source: Source, size: int, config: ProbeConfig) -> Drawn:
             f"The {source.name}, a {type(data).__name__}, can neither be read in a copy of the process nor be copied, "
             f"which would leave the original as it is ({error}). Pass inputs with GWSimilarity(probe=...)."
         ) from error
-    with kept_generators(data), isolated_randomness(config.seed):
+    with isolated_randomness(config.seed):
         return _draw(twin, source.name, size, config, lambda: None)
 
 

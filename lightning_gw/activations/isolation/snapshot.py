@@ -11,9 +11,6 @@ import queue
 import socket
 import sys
 import threading
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -154,37 +151,6 @@ class ModuleSnapshot:
         if depth > 1:
             self._room -= size
         return depth == 1 or self._room >= 0
-
-
-@contextmanager
-def kept_generators(*roots: Any) -> Iterator[None]:
-    """Put back every random generator that data sets, loaders, samplers and transforms keep to themselves.
-
-    They are looked for in the attributes and containers of `roots` and of what these hold, of whatever class.
-    """
-    found: list[GeneratorState] = []
-    seen: dict[int, Any] = {}
-    # The nearest first, so that what can be reached in several ways is not given up for being far in one of them.
-    todo = deque((root, 0) for root in roots)
-    while todo and len(seen) < _WIDEST:
-        value, depth = todo.popleft()
-        if id(value) in seen or isinstance(value, bool | int | float | str | bytes | Tensor | np.ndarray | type):
-            continue
-        seen[id(value)] = value
-        if (state := state_of(value)) is not None:
-            found.append(GeneratorState("", *state))
-        elif depth <= _DEEPEST:
-            inside: list[Any] = []
-            if isinstance(value, list | tuple | set | dict) and len(value) <= _WIDEST:
-                inside = list(value.values()) if isinstance(value, dict) else list(value)
-            elif type(value).__module__.partition(".")[0] not in ("pytorch_lightning", "lightning", "builtins"):
-                inside = list(getattr(value, "__dict__", {}).values())
-            todo += [(held, depth + 1) for held in inside]
-    try:
-        yield
-    finally:
-        for generator in found:
-            generator.put_back()
 
 
 def is_sharded(module: nn.Module) -> bool:

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 import torch
 from every_network import NETS, Items, Store, plain
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch import nn
 
-from lightning_gw.activations.isolation.snapshot import ModuleSnapshot, kept_generators
+from lightning_gw.activations.isolation.snapshot import ModuleSnapshot
 from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed
 
 
@@ -193,42 +192,3 @@ def test_a_pass_through_any_network_leaves_nothing(name: str) -> None:
         net(*inputs)
     assert disturbed == []
     assert [change for change in changes if "the random state" not in change] == []  # callback's part
-
-
-class Augmented(Dataset):
-    """Adds noise from generators of its own."""
-
-    def __init__(self, transforms: list[Any]) -> None:
-        self.transforms = transforms
-        self.rng = np.random.default_rng(0)
-
-    def __len__(self) -> int:
-        return 32
-
-    def __getitem__(self, index: int) -> Tensor:
-        x = torch.full((4,), float(index)) + self.rng.random()
-        for transform in self.transforms:
-            x = transform(x)
-        return x
-
-
-class Noise:
-    def __init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(3)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x + torch.rand(4, generator=self.generator)
-
-
-def test_generators_of_data_sets_and_their_transforms_do_not_move() -> None:
-    noise = Noise()
-    data = Augmented([noise])
-    own = torch.Generator().manual_seed(5)
-    loader = DataLoader(torch.utils.data.Subset(data, range(20)), batch_size=4, shuffle=True, generator=own)
-    before = noise.generator.get_state(), data.rng.bit_generator.state, own.get_state()
-    with kept_generators(loader):
-        next(iter(loader))
-        assert not torch.equal(noise.generator.get_state(), before[0])
-    assert torch.equal(noise.generator.get_state(), before[0])
-    assert data.rng.bit_generator.state == before[1]
-    assert torch.equal(own.get_state(), before[2])
