@@ -4,96 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from callback_nets import CLASSES, Block, loader, trainer, watcher
-from pytorch_lightning import Callback, LightningModule, Trainer
+from callback_nets import loader, trainer
+from grouped_nets import NAMES, Looks, Net, Trained, fit, look
+from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import BackboneFinetuning, ModelCheckpoint
-from synthetic_runs import DRIFT, make_run
-from torch import Tensor, nn
 
 from lightning_gw import DropLayers, FreezeSettledGroups, TrainGroup
 from lightning_gw.groups import NoGroupError
 from lightning_gw.interventions import DroppedLayer, expect_dropped_layers
 from lightning_gw.interventions.identity import SkipError
 from lightning_gw.records.history import History
-from lightning_gw.records.record import Record
-
-NAMES = tuple(f"blocks.{k}" for k in range(9))
-#: Groups of layers 1–2, 3–6 and 7–9, counted from 1.
-STRONG = (20, "strong", (1, 5), (0, 1, 2))
-
-
-class Net(LightningModule):
-    def __init__(
-        self, optimizer: Any = lambda p: torch.optim.AdamW(p, 1e-2, weight_decay=0.1), pack: Any = None
-    ) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.blocks, self.head = nn.ModuleList(Block(8) for _ in range(9)), nn.Linear(8, CLASSES)
-        self.optimizer, self.pack = optimizer, pack
-
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = block(x)
-        return self.head(x)
-
-    def training_step(self, batch: Any, index: int) -> Tensor:
-        return nn.functional.cross_entropy(self(batch[0]), batch[1])
-
-    def configure_optimizers(self) -> Any:
-        return self.optimizer([p for p in self.parameters() if p.requires_grad])
-
-
-def look(step: int, strength: str = "strong", growth: Any = None, noise: float = 0.1) -> Record:
-    record = make_run(((step, strength, *STRONG[2:]) if strength != "none" else DRIFT[0],), names=NAMES)[0]
-    groups = replace(record.groups, noise=np.full(8, noise))
-    return replace(record, step=step, groups=groups, growth=np.ones(8) if growth is None else np.asarray(growth, float))
-
-
-class Looks(Callback):
-    """Stands in for GWSimilarity: one of these looks after every step."""
-
-    def __init__(self, looks: list[Record]) -> None:
-        self.coming, self.history = looks, [] if looks else None
-        self.last_look: int | None = None
-        self.analysis_config = SimpleNamespace(bootstrap_samples=10)
-
-    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        if len(self.coming) >= trainer.global_step and self.history is not None:
-            self.history.append(self.coming[trainer.global_step - 1])
-            self.last_look = trainer.global_step
-
-
-class Trained(Callback):
-    """Which blocks' weights a step moved."""
-
-    def __init__(self) -> None:
-        self.moved: list[set[int]] = []
-        self._before: list[Tensor] = []
-
-    def on_train_batch_start(self, trainer: Any, module: Any, *_: Any) -> None:
-        self._before = [_weights(block) for block in module.blocks]
-
-    def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
-        after = [_weights(block) for block in module.blocks]
-        self.moved.append({k for k in range(9) if not torch.equal(after[k], self._before[k])})
-
-
-def _weights(block: nn.Module) -> Tensor:
-    return torch.cat([torch.zeros(1), *(p.detach().flatten().clone() for p in block.parameters())])
-
-
-def fit(tmp_path: Path, *callbacks: Callback, net: Net | None = None, steps: int = 6, **options: Any) -> Net:
-    net = net or Net()
-    ckpt_path = options.pop("ckpt_path", None)
-    made = trainer(tmp_path, *callbacks, max_epochs=-1, max_steps=steps, **options)
-    made.fit(net, loader(), ckpt_path=ckpt_path)
-    return net
 
 
 def everything() -> set[int]:
@@ -317,79 +242,3 @@ def test_a_layer_that_cannot_be_removed_leaves_the_network_as_it_was(tmp_path: P
     assert not any(child._forward_hooks for child in net.modules())
     with pytest.raises(ValueError, match="names no module"):
         fit(tmp_path, DropLayers(layers=["block.3"]), steps=2)
-
-
-class OfRank(Net):
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.folder = folder
-
-    def on_train_end(self) -> None:
-        trained = [name for name, parameter in self.named_parameters() if parameter.requires_grad]
-        weights = {name: weight.detach() for name, weight in self.named_parameters()}
-        torch.save({"trained": trained, "weights": weights}, self.folder / f"rank-{self.global_rank}.pt")
-        self.trainer.strategy.barrier()
-
-
-class LooksOnFirst(Looks):
-    """As GWSimilarity: only the first process has the history, all know when there was a look."""
-
-    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
-        super().on_train_batch_end(trainer)
-        if trainer.global_rank:
-            self.history = None
-            self.last_look = trainer.global_step
-
-
-@pytest.mark.skipif(not torch.distributed.is_available(), reason="torch was built without torch.distributed")
-@pytest.mark.parametrize(
-    ("make", "left"),
-    [
-        (lambda: FreezeSettledGroups(looks=2, floor=0.5), {2, 3, 4, 5, 6, 7, 8}),
-        (lambda: TrainGroup(at=0.3), {6, 7, 8}),
-        (lambda: DropLayers(at=0.3), {0, 1, 2, 3, 4, 5, 6}),
-    ],
-    ids=["freeze", "train", "drop"],
-)
-@pytest.mark.representatives("freeze")
-def test_two_processes_do_alike(tmp_path: Path, make: Any, left: set[int]) -> None:
-    def run(strategy: str) -> None:
-        looks = LooksOnFirst([look(k) for k in range(1, 7)])
-        options = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        options |= {"enable_model_summary": False, "num_sanity_val_steps": 0, "use_distributed_sampler": True}
-        made = Trainer(
-            accelerator="cpu",
-            devices=2,
-            strategy=strategy,
-            max_steps=6,
-            default_root_dir=tmp_path,
-            callbacks=[looks, make()],
-            **options,
-        )
-        made.fit(OfRank(tmp_path), loader(64, 8))
-
-    run("ddp_fork_find_unused_parameters_true")
-    first, second = (torch.load(tmp_path / f"rank-{rank}.pt") for rank in (0, 1))
-    assert first["trained"] == second["trained"]
-    trained = {int(name.split(".")[1]) for name in first["trained"] if name.startswith("blocks")}
-    assert trained == left
-    torch.testing.assert_close(first["weights"], second["weights"], rtol=0, atol=0)
-    with pytest.raises(Exception, match="ddp_find_unused_parameters_true"):
-        run("ddp_fork")
-
-
-@pytest.mark.slow
-def test_with_the_looks_of_a_real_watcher(tmp_path: Path) -> None:
-    watching = watcher(tmp_path, layers="blocks.*", every_n_steps=2, null_samples=0, max_overhead=None)
-    freezing = FreezeSettledGroups(looks=2, tolerance=50.0, anyway=True)
-    fit(tmp_path, watching, freezing, steps=6)
-    assert watching.history is not None
-    records = list(watching.history)
-    assert watching.last_look == records[-1].step == 6
-    stood = [r for r in records[:-1] if r.groups.strength != "none"]
-    assert bool(freezing.frozen) <= bool(stood)
-    watching = watcher(tmp_path / "dropped", layers="blocks.*", every_n_steps=2, null_samples=0, max_overhead=None)
-    fit(tmp_path, watching, DropLayers(layers=["blocks.3", "blocks.4"], at=0.4), steps=6)
-    assert watching.history is not None
-    assert watching.history[-1].step == 6
-    np.testing.assert_allclose(watching.history[-1].groups.adjacent[2:4], 0, atol=1e-6)
