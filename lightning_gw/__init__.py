@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lightning_gw.interventions.drop_layers import DropLayers as DropLayers
     from lightning_gw.interventions.freeze_settled import FreezeSettledGroups as FreezeSettledGroups
     from lightning_gw.interventions.train_group import TrainGroup as TrainGroup
+    from lightning_gw.lightning_cli.scripts import p_values as p_values
     from lightning_gw.lightning_cli.scripts import replay as replay
     from lightning_gw.measures.agreement import Agreement as Agreement
     from lightning_gw.measures.agreement import agreements as agreements
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from lightning_gw.measures.unpaired import UnpairedMatrix as UnpairedMatrix
     from lightning_gw.measures.unpaired import unpaired_gw_matrix as unpaired_gw_matrix
     from lightning_gw.metric.metric import GromovWassersteinMatrix as GromovWassersteinMatrix
+    from lightning_gw.probe_report.command import probe_report_of as probe_report_of
     from lightning_gw.records.description import describe as describe
     from lightning_gw.records.history import History as History
     from lightning_gw.records.history import load_history as load_history
@@ -59,11 +61,12 @@ _NAMES = {
     "interventions.drop_layers": "DropLayers",
     "interventions.freeze_settled": "FreezeSettledGroups",
     "interventions.train_group": "TrainGroup",
-    "lightning_cli.scripts": "replay",
+    "lightning_cli.scripts": "p_values replay",
     "measures.agreement": "Agreement agreements mantel neighbour_agreement",
     "measures.catalogue": "Measure layer_similarities",
     "measures.unpaired": "UnpairedMatrix unpaired_gw_matrix",
     "metric.metric": "GromovWassersteinMatrix",
+    "probe_report.command": "probe_report_of",
     "records.description": "describe",
     "records.history": "History load_history",
     "records.record": "Record",

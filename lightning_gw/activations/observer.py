@@ -88,9 +88,11 @@ class Observer:
 
     @property
     def remarkable(self) -> str:
-        """Which layers are looked at, what was left out and why, in one line; empty where all are, in one sequence."""
+        """What there is to say of the layers beside their names: branches, and what was left out; else empty."""
         choice = None if self._pass.settled is None else self._pass.settled.choice
-        return choice.sentence if choice is not None and (choice.left_out or len(choice.sequences) > 1) else ""
+        if choice is None or len(choice.sequences) > 1:
+            return "" if choice is None else f"looks at {choice.sentence}"
+        return f"{choice.left_out[:1].lower()}{choice.left_out[1:]}"
 
     @property
     def normalisation(self) -> str:

@@ -229,7 +229,7 @@ class RecordDelivery:
     def announce(self, say: Callable[[str], None], layers: str) -> None:
         """Say before the first look what there is to say of the layers, if anything."""
         if self._verbose and layers:
-            say(f"{self._prefix.rstrip('/')} looks at {layers}")
+            say(f"{self._prefix.rstrip('/')} {layers}")
 
     def report(self, say: Callable[[str], None], budget: Budget) -> None:
         """Say how the run ended and what looking cost."""

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from lightning_gw.activations.observer import Observer
 from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.significance import Null, reinitialisation_null
-from lightning_gw.significance.nulls.origin import origin_of
+from lightning_gw.significance.nulls.origin import Origin, origin_of
 from lightning_gw.utilities.files import user_cache
 
 #: Networks with fresh weights that a run looks through unless it is told how many: so many where a forward pass is
@@ -37,6 +37,7 @@ def null_of_run(
     samples: int | None,
     solver: Mapping[str, Any],
     untrained: Callable[[], nn.Module] | None = None,
+    origin: Origin | None = None,
 ) -> tuple[Null | str, str]:
     """Look through copies of the network with fresh weights, before training begins.
 
@@ -50,6 +51,7 @@ def null_of_run(
         samples: Networks; 0 for no null, None for a `few`.
         solver: How neighbouring layers are compared: arguments of `reinitialisation_null`.
         untrained: Returns a network like it with fresh weights.
+        origin: What the network was before it got the weights that it has now; None asks it.
 
     Returns:
         The null, or why there is none, in words that begin with "none"; and why the network had learnt something before
@@ -59,7 +61,7 @@ def null_of_run(
         ValueError: If `untrained` fails, or gives another architecture or weights that are not fresh.
     """
     alone = trainer.world_size == 1
-    origin = origin_of(module, untrained, copies=samples != 0 and alone)
+    origin = origin or origin_of(module, untrained, copies=samples != 0 and alone)
     trained = f"training went on from step {trainer.global_step}" if trainer.global_step else origin.trained
     if samples == 0:
         return NO_NULL, trained

@@ -18,6 +18,7 @@ from lightning_gw.analysis.job import LookJob
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.callback.messages import look_message
+from lightning_gw.callback.run_null import null_of_run
 from lightning_gw.lightning_cli.checkpoints import (
     Checkpoint,
     CheckpointCLI,
@@ -28,6 +29,7 @@ from lightning_gw.lightning_cli.checkpoints import (
 from lightning_gw.records.context import LookContext
 from lightning_gw.records.history import History
 from lightning_gw.significance.evidence import null_state
+from lightning_gw.significance.nulls.origin import Origin, origin_of
 from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.output import say
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
@@ -48,37 +50,54 @@ def replay(checkpoints: Sequence[str | Path], configs: Sequence[str | Path], out
     CheckpointCLI.look(configs, lambda watchers: replaying(watchers, checkpoints, out))
 
 
-def replaying(watchers: Sequence[GWSimilarity], checkpoints: Sequence[str | Path], out: str | Path) -> Callback:
+def replaying(
+    watchers: Sequence[GWSimilarity], checkpoints: Sequence[str | Path], out: str | Path, networks: int | None = None
+) -> Callback:
     """What looks at checkpoints where training would begin, and then stops it before its first step.
+
+    Args:
+        watchers: How to look.
+        checkpoints: Files that Lightning saved.
+        out: Folder in which ``gw/`` is made.
+        networks: How many networks with fresh weights to hold the groups against; None for what the run had.
 
     Raises:
         UsageError: If a file is no checkpoint.
     """
     found = [find_checkpoint(Path(checkpoint)) for checkpoint in checkpoints]
     by_step = {at.step: at for at in found}  # a link to the newest is the same step
-    return _Replay(watchers, [by_step[step] for step in sorted(by_step)], Path(out))
+    return _Replay(watchers, [by_step[step] for step in sorted(by_step)], Path(out), networks)
 
 
 class _Replay(Callback):
     """Looks at checkpoints where training would begin, and then stops it before its first step."""
 
-    def __init__(self, watchers: Sequence[GWSimilarity], checkpoints: Sequence[Checkpoint], out: Path) -> None:
+    def __init__(
+        self,
+        watchers: Sequence[GWSimilarity],
+        checkpoints: Sequence[Checkpoint],
+        out: Path,
+        networks: int | None,
+    ) -> None:
         self._watchers = watchers
         self._checkpoints = checkpoints
         self._out = out
+        self._networks = networks
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.should_stop = True
         if trainer.world_size > 1:
             raise UsageError("`replay` looks on one device; pass a config with trainer.devices: 1.")
         for watcher in self._watchers:
-            _Replayed(watcher, self._out).look_at(self._checkpoints, trainer, pl_module)
+            # Of the network as it was built: with a checkpoint's weights it would look trained.
+            origin = None if self._networks is None else origin_of(pl_module, watcher.untrained)
+            _Replayed(watcher, self._out, self._networks, origin).look_at(self._checkpoints, trainer, pl_module)
 
 
 class _Replayed:
     """The records of one `GWSimilarity`, made once more."""
 
-    def __init__(self, watcher: GWSimilarity, out: Path) -> None:
+    def __init__(self, watcher: GWSimilarity, out: Path, networks: int | None, origin: Origin | None) -> None:
         folder = out / ("gw" if watcher.name is None else f"gw-{watcher.name}")
         self._history = History.open(folder)
         if len(self._history):
@@ -86,6 +105,8 @@ class _Replayed:
         self._watcher = watcher
         self._key = watcher.checkpoint_key
         self._solver = Solver(watcher.analysis_config)
+        self._networks, self._origin = networks, origin
+        self._null: Mapping[str, Any] | None = None  # made for this replay
 
     def look_at(self, checkpoints: Sequence[Checkpoint], trainer: Trainer, module: LightningModule) -> None:
         prepared = False
@@ -100,9 +121,22 @@ class _Replayed:
                     for warning in observer.prepare(trainer, module, state.get("probe_hash"), layers):
                         say(f"Note: {warning}")
                     prepared = True
+                    self._make_null(trainer, module)
                 self._look(trainer, module, at.step, checkpoint, state)
         say(f"The replayed history is in {self._history.path}.")
         say(f"For a page to look at:  lightning-gw report {self._out()}")
+
+    def _make_null(self, trainer: Trainer, module: LightningModule) -> None:
+        if self._networks is None:
+            return
+        watcher = self._watcher
+        comparing = watcher.analysis_config.comparing
+        found, trained = null_of_run(
+            trainer, module, watcher.observer, self._networks, comparing, watcher.untrained, self._origin
+        )
+        if isinstance(found, str):
+            raise UsageError(f"Groups cannot be tested: {found.removeprefix('none: ')}.")
+        self._null = null_state(found) | {"trained": trained}
 
     def _out(self) -> Path:
         assert self._history.path is not None
@@ -134,7 +168,10 @@ class _Replayed:
         null = live.get("null")
         if not live and len(self._history) == 0 and step > 0:
             # It looks at a trained network first: what it finds there is not what the architecture does by itself.
-            null = null_state(NO_NULL) | {"trained": f"training had gone on to step {step} before the first look"}
+            trained = {"trained": f"training had gone on to step {step} before the first look"}
+            null = dict(self._null or null_state(NO_NULL)) | trained
+        elif self._null is not None:
+            null = self._null
         self._solver.submit(LookJob(context, activations.representations, null=null))
         for result in self._solver.collect():
             if result.record is None:

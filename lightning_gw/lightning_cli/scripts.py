@@ -1,4 +1,4 @@
-"""`replay` for scripts: a module and data of one's own in place of a config."""
+"""`replay` and its like for scripts: a module and data of one's own in place of a config."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.callback.gw_similarity import GWSimilarity
+from lightning_gw.lightning_cli.p_values import NETWORKS
 from lightning_gw.lightning_cli.replay import replaying
 from lightning_gw.records.history import History, load_history
+from lightning_gw.records.record import Record
 
 
 def replay(
@@ -58,8 +60,42 @@ def replay(
         Record(step 4, 4 layers: no groups)
         >>> folder.cleanup()
     """
+    looking(module, data, replaying([watcher or GWSimilarity()], checkpoints, out))
+    return load_history(out)
+
+
+def p_values(
+    module: LightningModule,
+    data: Any,
+    checkpoint: str | Path,
+    out: str | Path = "test",
+    watcher: GWSimilarity | None = None,
+    networks: int = NETWORKS,
+) -> Record:
+    """Hold the groups in a saved checkpoint against networks of its architecture with fresh weights.
+
+    Args:
+        module: The network that the checkpoint is of, as it is built; afterwards it has the checkpoint's weights.
+        data: A datamodule, or the training loader where the probe is to be drawn from that.
+        checkpoint: File that Lightning saved.
+        out: Folder in which ``gw/`` is made.
+        watcher: How to look, as during the training; a `GWSimilarity` with its defaults where None.
+        networks: How many networks; the smallest p-value is 1 over one more.
+
+    Returns:
+        The record of that checkpoint, whose groups have a p-value for every boundary (`Groups.p_values`).
+
+    Raises:
+        UsageError: If a file cannot be used, `out` holds a history already, or no fresh networks can be made.
+    """
+    looking(module, data, replaying([watcher or GWSimilarity()], [checkpoint], out, networks))
+    return load_history(out)[-1]
+
+
+def looking(module: LightningModule, data: Any, look: Callback) -> None:
+    """Have a callback look where training would begin."""
     trainer = Trainer(
-        callbacks=[replaying([watcher or GWSimilarity()], checkpoints, out)],
+        callbacks=[look],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -68,4 +104,3 @@ def replay(
         devices=1,
     )
     trainer.fit(module, data)
-    return load_history(out)

@@ -30,6 +30,7 @@ from lightning_gw.lightning_cli.checkpoints import (
     put_weights,
     reference_of_run,
 )
+from lightning_gw.lightning_cli.scripts import looking
 from lightning_gw.probe_report.findings import ProbeReport
 from lightning_gw.probe_report.looking import probe_report
 from lightning_gw.probe_report.picture import draw_probe_report
@@ -76,19 +77,45 @@ def report_on_probe(
     Raises:
         UsageError: If a file or an argument cannot be used.
     """
-    for pooling in poolings:
-        try:
-            check_pooling(pooling)
-        except ValueError as error:
-            raise UsageError(f"--poolings: {error}") from error
-    if draws < 1:
-        raise UsageError(f"--draws-of-probe {draws}: at least 1 draw is needed, and 2 to see how draws differ.")
-    small = [size for size in sizes if size < SMALLEST_PROBE]
-    if small:
-        raise UsageError(f"--sizes {small[0]}: at least {SMALLEST_PROBE} inputs are needed to compare layers.")
+    asked = _Asked(sizes, poolings, balances, without, draws)
     at = find_checkpoint(Path(checkpoint))
-    asked = _Asked(tuple(sizes), tuple(poolings), balances, without, draws)
     CheckpointCLI.look(configs, lambda watchers: _Report(watchers, at.path, asked, Path(out)))
+
+
+def probe_report_of(
+    module: LightningModule,
+    data: Any,
+    checkpoint: str | Path,
+    out: str | Path = "probe-report",
+    watcher: GWSimilarity | None = None,
+    *,
+    sizes: Sequence[int] = SIZES,
+    poolings: Sequence[str] = POOLINGS,
+    balances: Sequence[str] | None = None,
+    without: Sequence[str] | None = None,
+    draws: int = 3,
+) -> ProbeReport:
+    """The same for scripts: a module and data of one's own in place of a config.
+
+    Args:
+        module: The network that the checkpoint is of, as it is built; afterwards it has the checkpoint's weights.
+        data: A datamodule, or the training loader where the probe is to be drawn from that.
+        checkpoint: File that Lightning saved.
+        out: See `report_on_probe`, as are the others that are not named here.
+        watcher: How the run looked; a `GWSimilarity` with its defaults where None.
+        sizes: Probe sizes.
+        poolings: Poolings.
+        balances: What to balance over.
+        without: Layers to leave out.
+        draws: Draws of the probe.
+
+    Raises:
+        UsageError: If a file or an argument cannot be used.
+    """
+    asked = _Asked(sizes, poolings, balances, without, draws)
+    report = _Report([watcher or GWSimilarity()], find_checkpoint(Path(checkpoint)).path, asked, Path(out))
+    looking(module, data, report)
+    return report.found[-1]
 
 
 class _Asked:
@@ -102,8 +129,17 @@ class _Asked:
         without: Sequence[str] | None,
         draws: int,
     ) -> None:
-        self._sizes = sizes
-        self._poolings = poolings
+        for pooling in poolings:
+            try:
+                check_pooling(pooling)
+            except ValueError as error:
+                raise UsageError(f"--poolings: {error}") from error
+        if draws < 1:
+            raise UsageError(f"--draws-of-probe {draws}: at least 1 draw is needed, and 2 to see how draws differ.")
+        if small := [size for size in sizes if size < SMALLEST_PROBE]:
+            raise UsageError(f"--sizes {small[0]}: at least {SMALLEST_PROBE} inputs are needed to compare layers.")
+        self._sizes = tuple(sizes)
+        self._poolings = tuple(poolings)
         self._balances = None if balances is None else [_balance(word) for word in balances]
         self._without = without
         self.draws = draws
@@ -142,6 +178,7 @@ class _Report(Callback):
         self._path = path
         self._asked = asked
         self._out = out
+        self.found: list[ProbeReport] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.should_stop = True
@@ -156,6 +193,7 @@ class _Report(Callback):
             state = checkpoint.get("callbacks", {}).get(watcher.checkpoint_key) or {}
             report = self._report(watcher, state, trainer, pl_module, console)
             folder = self._out if watcher.name is None else self._out / watcher.name
+            self.found.append(report)
             say(report, console)
             self._write(report, folder, console)
 

@@ -32,7 +32,10 @@ def next_step(history: Sequence[Record]) -> str:
             "weights: GWSimilarity(null_samples=19, untrained=...)."
         )
     if groups.p_value is None or groups.p_values is None:
-        return "Next: for a p-value of every boundary, ask for 99 networks with fresh weights: null_samples=99."
+        return (
+            "Next: for a p-value of every boundary, hold them against 99 networks with fresh weights: "
+            "lightning-gw test CHECKPOINT -c CONFIG, or null_samples=99 in a run to come."
+        )
     if groups.strength == "weak" or (groups.stability and min(groups.stability) < 0.9):
         return (
             "Next: to see whether these groups hold with other inputs and poolings: "

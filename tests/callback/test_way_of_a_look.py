@@ -59,7 +59,7 @@ def _homes(kind: type) -> set[str | None]:
 def test_no_file_is_passed_twice_from_the_hook_to_the_row(tmp_path: Path) -> None:
     callback = watcher(tmp_path, when=[3])
     walk = Walk(step=2)  # the third step ends there
-    fit = trainer(tmp_path, walk, logger=WandbLogger(save_dir=tmp_path, offline=True))
+    fit = trainer(tmp_path, walk, logger=WandbLogger(save_dir=tmp_path, mode="offline"))
     fit.callbacks.insert(fit.callbacks.index(walk), callback)  # before the walk, which ends with the batch
     fit.fit(Net(), loader(64, 16), loader(64, 16))
     wandb.finish()  # or the next test's logger would write to this run

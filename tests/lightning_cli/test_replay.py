@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 
+import lightning_gw as lgw
 from lightning_gw.cli import main
 from lightning_gw.records.history import History, load_history
 
@@ -157,6 +158,33 @@ def test_a_run_that_nobody_watched_gets_its_records(here: Path) -> None:
     assert any("growth and groups begin at this record" in note for note in history[0].notes)
     assert (history[0].growth == 1).all()
     assert not (history[2].growth == 1).any()
+
+
+@pytest.mark.parametrize("watched", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_a_finished_run_gets_p_values(here: Path, capsys: pytest.CaptureFixture[str], watched: bool) -> None:
+    files = run(here, watched=watched)
+    trained = sys.modules["my_net"].Net.steps
+    assert main(["test", "live", "--networks=19"]) == 0
+    assert sys.modules["my_net"].Net.steps == trained, "a step was trained"
+    (record,) = load_history(here / "live/test")
+    assert record.step == 9
+    assert record.null.startswith("19 re-initialised networks")
+    assert record.groups.p_value is not None
+    assert record.groups.p_value >= 1 / 20
+    assert "against 19 re-initialised networks" in capsys.readouterr().out
+    if watched:  # the same look of the same weights, held against more
+        live = load_history(here / "live")[-1]
+        np.testing.assert_array_equal(record.gw.distortion, live.gw.distortion)
+        np.testing.assert_array_equal(record.growth, live.growth)
+    module, data = sys.modules["my_net"].Net(), sys.modules["my_net"].Data()
+    watcher = lgw.GWSimilarity("layers.*", probe_size=16) if watched else None
+    again = lgw.p_values(module, data, files[0], here / "again", watcher, networks=19)
+    assert again.groups.p_values == record.groups.p_values
+    for wrong in (["nowhere"], ["live", "--networks=5"], [files[0], "--out=other"], ["live", "--networks=19"]):
+        assert main(["test", *wrong]) == 2, wrong
+    said = capsys.readouterr().err
+    for what in ("nowhere does not exist", "fewer than 19", "config.yaml does not exist", "holds a history already"):
+        assert what in said
 
 
 class Bomb:
