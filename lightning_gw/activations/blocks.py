@@ -125,8 +125,8 @@ class Blocks(CalledModules):
 
     def _are_stages(self, names: Sequence[str]) -> bool:
         """Whether instances of one class are stages or whole networks, made of the blocks that a person would name."""
-        deep = all(len(self.leaves(self.inside[name])) >= 3 for name in names)
-        if deep and len(names) <= 3 and not any(self.goes_around(name) for name in names):
+        deep = all(len(self.leaves(self.inside[name])) >= 3 for name in names) and len(names) <= 3
+        if deep and not self._holds_what_is_elsewhere(names) and not any(self.goes_around(name) for name in names):
             return True  # an encoder and a decoder of plain layers, say
         around: bool | None = None
         for name in names:
@@ -151,6 +151,11 @@ class Blocks(CalledModules):
                     if not around or all(self.goes_around(k) for k in inner):
                         return True
         return False
+
+    def _holds_what_is_elsewhere(self, names: Sequence[str]) -> bool:
+        """Whether these hold a block of which there are others outside them, as the way up of a U-Net does."""
+        kinds = {type(self.calls[inner[0]].module) for name in names for inner in self.classes_inside(name)}
+        return any(type(call.module) in kinds and not self.is_inside(name, names) for name, call in self.calls.items())
 
     def _structure_repeats(self, names: Sequence[str]) -> bool:
         structures = [structure(self.calls[name].module) for name in names]

@@ -205,8 +205,11 @@ class _Collector:
             return tensor, None, channels_first
         mask = self._masks.get(reading.mask) if reading.mask is not None else self._mask
         if reading.unmasked:
+            there_are_masks = self._sources or self._mask is not None
             mask = None
-            self._notes[f"Layer {key}: no mask fits, since {reading.unmasked}, so all positions were pooled."] = None
+            if there_are_masks:
+                said = f"Layer {key}: no mask fits, since {reading.unmasked}, so all positions were pooled."
+                self._notes[said] = None
         return tensor, self._fitting(key, mask, tensor), channels_first
 
     def _pooled_by_user(self, pooling: PoolingFunction, key: str, output: Any) -> Tensor:

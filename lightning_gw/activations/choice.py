@@ -77,7 +77,7 @@ def choose_layers(module: nn.Module, trace: Trace) -> Choice:
     several = {name: count for name in units if (count := trace.counts.get(name, 1)) > 1 and name not in loops}
     kept = thinned(rows)
     said = [_left_out(blocks, module, trace, units)] + [
-        f"{listed_shortly(names)} ({why})" for why, names in blocks.reasons.items()
+        f"{listed_shortly(blocks.outermost(names))} ({why})" for why, names in blocks.reasons.items()
     ]
     if several:
         said.append(f"all but the first of the {max(several.values())} calls of {listed_shortly(list(several))}")

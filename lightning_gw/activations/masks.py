@@ -62,19 +62,45 @@ def mask_of(call: Call, layers: Sequence[str], trace: Trace) -> tuple[MaskSource
     at: Call | None = call
     while at is not None:
         decoder = decoder or at.cross
-        own = [name for name in at.masks if not any(part in name.replace("decoder_", "") for part in _OTHERS)]
+        own = [name for name in at.masks if _is_padding(name)]
         both = [name for name in own if name in _OF_DECODERS]
         if both and len(own) > len(both):
             own = both if decoder else [name for name in own if name not in both]
         for name in own:
             mask = at.masks[name]
             if isinstance(mask, Tensor) and (counts := _counts(name, mask, trace.rows)) is not None:
+                if (other := _beside(call, trace, at, mask)) is not None:
+                    return None, f"{name} is that of {other.name}"
                 return MaskSource(at.name, at.time, name, counts), ""
         is_stack = sum(1 for other in trace.calls if other.parent is at and other.name in layers) > 1
         if decoder and (both or (at.cross and is_stack and own)):
             return None, f"{at.name or 'the network'} was given no {listed_or(own)}"
         at = at.parent
-    return None, ""
+    other = _beside(call, trace)
+    return None, "" if other is None else f"the mask is that of {other.name}"
+
+
+def _beside(call: Call, trace: Trace, at: Call | None = None, mask: Tensor | None = None) -> Call | None:
+    """Another branch (inside `at`) that was given this mask (or any), as the text is beside the picture."""
+    around = {call.name}
+    up = call.parent
+    while up is not None:
+        around.add(up.name)
+        up = up.parent
+    for other in trace.calls:
+        given = [held for name, held in other.masks.items() if held is not None and _is_padding(name)]
+        if mask is not None:
+            given = [held for held in given if held.shape == mask.shape and torch.equal(held, mask.to(held.dtype))]
+        apart = other.bit and other.name not in around and not (call.after(other) or other.after(call))
+        inside = at is None or other.within(at)
+        if apart and inside and any(_counts("mask", held, trace.rows) is not None for held in given):
+            return other
+    return None
+
+
+def _is_padding(name: str) -> bool:
+    """Whether a mask of that name may be one of a stack's own positions."""
+    return not any(part in name.replace("decoder_", "") for part in _OTHERS)
 
 
 def listed_or(names: Sequence[str]) -> str:

@@ -302,6 +302,52 @@ def test_an_autoencoder_shows_the_layers_of_both_halves() -> None:
     assert len(choice.layers) == 6
 
 
+class TwoConvolutions(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.both = nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.both(x)
+
+
+class Down(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.both = nn.Sequential(nn.MaxPool2d(2), TwoConvolutions(inputs, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.both(x)
+
+
+class Up(nn.Module):
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.up, self.conv = nn.ConvTranspose2d(inputs, outputs, 2, 2), TwoConvolutions(inputs, outputs)
+
+    def forward(self, x: Tensor, across: Tensor) -> Tensor:
+        return self.conv(torch.cat([across, self.up(x)], 1))
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_both_ways_of_a_u_net_are_named_as_its_author_did(depth: int) -> None:
+    def forward(self: Net, x: Tensor) -> Tensor:
+        found = [self.inc(x)]
+        for k in range(depth):
+            found.append(getattr(self, f"down{k}")(found[-1]))
+        x = found.pop()
+        for k in range(depth):
+            x = getattr(self, f"up{k}")(x, found.pop())
+        return self.out(x)
+
+    widths = [4 * 2**k for k in range(depth + 1)]
+    downs = {f"down{k}": Down(*widths[k : k + 2]) for k in range(depth)}
+    ups = {f"up{k}": Up(*reversed(widths[depth - k - 1 : depth - k + 1])) for k in range(depth)}
+    net = Net(forward, inc=TwoConvolutions(3, 4), **downs, **ups, out=nn.Conv2d(4, 2, 1))
+    layers = list(chosen(net, torch.randn(3, 3, 32, 32)).layers)
+    assert [name for name in layers if name != "inc"] == [*downs, *ups]
+
+
 def test_asked_for_by_name() -> None:
     shared = chain(2)
     net = Net(lambda self, x: self.dec(self.enc(x)), enc=shared, dec=shared, head=nn.Linear(2, 2))

@@ -242,3 +242,40 @@ def test_pytorchs_transformer_masks_by_stack() -> None:
     assert isinstance(reading, Reading)
     assert reading.mask is not None
     assert (reading.mask.argument, reading.mask.counts) == ("tgt_key_padding_mask", False)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_mask_of_a_text_is_not_that_of_the_picture_beside_it(at_once: bool) -> None:
+    """Both have six positions."""
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.text, self.patches = Tokens(), nn.ModuleList(Block() for _ in range(2))
+
+        def forward(self, input_ids: Tensor, pixels: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+            for block in self.patches:
+                pixels = block(pixels)
+            return self.text(input_ids, attention_mask).mean(1) * pixels.mean(1)
+
+    net = Both().eval()
+    pixels = torch.randn(4, 6, 12)
+    batch = {"input_ids": IDS, "pixels": pixels, "attention_mask": MASK}
+    run = (lambda item: net(**item)) if at_once else (lambda item: net(*item.values()))
+    with torch.no_grad():
+        found = settle(net, batch, run)
+        looks = capture(net, found.choice.layers, [batch], run, "mean", how=found.how)
+        seen = looks.representations
+        torch.testing.assert_close(seen["patches.0"], net.patches[0](pixels).mean(1))
+        torch.testing.assert_close(seen["text.blocks.1"], pooled(net.text(IDS), MASK))
+    assert found.masks() == {"text": "attention_mask"}
+    assert "Layer patches.0: no mask fits, since" in " ".join(looks.notes)
+
+
+def test_where_nothing_is_masked_nothing_is_said_of_masks() -> None:
+    net = nn.Transformer(8, 2, 2, 2, 16, batch_first=True).eval()
+    batch = (torch.randn(4, 6, 8), torch.randn(4, 6, 8))
+    with torch.no_grad():
+        found = settle(net, batch, lambda item: net(*item))
+        looks = capture(net, found.choice.layers, [batch], lambda item: net(*item), "mean", how=found.how)
+    assert looks.notes == ()
