@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -32,6 +33,7 @@ from lightning_gw.callback.trainer import (
 from lightning_gw.records.history import History
 from lightning_gw.records.run_folder import remote_home, run_folder
 from lightning_gw.utilities.distributed import Ranks
+from lightning_gw.utilities.errors import near_names, sentence
 from lightning_gw.utilities.output import inform
 
 
@@ -49,6 +51,16 @@ class LookEvents(RemembersCopies, Callback):
     _steps: Steps
     _delivery: RecordDelivery
     _look_loop: LookLoop
+
+    def __new__(cls, *_: Any, **options: Any) -> Self:
+        """Refuse an option that there is none of, with near names, which Python gives from 3.13 on only."""
+        known = inspect.signature(cls.__init__).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+            for name in options.keys() - known.keys():
+                raise TypeError(
+                    sentence(f"{cls.__name__} has no argument {name!r}.", near_names(name, list(known)[1:]))
+                )
+        return super().__new__(cls)
 
     def __init__(self) -> None:
         super().__init__()

@@ -247,3 +247,8 @@ def test_a_wrong_option_is_refused_at_once(snapshots: Snapshots) -> None:
     told = [f"{options}\n    {error_of(partial(lgw.GWSimilarity, **options))}" for options in WRONG_OPTIONS]
     assert all("ValueError: " in line for line in told)
     snapshots.compare("wrong options", "\n".join(told))
+
+
+def test_an_argument_that_there_is_none_of_is_refused_with_near_names() -> None:
+    with pytest.raises(TypeError, match=r"GWSimilarity has no argument 'prob_size'\. Near names: probe_size"):
+        lgw.GWSimilarity(prob_size=64)  # type: ignore[call-arg]
