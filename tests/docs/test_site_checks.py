@@ -156,3 +156,10 @@ def test_what_a_page_fetches_from_other_servers_is_named() -> None:
     html = """<script async src="https://cdn.invalid/a.js"></script><link rel=stylesheet href=//fonts.invalid/b.css>
     <a href="https://other.invalid/">a link</a><img src="pictures/look.svg"><script>'https://in.a.text'</script>"""
     assert fetched_from_elsewhere(html) == ["https://cdn.invalid/a.js", "//fonts.invalid/b.css"]
+
+
+def test_the_pages_name_the_rooms_and_files_that_there_are() -> None:
+    """What `make docs` would refuse, seen before anybody makes them."""
+    root = DOCS.parent
+    assert list(wrong_rooms(DOCS / "architecture.md", root / "lightning_gw")) == []
+    assert list(missing_paths([*sorted(DOCS.rglob("*.md")), root / "README.md", root / "CONTRIBUTING.md"], root)) == []
