@@ -87,6 +87,28 @@ def p_values(
 
     Raises:
         UsageError: If a file cannot be used, `out` holds a history already, or no fresh networks can be made.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pytorch_lightning import Trainer
+        >>> from pytorch_lightning.demos.boring_classes import BoringModel
+        >>> import lightning_gw as lgw
+        >>> def network():
+        ...     model = BoringModel()
+        ...     model.layer = torch.nn.Sequential(*(torch.nn.Linear(32, 32) for _ in range(3)), torch.nn.Linear(32, 2))
+        ...     return model
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> trainer = Trainer(max_steps=4, default_root_dir=folder.name, **quiet)
+        >>> trainer.fit(network())  # nobody watched
+        >>> trainer.save_checkpoint(f"{folder.name}/last.ckpt")
+        >>> model, watcher = network(), lgw.GWSimilarity(probe_size=16, verbose=False)
+        >>> data, saved = model.train_dataloader(), f"{folder.name}/last.ckpt"
+        >>> record = lgw.p_values(model, data, saved, f"{folder.name}/tested", watcher, networks=19)
+        gw ...
+        >>> record.null, 0 < record.groups.p_value <= 1
+        ('19 re-initialised networks (reset_parameters)', True)
+        >>> folder.cleanup()
     """
     looking(module, data, replaying([watcher or GWSimilarity()], [checkpoint], out, networks))
     return load_history(out)[-1]

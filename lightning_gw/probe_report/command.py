@@ -111,6 +111,30 @@ def probe_report_of(
 
     Raises:
         UsageError: If a file or an argument cannot be used.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from pytorch_lightning import Trainer
+        >>> from pytorch_lightning.demos.boring_classes import BoringModel
+        >>> import lightning_gw as lgw
+        >>> def network():
+        ...     model = BoringModel()
+        ...     model.layer = torch.nn.Sequential(*(torch.nn.Linear(32, 32) for _ in range(3)), torch.nn.Linear(32, 2))
+        ...     return model
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        >>> trainer = Trainer(max_steps=4, default_root_dir=folder.name, **quiet)
+        >>> trainer.fit(network())  # nobody watched
+        >>> trainer.save_checkpoint(f"{folder.name}/last.ckpt")
+        >>> model, watcher = network(), lgw.GWSimilarity(probe_size=16, verbose=False)
+        >>> data, saved = model.train_dataloader(), f"{folder.name}/last.ckpt"
+        >>> ways = {"sizes": [8], "poolings": [], "balances": [], "without": [], "draws": 1}
+        >>> report = lgw.probe_report_of(model, data, saved, folder.name, watcher, **ways)  # prints a table
+        <BLANKLINE>
+        ...Picture and numbers are in ...
+        >>> [found.setting.size for found in report.settings][:2]
+        [16, 8]
+        >>> folder.cleanup()
     """
     asked = _Asked(sizes, poolings, balances, without, draws)
     report = _Report([watcher or GWSimilarity()], find_checkpoint(Path(checkpoint)).path, asked, Path(out))
