@@ -58,7 +58,7 @@ for shown, (model, given) in DARTS.items():
 NEURAL: dict[str, dict[str, Any]] = {
     "NHITS": {"mlp_units": 3 * [[16, 16]]},
     "PatchTST": {"encoder_layers": 3, "hidden_size": 16, "n_heads": 2, "linear_hidden_size": 32, "patch_len": 4},
-    "TSMixer": {"n_series": 3, "n_block": 3, "ff_dim": 16},
+    "TSMixer": {"n_series": 8, "n_block": 3, "ff_dim": 16},
 }
 
 
@@ -70,10 +70,10 @@ def neural(callbacks: list[Any], folder: Path, name: str, arguments: dict[str, A
     for name_of_ours in ("max_epochs", "limit_train_batches", "limit_val_batches"):  # it counts steps
         del trainer[name_of_ours]
     model = getattr(models, name)(
-        h=6, input_size=24, max_steps=6, val_check_steps=3, batch_size=3, windows_batch_size=32, **arguments, **trainer
+        h=6, input_size=24, max_steps=6, val_check_steps=3, batch_size=8, windows_batch_size=32, **arguments, **trainer
     )
     days = pd.date_range("2020-01-01", periods=LENGTH, freq="D")
-    frame = pd.concat([pd.DataFrame({"unique_id": str(k), "ds": days, "y": row}) for k, row in enumerate(waves())])
+    frame = pd.concat([pd.DataFrame({"unique_id": str(k), "ds": days, "y": row}) for k, row in enumerate(waves(8))])
     forecast = NeuralForecast([model], freq="D")
     forecast.fit(frame, val_size=12)
     return forecast.models[0]

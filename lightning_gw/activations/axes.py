@@ -9,7 +9,7 @@ from lightning_gw.activations.trace import Node
 #: They put channels second, whatever they are given.
 _SECOND = ("convolution", "batch_norm", "group_norm", "instance_norm", "_pool", "upsample", "pixel_shuffle")
 #: They put channels last.
-_LAST = ("::linear", "::addmm", "::mm", "::embedding", "rms_norm", "lstm", "gru", "rnn_tanh", "rnn_relu", "_attention")
+_LAST = ("::linear", "::addmm", "::mm", "::embedding", "rms_norm", "lstm", "gru", "rnn", "_attention")
 _RESHAPES = ("view", "reshape", "flatten", "squeeze", "expand")
 #: How far back an axis is followed.
 _FURTHEST = 80
@@ -33,6 +33,9 @@ def channel_axis(node: Node | None, left: int = _FURTHEST) -> int | None:
     if any(part in name for part in _LAST):
         return rank - 1
     shape, inner = _before(node, left)
+    if any(part in name for part in _RESHAPES):
+        place = None if inner is None else _same_place(shape, inner, node.shape)
+        return place if place is not None else _restored(node, left)
     if inner is None:
         return None
     if name.endswith(("::t", "::mT", "::numpy_T")):
@@ -43,8 +46,6 @@ def channel_axis(node: Node | None, left: int = _FURTHEST) -> int | None:
     if "transpose" in name or "swap" in name:
         one, other = (d % rank for d in node.arguments[:2])
         return {one: other, other: one}.get(inner, inner)
-    if any(part in name for part in _RESHAPES):
-        return _same_place(shape, inner, node.shape)
     return inner if len(shape) == rank else None
 
 
@@ -57,6 +58,15 @@ def _before(node: Node, left: int) -> tuple[tuple[int, ...], int | None]:
             if found is not None:
                 return shape, found
     return (), None
+
+
+def _restored(node: Node, left: int) -> int | None:
+    """The axis in what had the same shape before it was cut up and put together again, as to shuffle or normalise."""
+    before = node.inputs[0][1] if node.inputs else None
+    while before is not None and before.shape != node.shape and left > 0:
+        before, left = (before.inputs[0][1] if before.inputs else None), left - 1
+    axis = channel_axis(before, left - 1)
+    return axis if axis is not None and node.shape.count(node.shape[axis]) == 1 else None
 
 
 def _same_place(before: tuple[int, ...], axis: int, after: tuple[int, ...]) -> int | None:

@@ -60,6 +60,8 @@ class Blocks(CalledModules):
         end = key
         for following in keys[keys.index(key) + 1 :]:
             child = getattr(parent, following)
+            if child is None:  # a place that an author keeps for what is not always there
+                continue
             if any(weight.dim() > 1 for weight in child.parameters()):
                 break
             end = following
@@ -125,7 +127,8 @@ class Blocks(CalledModules):
 
     def _are_stages(self, names: Sequence[str]) -> bool:
         """Whether instances of one class are stages or whole networks, made of the blocks that a person would name."""
-        deep = all(len(self.leaves(self.inside[name])) >= 3 for name in names) and len(names) <= 3
+        in_a_row = "*" in _row(names[0]) and len({_row(name) for name in names}) == 1
+        deep = all(len(self.leaves(self.inside[name])) >= 3 for name in names) and len(names) <= 3 and not in_a_row
         if deep and not self._holds_what_is_elsewhere(names) and not any(self.goes_around(name) for name in names):
             return True  # an encoder and a decoder of plain layers, say
         around: bool | None = None
@@ -168,8 +171,8 @@ class Blocks(CalledModules):
             members = [f"{holder}.{key}" for key, _ in child.named_children()]
             if not isinstance(child, nn.ModuleList) or not all(name in self.calls for name in members):
                 continue
-            structures = {structure(block) for block in child}
-            if len(structures) == 1 and all(type(block) is nn.Sequential for block in child):
+            structures = {structure(block) for block in child.children()}
+            if len(structures) == 1 and all(type(block) is nn.Sequential for block in child.children()):
                 by_structure[structures.pop()] += members
         for names in by_structure.values():
             if len(names) >= 2 and self._follow_each_other(names) and 2 * self.size(names) > self.total:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from lightning_gw.activations.batches import leaves
 from lightning_gw.utilities.errors import ArgumentError, near_names, sentence
 
 #: ``(module, batch) -> anything``, a forward pass of one's own; or the name of a method of the module.
@@ -82,6 +83,11 @@ def ways_to_run(module: nn.Module, probe_step: ProbeStep | None = None) -> list[
     return ways
 
 
+def first_tensor_ways(module: nn.Module) -> list[Way]:
+    """``forward`` of a batch's first tensor of numbers with a fraction alone, such as the first of several views."""
+    return [Way("forward, of the first tensor", _of_the_first_tensor)] if defines(module, "forward") else []
+
+
 def training_way(module: nn.Module) -> Way | None:
     """The ``training_step``, which is never taken unasked, since it may change what it pleases."""
     return Way("training_step", _method("training_step")) if defines(module, "training_step") else None
@@ -138,6 +144,17 @@ def _method(name: str) -> Callable[[nn.Module, Any], Any]:
         return call_as_suggested(method, method, batch, f"{type(module).__name__}.{name}")
 
     return run
+
+
+def _of_the_first_tensor(module: nn.Module, batch: Any) -> Any:
+    inputs = [leaf for _, leaf in leaves(batch) if isinstance(leaf, Tensor) and leaf.is_floating_point() and leaf.dim()]
+    given = batch[:1] if isinstance(batch, list | tuple) else [batch]
+    if not inputs or any(inputs[0] is one for one in given):
+        raise TypeError("there is no other than forward was given")
+    required = [p for p in inspect.signature(module.forward).parameters.values() if p.default is p.empty]
+    if sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in required) > 1:
+        raise TypeError("forward takes more than one tensor")
+    return module.forward(inputs[0])
 
 
 def _begun(hooks: list[str]) -> Callable[[nn.Module, Any], Any]:

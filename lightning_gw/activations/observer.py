@@ -15,7 +15,7 @@ from torch import nn
 from lightning_gw.activations.capture import Activations, ShapeError
 from lightning_gw.activations.config import ProbeConfig
 from lightning_gw.activations.contract import Choice, choose_way
-from lightning_gw.activations.forward import Way, training_way, ways_to_run
+from lightning_gw.activations.forward import Way, first_tensor_ways, training_way, ways_to_run
 from lightning_gw.activations.isolation.steps import kept_weights
 from lightning_gw.activations.layers import named_layers
 from lightning_gw.activations.normalisation import (
@@ -136,7 +136,7 @@ class Observer:
                 "Lightning needs too, so that their weights exist when training starts."
             )
         known = known_hash or self.probe_hash if known_layers else None
-        ways = ways_to_run(module, self.config.step)
+        ways = [*ways_to_run(module, self.config.step), *first_tensor_ways(module)]
         if self.config.layers is not None:
             check_layers(module, self.config.layers)
         self._pass.known = tuple(name for name in known_layers if name.split("#")[0] in named_layers(module))

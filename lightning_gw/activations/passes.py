@@ -86,9 +86,8 @@ class ProbePass:
 
             runner = self._runner(trainer, module)
             with undisturbed(module, trainer), harmless_steps(module, trainer):
-                self.settled = settle(
-                    module, batches[0], run, self.asked, self.config.layout, known=self.known, rows=told
-                )
+                settled = settle(module, batches[0], run, self.asked, self.config.layout, known=self.known, rows=told)
+            self.settled = settled  # a module that can reach its Trainer's callbacks would have had this put back
             return standing
 
         return self._fitting(trainer, replace(probe, batches=probe.batches[:1], items=probe.items[:1]), work)

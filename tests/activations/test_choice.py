@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from callback_nets import Block
 from torch import Tensor, nn
+from traced_nets import Net, X, chosen, numbered
 
-from lightning_gw.activations.choice import Choice, choose_layers, thinned
+from lightning_gw.activations.choice import thinned
 from lightning_gw.activations.settle import asked_layers
 from lightning_gw.activations.trace import trace
 
 IDS = torch.arange(12).reshape(3, 4) % 11
-
-
-def chosen(net: nn.Module, *inputs: Any, **keywords: Any) -> Choice:
-    net.eval()
-    with torch.no_grad():
-        return choose_layers(net, trace(net, lambda: net(*inputs, **keywords), 3))
-
-
-def numbered(pattern: str, count: int) -> list[str]:
-    return [pattern.format(k) for k in range(count)]
 
 
 class Chain(nn.Module):
@@ -41,22 +30,6 @@ class Chain(nn.Module):
 
 def chain(count: int, width: int = 12) -> Chain:
     return Chain(*(Block(width) for _ in range(count)))
-
-
-class Net(nn.Module):
-    """Does what it is told with the modules it holds."""
-
-    def __init__(self, forward: Any, **children: nn.Module) -> None:
-        super().__init__()
-        self.how = forward
-        for name, child in children.items():
-            self.add_module(name, child)
-
-    def forward(self, *inputs: Any) -> Any:
-        return self.how(self, *inputs)
-
-
-X = torch.randn(3, 12)
 
 
 def test_a_frozen_teacher_that_forward_never_calls_is_no_candidate() -> None:
@@ -300,52 +273,6 @@ def test_an_autoencoder_shows_the_layers_of_both_halves() -> None:
 
     choice = chosen(Net(lambda self, x: self.decoder(self.encoder(x)), encoder=Half(), decoder=Half()), X)
     assert len(choice.layers) == 6
-
-
-class TwoConvolutions(nn.Module):
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.both = nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.both(x)
-
-
-class Down(nn.Module):
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.both = nn.Sequential(nn.MaxPool2d(2), TwoConvolutions(inputs, outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.both(x)
-
-
-class Up(nn.Module):
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.up, self.conv = nn.ConvTranspose2d(inputs, outputs, 2, 2), TwoConvolutions(inputs, outputs)
-
-    def forward(self, x: Tensor, across: Tensor) -> Tensor:
-        return self.conv(torch.cat([across, self.up(x)], 1))
-
-
-@pytest.mark.parametrize("depth", [2, 3, 4])
-def test_both_ways_of_a_u_net_are_named_as_its_author_did(depth: int) -> None:
-    def forward(self: Net, x: Tensor) -> Tensor:
-        found = [self.inc(x)]
-        for k in range(depth):
-            found.append(getattr(self, f"down{k}")(found[-1]))
-        x = found.pop()
-        for k in range(depth):
-            x = getattr(self, f"up{k}")(x, found.pop())
-        return self.out(x)
-
-    widths = [4 * 2**k for k in range(depth + 1)]
-    downs = {f"down{k}": Down(*widths[k : k + 2]) for k in range(depth)}
-    ups = {f"up{k}": Up(*reversed(widths[depth - k - 1 : depth - k + 1])) for k in range(depth)}
-    net = Net(forward, inc=TwoConvolutions(3, 4), **downs, **ups, out=nn.Conv2d(4, 2, 1))
-    layers = list(chosen(net, torch.randn(3, 3, 32, 32)).layers)
-    assert [name for name in layers if name != "inc"] == [*downs, *ups]
 
 
 def test_asked_for_by_name() -> None:

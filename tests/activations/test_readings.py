@@ -279,3 +279,18 @@ def test_where_nothing_is_masked_nothing_is_said_of_masks() -> None:
         found = settle(net, batch, lambda item: net(*item))
         looks = capture(net, found.choice.layers, [batch], lambda item: net(*item), "mean", how=found.how)
     assert looks.notes == ()
+
+
+class Shuffle(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        return x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+@pytest.mark.parametrize("last", [Shuffle(), nn.InstanceNorm2d(8)])
+def test_channels_are_followed_through_what_cuts_them_up_and_puts_them_together(last: nn.Module) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.Sequential(nn.Conv2d(8, 8, 1), last, nn.ReLU()))
+    with torch.no_grad():
+        reading = settle(net.eval(), torch.randn(4, 3, 6, 6), net, ["0", "1"]).how["1"]
+    assert isinstance(reading, Reading)
+    assert (reading.channels, reading.guessed) == (1, "")

@@ -107,6 +107,25 @@ class Views(Base):
         return self.run(batch[0][1])
 
 
+class ViewsAlone(Base):
+    """As lightly's: nothing validates, and forward takes one of the views."""
+
+    collate = staticmethod(Views.collate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(x)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step((batch[0][0], batch[1]), batch_idx)
+
+
+class ReachingItsCallbacks(Mappings):
+    """As scvi-tools' plans: something that it keeps leads to the Trainer, and so to the callback that looks."""
+
+    def setup(self, stage: str) -> None:
+        self.kept = {"callbacks": list(self.trainer.callbacks)}
+
+
 class Teaching(Base):
     """Its validation step moves the weights of a momentum encoder, so forward has to do."""
 
@@ -136,6 +155,8 @@ EXAMPLES: dict[str, tuple[Callable[[], Base], str]] = {
     "views": (Views, "validation_step"),
     "momentum encoder": (Teaching, "forward"),
     "predict": (Predicting, "predict_step"),
+    "views alone": (ViewsAlone, "forward, of the first tensor"),
+    "reaching its callbacks": (ReachingItsCallbacks, "validation_step"),
 }
 
 
