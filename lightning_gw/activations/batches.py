@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import DataLoader, Dataset
 
 #: Masks by their usual names, and whether they are nonzero where a position counts or where it is padding.
@@ -66,6 +67,8 @@ def is_cut_by_rows(batch: Any, rows: int) -> bool:
         return _per_input(batch, rows) or all(is_cut_by_rows(held, rows) for held in batch)
     if isinstance(batch, Mapping):
         return all(is_cut_by_rows(held, rows) for held in batch.values())
+    if _is_named_tuple(batch):
+        return all(is_cut_by_rows(held, rows) for held in batch)
     if isinstance(batch, Tensor):
         return batch.dim() == 0 or batch.shape[0] == rows
     return batch is None or isinstance(batch, str | bytes | int | float)
@@ -94,11 +97,17 @@ def take_rows(batch: Any, start: int, stop: int, rows: int | None = None) -> Any
     def walk(part: Any) -> Any:
         if type(part) in (list, tuple):
             return cut(part) if _per_input(part, rows) else type(part)(walk(held) for held in part)
+        if _is_named_tuple(part):
+            return type(part)(*(walk(held) for held in part))
         if type(part) is dict:
             return {key: walk(held) for key, held in part.items()}
         return apply_to_collection(part, Tensor, cut)
 
     return walk(batch)
+
+
+def _is_named_tuple(batch: Any) -> bool:
+    return isinstance(batch, tuple) and hasattr(batch, "_fields") and not isinstance(batch, PackedSequence)
 
 
 def _per_input(entries: Any, rows: int) -> bool:

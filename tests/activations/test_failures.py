@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
+
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_sequence
 
 from lightning_gw.activations.batches import is_cut_by_rows, take_rows
 from lightning_gw.activations.failures import is_out_of_memory, shapes
@@ -47,3 +50,18 @@ def test_only_batches_that_hold_inputs_and_nothing_else_are_cut() -> None:
 def test_shapes_in_words() -> None:
     assert shapes({"ids": torch.zeros(3, 4), "n": [torch.zeros(3), 2]}) == "ids (3, 4), n[0] (3,)"
     assert shapes([torch.zeros(2, 1)] * 9).endswith("and 3 more")
+
+
+def test_named_tuples_are_cut_entry_by_entry() -> None:
+    Batch = namedtuple("Batch", ["past", "covariates", "names", "future"])
+    batch = Batch(torch.arange(8).reshape(4, 2), None, list("abcd"), torch.arange(4))
+    assert is_cut_by_rows(batch, 4)
+    piece = take_rows(batch, 1, 3)
+    assert type(piece) is Batch
+    assert (piece.past.tolist(), piece.covariates, piece.names, piece.future.tolist()) == (
+        [[2, 3], [4, 5]],
+        None,
+        ["b", "c"],
+        [1, 2],
+    )
+    assert not is_cut_by_rows(pack_sequence([torch.zeros(1, 2)] * 3), 3)
