@@ -231,11 +231,13 @@ class RecordDelivery:
         if self._verbose and layers:
             say(f"{self._prefix.rstrip('/')} {layers}")
 
-    def report(self, say: Callable[[str], None], budget: Budget) -> None:
-        """Say how the run ended and what looking cost."""
+    def report(self, loggers: Sequence[Any], say: Callable[[str], None], budget: Budget) -> None:
+        """Say how the run ended, what looking cost, and where it can be seen."""
+        from lightning_gw.loggers.dispatch import online_project
+
         assert self.history is not None
         if self._verbose:
-            say(end_message(self.history, budget))
+            say(end_message(self.history, budget, online_project(loggers)))
         if budget.overdrawn:
             output.inform(overdrawn_message(budget))
 

@@ -99,8 +99,7 @@ class LookLoop:
         """Forget everything: the next look is the first of its history."""
         self.last = self._delivery.last = None
         self.metrics = {}
-        self.stopped = False
-        self.failed = None
+        self.stopped, self.failed = False, None
         self._steps.uncounted = 0
         self._solver.reset()
         self._pace.budget.reset()
@@ -192,7 +191,7 @@ class LookLoop:
         with tolerating("conclude its history"), self._pace.charged(), self._aside():
             self._delivery.conclude(trainer.loggers)
         with tolerating("say how the run ended"):
-            self._delivery.report(partial(say, module), self._pace.budget)
+            self._delivery.report(trainer.loggers, partial(say, module), self._pace.budget)
 
     def conclude_earlier_run(
         self,

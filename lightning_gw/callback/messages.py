@@ -58,12 +58,14 @@ def layers_message(prefix: str, layers: Sequence[str]) -> str:
     return f"{prefix.rstrip('/')} layers: {', '.join(told)}"
 
 
-def end_message(history: History, budget: Budget) -> str:
-    """What a run found, what looking cost, and where to find it."""
+def end_message(history: History, budget: Budget, project: str = "") -> str:
+    """What a run found, what looking cost, and where to find it: on disk, and in the W&B project ``entity/project``."""
     lines = [describe(history), budget.bill()]
     if history.path is not None:
         lines.append(f"The history of this run is in {history.path}.")
         lines.append(f"For a page to look at:  lightning-gw report {history.path.parent} --open")
+    if project:
+        lines.append(f"For a W&B workspace that opens on it:  lightning-gw workspace {project}")
     lines.append(next_step(history))
     return "\n".join(lines)
 

@@ -111,6 +111,16 @@ def log_summary(loggers: Iterable[Any], history: History, prefix: str = "gw/") -
     return _with_each(loggers, prefix, "the summary", lambda backend: backend.log_summary(history))
 
 
+def online_project(loggers: Iterable[Any]) -> str:
+    """The W&B project, ``entity/project``, of the first logger whose run W&B's server has; empty where none has."""
+    for logger in loggers:
+        with suppress(Exception):  # an offer is worth no failure
+            backend = backend_of(logger, "")
+            if isinstance(backend, WandbBackend) and (project := backend.online_project):
+                return project
+    return ""
+
+
 def wants_pictures(loggers: Iterable[Any]) -> bool:
     """Whether any of these loggers takes pictures."""
     with suppress(Exception):  # a logger that cannot even be asked is named when something is logged

@@ -26,6 +26,13 @@ class WandbBackend:
     experiment: Any
     prefix: str
 
+    @property
+    def online_project(self) -> str:
+        """``entity/project`` of a run that W&B's server has; empty for any other."""
+        run = self.experiment
+        known = run.entity and run.project and not (run.offline or run.disabled)
+        return f"{run.entity}/{run.project}" if known else ""
+
     def log_config(self, config: dict[str, Any]) -> list[str]:
         # A WandbLogger that was handed a running experiment has not defined the axis.
         self.experiment.define_metric(STEP_KEY)

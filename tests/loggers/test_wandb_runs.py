@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import wandb
@@ -14,6 +15,7 @@ from pytorch_lightning.loggers import WandbLogger
 from wandb_file import OfflineRun, rows_of_records
 
 from lightning_gw.loggers import dispatch as gw_loggers
+from lightning_gw.loggers.wandb import WandbBackend
 from lightning_gw.records.history import History
 
 
@@ -117,3 +119,22 @@ def test_tables_that_hold_training_up_are_left_out_from_then_on(
     assert ["gw/matrix.path" in row for row in rows] == [True, True, *[False] * (len(records) - 2)]
     for row, record in zip(rows, records, strict=True):
         assert expected_scalars(record).items() <= row.items()
+
+
+@pytest.mark.parametrize(
+    ("offline", "disabled", "entity", "offered"),
+    [(False, False, "me", "me/p"), (True, False, "me", ""), (False, True, "me", ""), (False, False, "", "")],
+)
+def test_only_a_run_that_the_server_has_is_offered_a_workspace(
+    monkeypatch: pytest.MonkeyPatch, offline: bool, disabled: bool, entity: str, offered: str
+) -> None:
+    run = SimpleNamespace(entity=entity, project="p", offline=offline, disabled=disabled)
+    monkeypatch.setattr(gw_loggers, "backend_of", lambda logger, prefix: WandbBackend(run, prefix))
+    assert gw_loggers.online_project([object()]) == offered
+    assert gw_loggers.online_project([]) == ""
+
+
+def test_the_attributes_that_an_offer_asks_for_are_those_of_a_run(tmp_path: Path) -> None:
+    logger = WandbLogger(project="p", mode="offline", save_dir=tmp_path)
+    assert (logger.experiment.offline, logger.experiment.disabled, logger.experiment.project) == (True, False, "p")
+    assert gw_loggers.online_project([logger]) == ""
