@@ -14,7 +14,8 @@ from lightning_gw.records.next_step import next_step
 from lightning_gw.utilities import output
 from lightning_gw.utilities.text import short_names
 
-#: Layers that the terminal names one by one.
+#: Characters of a name that the terminal shows whole, and layers that it names one by one.
+LONGEST_NAME = 40
 MOST_LAYERS_NAMED = 16
 
 
@@ -53,7 +54,7 @@ def look_message(prefix: str, result: LookResult, handing_on: float) -> str:
 
 def layers_message(prefix: str, layers: Sequence[str]) -> str:
     """Which layer has which number; of many only the first and the last."""
-    names = [f"{place} {name}" for place, name in enumerate(short_names(layers), 1)]
+    names = [f"{place} {name}" for place, name in enumerate(short_names(layers, LONGEST_NAME), 1)]
     told = names if len(names) <= MOST_LAYERS_NAMED else [*names[:3], "…", *names[-2:]]
     return f"{prefix.rstrip('/')} layers: {', '.join(told)}"
 

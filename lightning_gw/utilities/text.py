@@ -45,7 +45,7 @@ def bare_names(layers: Sequence[str]) -> tuple[str, ...]:
 def short_names(layers: Sequence[str], longest: int = 16) -> tuple[str, ...]:
     """The `bare_names`, cut to a length at which they fit beside an axis or into a sentence.
 
-    Names that are too long lose the ending all share, then their left part.
+    Names that are too long lose the ending all share, then components at their left.
 
     Args:
         layers: Full names, such as ``model.blocks.3``.
@@ -59,7 +59,15 @@ def short_names(layers: Sequence[str], longest: int = 16) -> tuple[str, ...]:
         while len(kept) > 1 and all(len(parts) > 1 and parts[-1] == kept[0][-1] for parts in kept):
             kept = [parts[:-1] for parts in kept]
     whole = ["".join(c if c.isprintable() else "�" for c in ".".join(parts)) for parts in kept]
-    return tuple(name if len(name) <= longest else "…" + name[1 - longest :] for name in whole)
+    cut = [name if len(name) <= longest else "…" + _end_of(name, longest - 1) for name in whole]
+    # Two stacks of a network may have layers of one name at their ends.
+    return tuple(short if cut.count(short) == 1 else name for short, name in zip(cut, whole, strict=True))
+
+
+def _end_of(name: str, longest: int) -> str:
+    """As many whole components as fit; of a last one that does not, its end."""
+    end = name[-longest:]
+    return end if "." not in end or name[-longest - 1] == "." else end.split(".", 1)[1]
 
 
 def folded(notes: Iterable[str]) -> tuple[str, ...]:

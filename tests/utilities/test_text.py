@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_gw.utilities.errors import reason_of
-from lightning_gw.utilities.text import folded
+from lightning_gw.utilities.text import folded, short_names
 
 
 @pytest.mark.parametrize("call", [lambda: torch.conv2d("no tensor", 3), lambda: torch.zeros("a"), lambda: torch.sum()])
@@ -34,3 +34,10 @@ def test_what_is_said_of_many_layers_is_said_once() -> None:
     assert folded(notes[:1]) == tuple(notes[:1])
     assert folded(["Layer 'a': x.", "Layer 'b': y.", "Layer 'b': x."]) == ("Layers a and b: x.", "Layer b: y.")
     assert folded([]) == ()
+
+
+def test_long_names_are_cut_between_components_and_never_into_the_same() -> None:
+    assert short_names(["net.stem", "layers.10.blocks.11"]) == ("net.stem", "…10.blocks.11")
+    assert short_names(["stem", "y" * 20]) == ("stem", "…" + "y" * 15)
+    stacks = ("stem", "encoder.layers.10", "decoder.layers.10")
+    assert short_names(stacks) == stacks
