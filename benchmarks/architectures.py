@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks.untrained import language, vision
 from benchmarks.untrained.looks import CACHE, Untrained, look, names
 from lightning_gw import Groups, find_groups
-from lightning_gw.groups.groups import STRONG_CONTRAST
+from lightning_gw.groups.finding import STRONG_CONTRAST
 from lightning_gw.groups.reference import Reference
 
 OUTPUT = CACHE.parent / "architectures.json"

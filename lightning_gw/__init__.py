@@ -17,8 +17,8 @@ from lightning_gw.__about__ import __version__
 if TYPE_CHECKING:
     from lightning_gw.callback.gw_similarity import GWSimilarity as GWSimilarity
     from lightning_gw.geometry.geometries import Geometry as Geometry
+    from lightning_gw.groups.finding import find_groups as find_groups
     from lightning_gw.groups.groups import Groups as Groups
-    from lightning_gw.groups.groups import find_groups as find_groups
     from lightning_gw.groups.tracking import Event as Event
     from lightning_gw.groups.tracking import GroupTracker as GroupTracker
     from lightning_gw.groups.tracking import converged_at as converged_at
@@ -53,7 +53,8 @@ if TYPE_CHECKING:
 _NAMES = {
     "callback.gw_similarity": "GWSimilarity",
     "geometry.geometries": "Geometry",
-    "groups.groups": "Groups find_groups",
+    "groups.finding": "find_groups",
+    "groups.groups": "Groups",
     "groups.tracking": "Event GroupTracker converged_at",
     "gw.coupling": "GWCoupling gw_coupling gw_distance",
     "gw.matrix": "gw_matrix",

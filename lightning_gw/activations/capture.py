@@ -35,11 +35,14 @@ class Activations:
             times in one forward appears as ``name``, ``name#2``, ``name#3``.
         notes: What was left out or done differently, in plain words.
         scaled: Layers whose positions were scaled to norm 1 before they were averaged.
+        sequences: Names of the layers of each sequence that data flows through, such as encoder and decoder; empty
+            where all layers are of one.
     """
 
     representations: dict[str, Tensor]
     notes: tuple[str, ...] = ()
     scaled: tuple[str, ...] = ()
+    sequences: tuple[tuple[str, ...], ...] = ()
 
 
 class ShapeError(ValueError):

@@ -9,7 +9,7 @@ from torch import nn
 
 from lightning_gw.activations.blocks import Blocks
 from lightning_gw.activations.layers import HOLDERS, NORMS, call_key, named_layers
-from lightning_gw.activations.trace import Trace
+from lightning_gw.activations.trace import Call, Trace
 from lightning_gw.utilities.text import listed, plural
 
 #: Layers that are looked at unless more are asked for by name.
@@ -95,6 +95,9 @@ def choose_layers(module: nn.Module, trace: Trace) -> Choice:
 def sequences(trace: Trace, names: Sequence[str]) -> list[list[str]]:
     """Part layers into sequences along which data flows; they end where branches part or join.
 
+    A decoder is a sequence of its own: what its first layer works on does not come from the encoder, which it only
+    looks at.
+
     Args:
         trace: The forward pass.
         names: Layers, in the order of their first calls.
@@ -115,7 +118,8 @@ def sequences(trace: Trace, names: Sequence[str]) -> list[list[str]]:
     ends: dict[str, list[str]] = {}
     for call in calls:
         fed = direct[call.name]
-        part = ends.pop(fed[0], None) if len(fed) == 1 and fed[0] not in forks else None
+        follows = len(fed) == 1 and fed[0] not in forks and not _only_looks_at(call, first[fed[0]], calls)
+        part = ends.pop(fed[0], None) if follows else None
         if part is None:
             part = []
             parts.append(part)
@@ -123,6 +127,24 @@ def sequences(trace: Trace, names: Sequence[str]) -> list[list[str]]:
         ends[call.name] = part
     unseen = [name for name in names if name not in first]
     return parts + ([unseen] if unseen else [])
+
+
+def _only_looks_at(call: Call, before: Call, calls: Sequence[Call]) -> bool:
+    """Whether a layer works on states of its own, and looks at what the one before put out beside them.
+
+    Args:
+        call: The layer.
+        before: The one that it depends on.
+        calls: All layers.
+    """
+    bits, memory = call.stream
+    if bits < 0:
+        return False
+    if call.cross and not before.cross:
+        return not bits & before.bit
+    # What several layers are given, such as the network's input, is no stream.
+    others = [other for other in calls if other is not call]
+    return not any(bits & other.bit or memory in [key for *_, key in other.given] for other in others)
 
 
 def thinned(parts: Sequence[Sequence[str]], most: int = MOST_LAYERS) -> list[list[str]]:

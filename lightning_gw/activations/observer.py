@@ -179,7 +179,8 @@ class Observer:
         notes = [*activations.notes, *(f"This look disturbed training: {said}." for said in disturbed)]
         if self._pass.fits is not None:
             notes.append(f"The probe went through the network {self._pass.fits} at a time; more did not fit in memory.")
-        activations = replace(activations, notes=tuple(notes))
+        assert self._pass.settled is not None
+        activations = replace(activations, notes=tuple(notes), sequences=self._pass.settled.sequences)
         return self._pass.enough(activations)
 
     @property

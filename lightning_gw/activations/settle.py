@@ -41,11 +41,16 @@ class Settled:
         read = [reading for reading in self.how.values() if isinstance(reading, Reading)]
         return {held.mask.stack: held.mask.argument for held in read if held.mask is not None}
 
+    @property
+    def sequences(self) -> tuple[tuple[str, ...], ...]:
+        """Names of the layers of each sequence; empty where all are of one."""
+        return self.choice.sequences if len(self.choice.sequences) > 1 else ()
+
     def description(self) -> dict[str, Any]:
         """What there is to say of the layers, as plain JSON values."""
         facts: dict[str, Any] = {}
-        if len(self.choice.sequences) > 1:
-            facts["sequences"] = [list(part) for part in self.choice.sequences]
+        if self.sequences:
+            facts["sequences"] = [list(part) for part in self.sequences]
         if masks := self.masks():
             facts["masks"] = masks
         return facts | ({"left_out": self.choice.left_out} if self.choice.left_out else {})

@@ -42,6 +42,7 @@ class Call:
         names: The names of its arguments.
         cross: Whether it was given states of another stack, as the layers of a decoder are.
         fed: 2 where it was given a tensor of the batch as it is, 1 where it was given what was made of one.
+        given: Shape, ancestors and memory of every tensor among its arguments, in order.
     """
 
     name: str
@@ -57,6 +58,13 @@ class Call:
     names: tuple[str, ...] = ()
     cross: bool = False
     fed: int = 0
+    given: list[tuple[tuple[int, ...], int, int]] = field(default_factory=list)
+
+    @property
+    def stream(self) -> tuple[int, int]:
+        """Ancestors and memory of the states that it works on: the first it was given of the shape that it puts out."""
+        made = next((output.shape for output in self.outputs.values()), None)
+        return next(((bits, memory) for shape, bits, memory in self.given if shape == made), (-1, 0))
 
     def within(self, other: Call) -> bool:
         """Whether it was made inside another one."""
@@ -201,7 +209,11 @@ class _Recorder(TorchDispatchMode):
             isinstance(bound.get(key), Tensor) for key in ("encoder_hidden_states", "memory", "encoder_outputs")
         )
         for value in bound.values():
-            if isinstance(value, Tensor) and self._known(value)[2]:
+            if not isinstance(value, Tensor):
+                continue
+            _, past, outside = self._known(value)
+            call.given.append((_shape(value), past, _memory(value)))
+            if outside:
                 node = self._nodes.get(value)
                 call.fed = max(call.fed, 2 if node is None or node.operation in _CASTS else 1)
         self.trace.calls.append(call)

@@ -6,7 +6,7 @@ Knows nothing of Lightning: the same records come from live training and from sa
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -18,9 +18,11 @@ from torch import Tensor
 from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.analysis.start import Held, Start
 from lightning_gw.geometry.spaces import get_geometry
-from lightning_gw.groups.groups import Groups, find_groups
+from lightning_gw.groups.finding import find_groups
+from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.reference import Reference
 from lightning_gw.groups.roughness import MINIMUM_FOR_ROUGHNESS, why_no_roughness
+from lightning_gw.groups.sequences import ends_of
 from lightning_gw.groups.tracking import GroupTracker
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.result import GWMatrix
@@ -131,20 +133,26 @@ class Analysis:
         )
 
     def groups_alone(
-        self, representations: Mapping[str, Tensor], reference: Reference | None = None
+        self,
+        representations: Mapping[str, Tensor],
+        reference: Reference | None = None,
+        sequences: Sequence[Sequence[str]] = (),
     ) -> tuple[Groups, Mapping[str, str]]:
         """Groups as a look without a null finds them; nothing is remembered.
 
         Args:
             representations: Layer name → ``(n, d)``, in depth order.
             reference: What they are held against.
+            sequences: Names of the layers of each sequence, where there are several.
 
         Returns:
             The groups, and why layers were left out, by name.
         """
         anchored = self._solve(representations, self.config.anchor, None)
         distances, _ = self._distances(representations, anchored, {})
-        return judged(self._grouped(representations, anchored, distances, reference), None), anchored.degenerate
+        ends = ends_of(sequences, tuple(representations))
+        found = self._grouped(representations, anchored, distances, reference, ends)
+        return judged(found, None), anchored.degenerate
 
     def _analyse(
         self, representations: Mapping[str, Tensor], context: LookContext, process_group: Group
@@ -176,9 +184,10 @@ class Analysis:
         first = begun is not self._start
         null = SEEN_OTHERWISE if said else self._null
         held = Held.of(begun, null, first, comparable=self.config.paired)
-        test = tested(representations, null)
-        groups = judged(self._grouped(representations, anchored, distances, held.reference), test)
-        changed = None if first else find_groups(distances, begun.reference)
+        ends = ends_of(context.probe.get("sequences", ()), layers)
+        test = tested(representations, null, ends)
+        groups = judged(self._grouped(representations, anchored, distances, held.reference, ends), test)
+        changed = None if first else find_groups(distances, begun.reference, sequence_ends=ends)
         with np.errstate(divide="ignore", invalid="ignore"):
             growth = groups.adjacent / begun.adjacent
         notes = [
@@ -193,7 +202,7 @@ class Analysis:
         ):
             notes.append(lacking)
         samples, seed = self.config.bootstrap_samples, self.config.seed
-        paired = find_groups(gw.identity_distance, held.paired)
+        paired = find_groups(gw.identity_distance, held.paired, sequence_ends=ends)
         paired = resampled(paired, representations, gw, samples, seed, self._geometry, held.paired, identity=True)
         found = {
             "layers": layers,
@@ -202,7 +211,9 @@ class Analysis:
             "groups_paired": paired,
             "changed": changed,
             "reference": held.words,
-            **spread(representations, anchored if distances is anchored else None, self._geometry, held.reference),
+            **spread(
+                representations, anchored if distances is anchored else None, self._geometry, held.reference, ends
+            ),
             "growth": growth,
             "measures": measures,
             "notes": tuple(notes),
@@ -257,9 +268,10 @@ class Analysis:
         anchored: GWMatrix,
         distances: GWMatrix | FloatArray,
         reference: Reference | None,
+        sequence_ends: Sequence[int] = (),
     ) -> Groups:
         """The groups in these distances, with their stability where the matchings behind them are known."""
-        groups = find_groups(distances, reference)
+        groups = find_groups(distances, reference, sequence_ends=sequence_ends)
         if distances is not anchored:
             return groups
         samples, seed = self.config.bootstrap_samples, self.config.seed

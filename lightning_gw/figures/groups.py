@@ -45,6 +45,8 @@ def draw_groups(groups: Groups, ax: Axes | None = None) -> Figure:
         axes.axvline(boundary + 0.5, color=group_colour(5), linewidth=7, alpha=0.22, zorder=0, gid="boundary")
     for boundary in sorted(set(groups.built_in) - set(groups.boundaries)):
         axes.axvline(boundary + 0.5, color=QUIET, linewidth=1.2, dashes=(3, 2), zorder=0, gid="built-in")
+    for end in groups.sequence_ends:
+        axes.axvline(end + 0.5, color=INK, linewidth=1.6, linestyle="-.", zorder=0, gid="sequence-end")
     axes.plot(gaps, groups.adjacent, color=group_colour(0), linewidth=2.0, marker="o", markersize=5)
     shown = thinned(layers, 25)
     axes.set_xticks(shown, [str(layer + 1) for layer in shown])

@@ -26,7 +26,7 @@ from lightning_gw.figures.style import (
     thinned,
     viewable,
 )
-from lightning_gw.groups.groups import find_groups
+from lightning_gw.groups.finding import find_groups
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.description import paired_name
 from lightning_gw.records.record import Record
@@ -192,6 +192,8 @@ def _reading(record: Record, gw: GWMatrix) -> str:
     ]
     if record.groups.built_in:
         lines.append("Dashed grey: steps the architecture has by itself, which an untrained network takes as well.")
+    if record.groups.sequence_ends:
+        lines.append("Dash-dotted: one sequence of layers ends and another begins, such as encoder and decoder.")
     return "\n".join([*lines, *left_out(gw.degenerate)])
 
 
@@ -217,6 +219,10 @@ def _outline_groups(axes: Axes, record: Record) -> None:
         for across in (axes.axhline, axes.axvline):
             across(boundary + 0.5, color="white", linewidth=2.4, zorder=2.4)
             across(boundary + 0.5, color=QUIET, linewidth=1.5, dashes=(3, 2.5), zorder=2.5, gid="built-in")
+    for end in record.groups.sequence_ends:
+        for across in (axes.axhline, axes.axvline):
+            across(end + 0.5, color="white", linewidth=3.4, zorder=2.6)
+            across(end + 0.5, color=INK, linewidth=1.8, linestyle="-.", zorder=2.7, gid="sequence-end")
     if record.groups.strength == "none":
         return
     identities = group_identities(record)

@@ -41,6 +41,8 @@ def draw_profile(record: Record, start: Record | None = None) -> Figure:
         axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
         for boundary in record.groups.boundaries:
             axes.axvline(boundary, color=_BOUNDARY, linewidth=9, alpha=0.22, zorder=0, gid="boundary")
+        for end in record.groups.sequence_ends:
+            axes.axvline(end, color=INK, linewidth=1.6, linestyle="-.", zorder=0, gid="sequence-end")
     if start is not None and start.step != record.step:
         above.plot(gaps, start.groups.adjacent, color=QUIET, linestyle="--", linewidth=1.5, label=f"step {start.step}")
     above.plot(gaps, record.groups.adjacent, color=_NOW, linewidth=2.2, marker="o", label=f"step {record.step}")

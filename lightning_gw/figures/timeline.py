@@ -62,7 +62,12 @@ def draw_timeline(history: Sequence[Record]) -> Figure:
     axes.set_ylabel("layer, depth downwards", fontsize=10, color=QUIET)
     plain(axes)
     own = Line2D([], [], color=QUIET, linewidth=1.2, dashes=(3, 2), label="the architecture's\nown step")
-    group_legend(axes, *([own] if any(record.groups.built_in for record in history) else []))
+    ends = Line2D([], [], color=INK, linewidth=1.6, linestyle="-.", label="one sequence ends,\nanother begins")
+    group_legend(
+        axes,
+        *([own] if any(record.groups.built_in for record in history) else []),
+        *([ends] if any(record.groups.sequence_ends for record in history) else []),
+    )
     lowest = axes
     for row, (label, chosen) in enumerate(panels, 1):
         lowest = figure.add_subplot(grid[row], sharex=axes)
@@ -153,6 +158,9 @@ def _draw_boundaries(axes: Axes, history: Sequence[Record], edges: NDArray[np.fl
         for boundary in sorted(set(record.groups.built_in) - set(record.groups.boundaries)):
             y = boundary + 0.5
             axes.plot(edges[column : column + 2], [y, y], color=QUIET, linewidth=1.2, dashes=(3, 2), gid="built-in")
+        for end in record.groups.sequence_ends:
+            y = end + 0.5
+            axes.plot(edges[column : column + 2], [y, y], color=INK, linewidth=1.6, linestyle="-.", gid="sequence-end")
         for boundary in record.groups.boundaries:
             y = boundary + 0.5
             axes.plot([edges[column], edges[column + 1]], [y, y], color=INK, linewidth=2.4, zorder=3, gid="boundary")

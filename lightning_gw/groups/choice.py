@@ -30,6 +30,7 @@ class Choice:
         others: Indices of the layers of every other group, in depth order; none beside a random block.
         said: What was chosen, in words; layers counted from 1.
         doubts: What speaks against acting on it, in words.
+        sequence_ends: Layers after which another sequence begins; no block reaches across.
     """
 
     layers: tuple[str, ...]
@@ -37,6 +38,7 @@ class Choice:
     others: tuple[tuple[int, ...], ...]
     said: str
     doubts: tuple[str, ...] = ()
+    sequence_ends: tuple[int, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -60,13 +62,15 @@ class Choice:
         blocks = [
             block
             for block in blocks
-            if block != self.members and (not in_lists or all(place_of(self.layers[place]) for place in block))
+            if block != self.members
+            and (not in_lists or all(place_of(self.layers[place]) for place in block))
+            and not any(block[0] <= end < block[-1] for end in self.sequence_ends)
         ]
         if not blocks:
             raise NoGroupError(f"There is no other block of {size} of {count} layers, so no control can be drawn.")
         block = blocks[int(np.random.default_rng(seed).integers(len(blocks)))]
         said = f"layers {layer_ranges(block)}, a random block (seed {seed}) in place of {self.said}"
-        return Choice(self.layers, block, (), said)
+        return Choice(self.layers, block, (), said, sequence_ends=self.sequence_ends)
 
     def export(self, to: str, *, inside: str = "", model: str | None = None, **options: Any) -> Any:
         """The layers in the form that a tool takes, as plain values.
@@ -144,7 +148,7 @@ def choose_group(
         )
     said = f"group {number + 1} of {len(members)}, layers {layer_ranges(members[number])} of {len(layers)}"
     others = tuple(group for place, group in enumerate(members) if place != number)
-    return Choice(tuple(layers), members[number], others, said, doubts)
+    return Choice(tuple(layers), members[number], others, said, doubts, groups.sequence_ends)
 
 
 def doubts_about(groups: Groups, number: int) -> list[str]:

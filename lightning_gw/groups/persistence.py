@@ -49,8 +49,10 @@ class DebouncedGroups:
         if not (_contiguous(found) and _contiguous(steady)):
             return self._as_a_whole(step, found, steady)
         usable = [i for i, label in enumerate(groups.labels) if label >= 0]
+        # The last layer of each sequence that is in a group: it ends one, whatever stands.
+        ends = {max((i for i in usable if i <= end), default=-1) for end in groups.sequence_ends}
         stands, stood = set(groups.boundaries) if found else set(), _ends(steady)
-        stood &= set(usable[:-1])
+        stood &= set(usable[:-1]) - ends
         changed = sorted(stands ^ stood)
         self._pending = {
             k: (self._pending[k][0], self._pending[k][1] + 1) if k in self._pending else (step, 1) for k in changed
@@ -64,7 +66,8 @@ class DebouncedGroups:
         if not flips:
             return None
         first = min(self._pending.pop(k)[0] for k in flips)
-        return _cut(usable, stood ^ flips), first
+        kept = stood ^ flips
+        return _cut(usable, kept | ends if kept else kept), first
 
     def _as_a_whole(self, step: int, found: Cut, steady: Cut) -> tuple[Cut, int] | None:
         if found == steady:

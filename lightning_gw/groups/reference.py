@@ -39,20 +39,13 @@ class Reference:
     first: FloatArray | None = None
 
     @classmethod
-    def of(
-        cls, given: ReferenceLike | Reference, matrix: GWMatrix | ArrayLike, usable: NDArray[np.intp], layers: int
-    ) -> Reference:
+    def of(cls, given: ReferenceLike | Reference, matrix: GWMatrix | ArrayLike, layers: int) -> Reference:
         """Read whatever `find_groups` was given.
 
         Args:
             given: A matrix, an ``(L, L)`` array of distances, several of them, or a `Reference`.
             matrix: What is to be judged, which has to be of the same layers and the same geometry.
-            usable: ``(U,)`` indices of its layers that have distances.
             layers: Number of its layers ``L``.
-
-        Returns:
-            The ``(R, U − 1)`` steps from each usable layer to the next one. Where layers lie between the two, networks
-            of which neighbours alone are known have none.
 
         Raises:
             ValueError: If a reference is of other layers, another geometry or anchor, or no matrix of distances.
@@ -63,16 +56,31 @@ class Reference:
                     f"The reference holds steps of shape {given.adjacent.shape}, where {layers} layers ask for "
                     f"(networks, {layers - 1}). Make it of the same layers."
                 )
-            steps = np.where(np.diff(usable) == 1, given.adjacent[:, usable[:-1]], np.nan)
-            if given.first is not None:
-                steps[0] = given.first[usable[:-1], usable[1:]]
-            return cls(steps)
+            return given
         alone = isinstance(given, GWMatrix) or (not _holds_matrices(given) and np.ndim(cast("ArrayLike", given)) == 2)
         several = [cast("GWMatrix | ArrayLike", given)] if alone else list(cast("Sequence[ArrayLike]", given))
         if not several:
             raise ValueError("The reference is empty; pass at least one matrix, or reference=None for none.")
         matrices = [_distances(one, matrix, layers, number) for number, one in enumerate(several, start=1)]
-        return cls(np.stack([distances[usable[:-1], usable[1:]] for distances in matrices]))
+        return cls(np.stack([distances.diagonal(1) for distances in matrices]), matrices[0])
+
+    def among(self, usable: NDArray[np.intp]) -> Reference:
+        """What it says of some layers alone: steps from each to the next of them.
+
+        Where layers lie between the two, networks of which neighbours alone are known have none.
+
+        Args:
+            usable: ``(U,)`` indices of the layers.
+        """
+        steps = np.where(np.diff(usable) == 1, self.adjacent[:, usable[:-1]], np.nan)
+        if self.first is not None:
+            steps[0] = self.first[usable[:-1], usable[1:]]
+        return Reference(steps)
+
+    def within(self, part: slice) -> Reference:
+        """What it says of layers in a row."""
+        first = None if self.first is None else self.first[part, part]
+        return Reference(self.adjacent[:, part.start : part.stop - 1], first)
 
     @property
     def networks(self) -> int:

@@ -6,15 +6,16 @@ nothing is trained.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
-from torch import Tensor, nn
+from torch import nn
 
+from lightning_gw.activations.capture import Activations
 from lightning_gw.analysis.analysis import Analysis
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.callback.skip_test import SKIP_TEST_FILE, SKIP_TEST_PICTURE, skip_test_of_run, write_skip_test
@@ -104,19 +105,19 @@ class _SkipTest(Callback):
     ) -> SkipTest:
         observer, config = watcher.observer, watcher.analysis_config
 
-        def represented(network: nn.Module) -> Mapping[str, Tensor]:
+        def seen(network: nn.Module) -> Activations:
             assert isinstance(network, LightningModule)
             with isolated_randomness(watcher.seed), plain_tensors():
-                return observer.observe(trainer, network).representations
+                return observer.observe(trainer, network)
 
         with isolated_randomness(watcher.seed), plain_tensors():
             for warning in observer.prepare(trainer, module, None, ()):
                 console.print(f"Note: {warning}", highlight=False, markup=False)
-        representations = represented(module)
+        activations = seen(module)
         if reference is None and fresh is not None:
             solver = AdjacentSolver(config.geometry, "fast", config.anchor, config.seed)
-            reference = Reference(solver(represented(fresh.draw(watcher.seed))).matched[None])
-        groups, _ = Analysis(config).groups_alone(representations, reference)
+            reference = Reference(solver(seen(fresh.draw(watcher.seed)).representations).matched[None])
+        groups, _ = Analysis(config).groups_alone(activations.representations, reference, activations.sequences)
         console.print(groups.sentence(), highlight=False, markup=False)
         with Progress(
             TextColumn("[progress.description]{task.description}", markup=False),
@@ -131,7 +132,7 @@ class _SkipTest(Callback):
             def show(done: int, total: int, what: str) -> None:
                 bar.update(task, completed=done, total=total, description=f"Without {what}" if done else what)
 
-            layers = tuple(representations)
+            layers = tuple(activations.representations)
             return skip_test_of_run(trainer, module, observer, config, layers, groups, self._monitor, show)
 
 

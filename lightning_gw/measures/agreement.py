@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
-from lightning_gw.groups.groups import find_groups
+from lightning_gw.groups.finding import find_groups
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.utilities.arrays import FloatArray
 

@@ -152,6 +152,7 @@ class _Looker:
         self._own = own
         self._analysis = analysis
         self._kept: dict[ProbeSetting, tuple[dict[str, Tensor], tuple[str, ...]]] = {}  # under the run's own setting
+        self._sequences: tuple[tuple[str, ...], ...] = ()
         self.layers: tuple[str, ...] = ()
 
     def look(self, setting: ProbeSetting) -> tuple[ProbeLook, dict[str, Tensor], tuple[str, ...]]:
@@ -161,7 +162,7 @@ class _Looker:
         self.layers = self.layers or tuple(representations)
         inputs = len(next(iter(representations.values())))
         reference = self._reference(setting)
-        groups, left_out = self._analysis.groups_alone(representations, reference)
+        groups, left_out = self._analysis.groups_alone(representations, reference, self._sequences)
         notes += tuple(f"Layer {name} is left out: {reason}" for name, reason in left_out.items())
         return self._told(groups, tuple(representations), setting.draw, inputs, started), representations, notes
 
@@ -173,6 +174,7 @@ class _Looker:
             brought = self._represent(whole)
             if isinstance(brought, Activations):
                 representations, notes = dict(brought.representations), tuple(brought.notes)
+                self._sequences = brought.sequences
             else:
                 representations, notes = dict(brought), ()
             if whole == replace(self._own, without=None, dominant=True, cosine=False, draw=setting.draw):

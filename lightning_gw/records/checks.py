@@ -87,7 +87,7 @@ def _check_groups(name: str, groups: Groups, size: int, gaps: int) -> None:
     if len(groups.labels) != size:
         raise ValueError(f"{name}.labels has shape {(len(groups.labels),)}, where {size} layers ask for {(size,)}")
     _within(f"{name}.labels", groups.labels, size, lowest=-1)
-    for what in ("boundaries", "proposed", "built_in", "unreferenced"):
+    for what in ("boundaries", "proposed", "built_in", "unreferenced", "sequence_ends"):
         _within(f"{name}.{what}", getattr(groups, what), gaps)
     for what, each in (("stability", groups.stability), ("p_values", groups.p_values)):
         if each is not None and len(each) != len(groups.boundaries):

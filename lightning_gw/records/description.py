@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lightning_gw.groups.groups import Groups
+from lightning_gw.groups.groups import Groups, layer_ranges
+from lightning_gw.groups.sequences import sequence_parts
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.record import Record
 from lightning_gw.utilities.text import listed, numbered, plural, short_names
@@ -117,7 +118,7 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
         record: The look.
         preposition: ``"At"`` for one look among many, ``"By"`` for the end of a run.
     """
-    groups, layers = record.groups, len(record.layers)
+    groups = record.groups
     when = f"{preposition} step {record.step}"
     support = "; ".join([_paired_view(record), p_value_phrase(record), stability_phrase(groups)])
     if not np.isfinite(groups.adjacent).any():
@@ -126,16 +127,26 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
         return f"Before training (step {record.step}) {own_steps_phrase(groups)}."
     if groups.strength == "none":
         beyond = " beyond what the architecture does by itself" if groups.reference else ""
-        smoothly = "" if groups.built_in else f" the {plural(layers, 'layer')} drift smoothly,"
+        smoothly = "" if groups.built_in else f" the {_layers_of(groups)} drift smoothly,"
         return f"No groups: {when[0].lower()}{when[1:]}{smoothly} no boundary stands out{beyond} ({support})."
     doubt = ", which may be drift" if groups.strength == "weak" else ""
     if not groups.reference:
         lacking = record.reference.removeprefix("none: ") or "they were held against no network that learnt nothing"
         doubt = f", which the architecture may have by itself, since {lacking}"
     return (
-        f"{when} the {plural(layers, 'layer')} form {plural(groups.count, f'{groups.strength} group')}: "
+        f"{when} the {_layers_of(groups)} form {plural(groups.count, f'{groups.strength} group')}: "
         f"{groups.ranges(short_names(record.layers)).replace(' | ', ', ')}{doubt}. {support[0].upper()}{support[1:]}."
     )
+
+
+def _layers_of(groups: Groups) -> str:
+    """The layers, and of which sequences they are, where they are of several."""
+    count = len(groups.labels)
+    if not groups.sequence_ends:
+        return plural(count, "layer")
+    parts = sequence_parts(count, groups.sequence_ends)
+    ranges = listed([layer_ranges(range(part.start, part.stop)) for part in parts])
+    return f"{plural(count, 'layer')} of {plural(len(parts), 'sequence')} ({ranges})"
 
 
 def own_steps_phrase(groups: Groups) -> str:

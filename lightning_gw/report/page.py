@@ -147,6 +147,7 @@ def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) ->
         limit=limit,
         beyond=any(contrast.effect > limit for contrast in contrasts),
         rectangles=rectangles,
+        several_sequences=any(record.groups.sequence_ends for run in shown for record in run.history),
         corresponding=correspondence_sentence,
         level=LEVEL,
         effect_scale=[to_hex(colormaps[EFFECT_COLORMAP](step / 16)) for step in range(17)],

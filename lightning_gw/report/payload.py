@@ -196,6 +196,7 @@ def _look(record: Record, at: float, moves: Sequence[tuple[int | None, int | Non
         ],
         "boundaries": list(groups.boundaries),
         "builtIn": list(groups.built_in),
+        "sequenceEnds": list(groups.sequence_ends),
         "moves": [list(move) for move in moves],
         "pairedBoundaries": list(record.groups_paired.boundaries),
         "gw": _upper(gw.similarity),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry
-from lightning_gw.groups.groups import STABLE, Groups, find_boundaries
+from lightning_gw.groups.finding import find_boundaries
+from lightning_gw.groups.groups import STABLE, Groups
 from lightning_gw.groups.reference import Reference
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.measures.spread import dominant_inputs, dominant_share, effective_rank
@@ -85,11 +86,17 @@ def resampled(
         return groups
     distances = resample_distances(representations, matrix, draws, seed, identity, geometry)
     found = stability(groups, distances, reference)
-    return replace(groups, stability=found.returned, support=found.found, noise=noise_of_adjacent(distances))
+    noise = noise_of_adjacent(distances)
+    noise[list(groups.sequence_ends)] = np.nan
+    return replace(groups, stability=found.returned, support=found.found, noise=noise)
 
 
 def spread(
-    representations: Mapping[str, Tensor], matrix: GWMatrix | None, geometry: Geometry, reference: Reference | None
+    representations: Mapping[str, Tensor],
+    matrix: GWMatrix | None,
+    geometry: Geometry,
+    reference: Reference | None,
+    sequence_ends: Sequence[int] = (),
 ) -> dict[str, Any]:
     """How much of what is seen comes from a few inputs or a few directions, by fields of `Record`.
 
@@ -98,6 +105,7 @@ def spread(
         matrix: What groups were found in, whose matchings are held as found; None where they are not known.
         geometry: The matrix's geometry.
         reference: What the groups were held against.
+        sequence_ends: See `find_groups`.
     """
     told: dict[str, Any] = {
         "dominance": dominant_share(representations),
@@ -109,18 +117,20 @@ def spread(
         weights[far.tolist()] = 0.0
         without = (weights / weights.sum())[None]
         distances = resample_distances(representations, matrix, geometry=geometry, weights=without)
-        told["without_dominant"] = find_boundaries(distances[0], reference)
+        told["without_dominant"] = find_boundaries(distances[0], reference, sequence_ends)
     return told
 
 
-def tested(representations: Mapping[str, Tensor], null: Null | str) -> Tested:
-    """Hold a look, layer name to ``(n, d)``, against a null, or say why there is none."""
+def tested(representations: Mapping[str, Tensor], null: Null | str, sequence_ends: Sequence[int]) -> Tested:
+    """Hold a look, layer name to ``(n, d)``, against a null, or say why there is none; see `find_groups`."""
     if isinstance(null, str):
         return Tested(null)
     if null.samples < ENOUGH_NETWORKS:
         few = f"{null.samples} networks with fresh weights are too few for one"
         return Tested(f"none: {few} (null_samples={ENOUGH_NETWORKS} or more are enough)")
-    p_values = boundary_p_values(null.solver(representations).matched, null.adjacent)
+    adjacent = null.solver(representations).matched.copy()
+    adjacent[list(sequence_ends)] = np.nan
+    p_values = boundary_p_values(adjacent, null.adjacent)
     if np.isnan(p_values).all():
         return Tested("none: No p-value: it takes three usable distances between neighbouring layers, so 4 layers.")
     networks = f"{null.samples} {null.kind} networks" + (f" ({null.way})" if null.way else "")
@@ -149,7 +159,7 @@ def _tested(groups: Groups, p_values: FloatArray) -> Groups:
     labels, now = list(groups.labels), 0
     for layer, label in enumerate(groups.labels):
         labels[layer] = now if label >= 0 else label
-        now += layer in kept
+        now += layer in kept or (bool(kept) and layer in groups.sequence_ends)
     at = [groups.boundaries.index(k) for k in kept]
     return replace(
         groups,

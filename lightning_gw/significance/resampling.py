@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.geometry.spaces import Spaces, check_representations, make_spaces
-from lightning_gw.groups.groups import Groups, find_boundaries
+from lightning_gw.groups.finding import find_boundaries
+from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.reference import Reference
 from lightning_gw.gw.moves.batched_swaps import permute_both
 from lightning_gw.gw.precision import full_precision
@@ -155,7 +156,7 @@ def stability(groups: Groups, resampled: FloatArray, reference: Reference | None
     draws = min(asked, max(FEWEST_DRAWS, DRAWS_TIMES_LAYERS // count))
     seen = np.zeros(max(count - 1, 0))
     for distances in resampled[:draws]:
-        seen[list(find_boundaries(distances, reference))] += 1
+        seen[list(find_boundaries(distances, reference, groups.sequence_ends))] += 1
     found = seen / max(draws, 1)
     returned = tuple(float(found[boundary]) for boundary in groups.boundaries)
     return Stability(groups.boundaries, returned, found, draws, asked)

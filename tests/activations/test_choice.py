@@ -58,7 +58,7 @@ def test_encoder_decoders_show_both_stacks_in_order_of_call() -> None:
     net = nn.Transformer(16, 2, 3, 2, 32, batch_first=True)
     choice = chosen(net, torch.randn(3, 5, 16), torch.randn(3, 4, 16))
     assert list(choice.layers) == [*numbered("encoder.layers.{}", 3), *numbered("decoder.layers.{}", 2)]
-    assert len(choice.sequences) == 1
+    assert [len(part) for part in choice.sequences] == [3, 2]  # what a decoder works on is none of the encoder's
 
 
 def test_huggingface_encoder_decoders() -> None:
@@ -67,6 +67,7 @@ def test_huggingface_encoder_decoders() -> None:
     t5 = transformers.T5Model(transformers.T5Config(**sizes, d_kv=8, d_ff=32, num_layers=2, decoder_start_token_id=0))
     choice = chosen(t5, input_ids=IDS, decoder_input_ids=IDS)
     assert list(choice.layers[1:]) == [*numbered("encoder.block.{}", 2), *numbered("decoder.block.{}", 2)]
+    assert [part[-1] for part in choice.sequences] == ["encoder.block.1", "decoder.block.1"]
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
     config = transformers.WhisperConfig(
@@ -84,6 +85,49 @@ def test_huggingface_encoder_decoders() -> None:
         *numbered("encoder.layers.{}", 2),
         *numbered("decoder.layers.{}", 2),
     ]
+
+
+class Conditioned(nn.Module):
+    """A block that is given something beside what it works on, before it or after it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear, self.beside = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return first + self.linear(first).relu() + self.beside(second)
+
+
+class Last(Conditioned):
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        return super().forward(second, first)
+
+
+@pytest.mark.parametrize("kind", [Conditioned, Last], ids=["states first", "states last"])
+def test_what_every_block_is_given_begins_no_sequence(kind: type[Conditioned]) -> None:
+    def run(self: Net, x: Tensor) -> Tensor:
+        beside, states = x * 2, self.blocks[0](x, x)
+        for block in self.blocks[1:]:
+            states = block(states, beside) if kind is Conditioned else block(beside, states)
+        return states
+
+    choice = chosen(Net(run, blocks=nn.ModuleList(kind(12) for _ in range(4))), X)
+    assert [list(part) for part in choice.sequences] == [numbered("blocks.{}", 4)]
+
+
+def test_a_decoder_with_arguments_of_its_own_names_is_a_sequence() -> None:
+    def run(self: Net, x: Tensor) -> Tensor:
+        context = self.encoder(x)
+        states = self.start.expand(len(x), -1)
+        for block in self.decoder:
+            states = block(states, context)
+        return states
+
+    decoder = nn.ModuleList(Conditioned(12) for _ in range(3))
+    net = Net(run, encoder=nn.Sequential(*(Block(12) for _ in range(3))), decoder=decoder)
+    net.start = nn.Parameter(torch.randn(1, 12))
+    choice = chosen(net, X)
+    assert [list(part) for part in choice.sequences] == [numbered("encoder.{}", 3), numbered("decoder.{}", 3)]
 
 
 class ConvBlock(nn.Module):

@@ -126,6 +126,7 @@ def test_statistics_momentum_and_modes_are_put_back(tmp_path: Path, batch_size: 
     assert (module.blocks[0].norm.training, module.blocks[1].norm.training) == (True, False)
 
 
+@pytest.mark.slow
 def test_settled_statistics_are_read_as_they_are_through_the_whole_run(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = Images(rate=0.05)

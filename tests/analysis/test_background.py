@@ -66,6 +66,7 @@ def comparable(outcome: Any) -> Any:
     return line, {name: values.tobytes() for name, values in outcome.record.arrays().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("real", [True, False])
 @pytest.mark.representatives("False")
 def test_both_solvers_give_the_same_records_and_remember_the_same(real: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,7 @@ def test_processes_that_never_live_cost_every_look_and_not_the_training(
     assert steps(callback) == []
 
 
+@pytest.mark.slow
 def test_with_on_error_raise_a_process_that_dies_in_its_first_look_ends_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

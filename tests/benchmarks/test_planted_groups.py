@@ -118,6 +118,7 @@ def test_from_training_to_the_final_table(
     assert json.loads(output.read_text())["final_looks"] == 2
 
 
+@pytest.mark.slow
 def test_disjoint_halves_are_judged_both_ways(tiny_grid: None, tmp_path: Path) -> None:
     cache.train_and_keep(TINY, tmp_path)
     rows = evaluation.evaluate_unpaired(cache.load_nets("development", tmp_path))

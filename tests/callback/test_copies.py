@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 
+import pytest
 from callback_nets import Net, loader, steps, trainer, watcher
 
 
@@ -21,6 +22,7 @@ def test_the_original_knows_the_history_of_the_copy_that_trained(tmp_path: Path)
     assert again.history is not copied.history
 
 
+@pytest.mark.slow
 def test_what_trained_itself_keeps_its_own(tmp_path: Path) -> None:
     watching = watcher(tmp_path / "own", bootstrap_samples=0, null_samples=0)
     other = copy.deepcopy(watching)

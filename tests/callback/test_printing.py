@@ -68,6 +68,7 @@ def test_a_stream_that_refuses_every_line_ends_no_training(
     assert steps(callback) == [0, 4, 8]
 
 
+@pytest.mark.slow
 def test_a_bar_that_cannot_print_leaves_it_to_plain_printing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

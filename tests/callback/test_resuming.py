@@ -58,6 +58,7 @@ def test_a_new_run_folder_gets_the_records_before_the_checkpoint(tmp_path: Path)
     assert_same_history(lgw.load_history(tmp_path / "whole"), whole.history)
 
 
+@pytest.mark.slow
 def test_the_state_in_a_checkpoint_holds_the_look_made_for_it(tmp_path: Path) -> None:
     callback, fit = resumable(tmp_path, "checkpoint")
     fit.fit(Net(), loader(), loader(32))
@@ -80,6 +81,7 @@ def test_a_changed_probe_is_noticed_on_resume(tmp_path: Path) -> None:
     assert callback.history[1].notes == ()
 
 
+@pytest.mark.slow
 def test_changed_layers_are_an_error_on_resume(tmp_path: Path) -> None:
     _, fit = resumable(tmp_path, "checkpoint")
     fit.fit(Net(), loader(), loader(32))
@@ -129,6 +131,7 @@ def test_the_state_of_an_unnamed_instance_is_found_again_whatever_instance_wrote
     assert_same_history(first.history, second.history)
 
 
+@pytest.mark.slow
 def test_a_callback_used_again_for_a_run_that_it_did_not_watch_begins_anew(tmp_path: Path) -> None:
     """That run's steps may be those of the run before, whose records stay as they are."""
     saver = ModelCheckpoint(tmp_path / "unwatched", filename="{step}", save_top_k=-1, every_n_train_steps=3)

@@ -51,7 +51,7 @@ def test_two_processes_find_what_one_finds_and_train_undisturbed(tmp_path: Path)
 
 @pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("rank", [0, 1])
-@pytest.mark.representatives("1")
+@pytest.mark.slow
 def test_a_look_that_fails_on_one_process_fails_on_all_and_none_waits(tmp_path: Path, rank: int) -> None:
     alone = train(tmp_path / "without", "ddp_fork", 2, looks=False)
     with warnings.catch_warnings():

@@ -24,6 +24,7 @@ import lightning_gw as lgw
 from lightning_gw.callback.schedule import Schedule
 
 
+@pytest.mark.slow
 def test_once_per_step_however_often_a_checkpoint_is_saved(tmp_path: Path) -> None:
     saver = ModelCheckpoint(tmp_path / "a", save_top_k=-1, every_n_train_steps=3, save_last=True)
     another = ModelCheckpoint(tmp_path / "b", save_top_k=-1, every_n_epochs=1, save_last=True)
@@ -53,7 +54,7 @@ def test_saves_from_validation_count_too(tmp_path: Path) -> None:
         ({"when": [3], "every_n_steps": 12}, [0, 3, 12, 24]),
     ],
 )
-@pytest.mark.representatives("options0-*", "options3-*")
+@pytest.mark.representatives("options3-*")
 def test_schedules(tmp_path: Path, options: dict[str, Any], expected: list[int]) -> None:
     callback = watcher(tmp_path, **options)
     trainer(tmp_path, callback, accumulate_grad_batches=2, max_epochs=6).fit(Net(), loader(64, 8), loader(32))
@@ -101,6 +102,7 @@ def test_fast_dev_run_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_no_look_for_the_learning_rate_finder_nor_after_an_error(tmp_path: Path) -> None:
     from pytorch_lightning.callbacks import LearningRateFinder
 

@@ -58,6 +58,7 @@ def test_a_run_tells_how_far_it_is(tmp_path: Path, planted: list[int] | None) ->
     assert told["metrics"] == ["train/loss"]
 
 
+@pytest.mark.slow
 def test_a_boundary_planted_beyond_the_layers_ends_the_run_before_its_first_step(tmp_path: Path) -> None:
     said = r"planted names 3 and 9, but with 4 layers, counted from 0, the last boundary there can be is 2\. The layers"
     with pytest.raises(UsageError, match=said + " are: net.0, net.1, net.2, net.3"):

@@ -129,7 +129,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def run(folder: Path, *arguments: str, timeout: float = 200) -> tuple[int, str]:
+def run(folder: Path, *arguments: str, timeout: float = 600) -> tuple[int, str]:
     """Run the command in a folder; returns its exit code and all it printed."""
     process = start(folder, *arguments)
     try:

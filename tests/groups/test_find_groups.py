@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from lightning_gw.groups.groups import find_boundaries, find_groups
+from lightning_gw.groups.finding import find_boundaries, find_groups
 from lightning_gw.groups.partition import contrasts
 from lightning_gw.groups.roughness import roughness
 from lightning_gw.gw.matrix import gw_matrix

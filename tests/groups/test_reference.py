@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_gw import find_groups, gw_matrix
-from lightning_gw.groups.groups import find_boundaries
+from lightning_gw.groups.finding import find_boundaries
 from lightning_gw.groups.reference import Reference
 
 

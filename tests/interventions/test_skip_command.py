@@ -118,6 +118,7 @@ def test_another_metric_and_what_is_no_metric(checkpoint: str, capsys: pytest.Ca
     assert "No skip test: The module's validation logs no 'accuracy'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_weights_of_another_model_are_named(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
     other = yaml.safe_load(Path("base.yaml").read_text())
     other["model"]["init_args"] = {"width": 12}

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lightning_gw.activations.isolation.undisturbed import changes_of
 from lightning_gw.figures import draw_skip_test
-from lightning_gw.groups.groups import find_groups
+from lightning_gw.groups.finding import find_groups
 from lightning_gw.interventions import skip_test
 from lightning_gw.loggers import content
 from lightning_gw.loggers.dispatch import log_skip_test

@@ -160,6 +160,7 @@ def test_a_run_that_nobody_watched_gets_its_records(here: Path) -> None:
     assert not (history[2].growth == 1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("watched", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_finished_run_gets_p_values(here: Path, capsys: pytest.CaptureFixture[str], watched: bool) -> None:
     files = run(here, watched=watched)

@@ -10,7 +10,7 @@ import torch
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
-from lightning_gw.groups.groups import find_groups
+from lightning_gw.groups.finding import find_groups
 from lightning_gw.gw import GWMatrix, gw_matrix
 from lightning_gw.measures import UnpairedMatrix, unpaired_gw_matrix
 

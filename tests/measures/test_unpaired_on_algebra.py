@@ -13,7 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_gw.groups.groups import find_groups
+from lightning_gw.groups.finding import find_groups
 from lightning_gw.gw import gw_matrix
 from lightning_gw.measures import unpaired_gw_matrix
 from tasks.algebra import ArithmeticData, StagedArithmetic

@@ -121,6 +121,7 @@ def read(folder: str) -> Any:
     return json.loads(Path(folder, "probe-report.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_seen_as_the_run_saw_it_and_otherwise(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = train(here)
     trained = sys.modules["my_tokens"].Net.steps

@@ -29,6 +29,7 @@ class Tiny(LightningModule):
         return torch.optim.SGD(self.parameters(), 0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solve", ["inline", "background"])
 @pytest.mark.representatives("inline")
 def test_a_run_keeps_the_representations_of_its_last_look(tmp_path: Path, solve: str) -> None:

@@ -69,6 +69,7 @@ def test_what_was_computed_once_is_not_computed_again(tmp_path, monkeypatch):
     assert len(calls) == 6
 
 
+@pytest.mark.slow
 def test_another_reference_puts_its_layers_in_the_rows(tmp_path, monkeypatch):
     folder = make_comparison(tmp_path, seeds=2)
     first = write_report(folder).read_bytes()

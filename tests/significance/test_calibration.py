@@ -29,6 +29,7 @@ def null_p_values(make: type[nn.Module], cases: int, samples: int, statistic: st
     return np.array(found) - np.random.default_rng(0).random(cases) / (samples + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Drift, CustomStart])
 @pytest.mark.representatives("Drift")
 def test_p_values_of_fresh_networks_are_uniform(make: type[nn.Module]) -> None:

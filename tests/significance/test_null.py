@@ -11,7 +11,7 @@ import torch
 from significance_nets import CustomStart, Drift, planted, probe, represent_on, snapshot
 from torch import Tensor, nn
 
-from lightning_gw.groups.groups import find_groups
+from lightning_gw.groups.finding import find_groups
 from lightning_gw.groups.roughness import roughness
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.significance import AdjacentSolver, Null, null_of, p_value, reinitialisation_null

@@ -10,7 +10,7 @@ from significance_nets import planted
 import lightning_gw.significance.resampling as module
 from lightning_gw.geometry.geometries import GEOMETRIES
 from lightning_gw.geometry.spaces import make_spaces
-from lightning_gw.groups.groups import find_groups
+from lightning_gw.groups.finding import find_groups
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.significance import noise_of_adjacent, resample_distances, stability
 

@@ -52,6 +52,7 @@ PHASES = [
 ]
 
 
+@pytest.mark.slow
 def test_greedy_trains_one_block_at_a_time(tiny_trainer):
     task, watch = small_task(), Watch()
     trainer = tiny_trainer(max_steps=9, limit_val_batches=1.0, callbacks=[Greedy(), watch])

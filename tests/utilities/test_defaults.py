@@ -56,7 +56,7 @@ def other_defaults(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("other_defaults")
 @pytest.mark.parametrize("name", FOUND)
-@pytest.mark.representatives("float64-matrix", "meta-coupling")
+@pytest.mark.representatives("float64-coupling", "meta-coupling")
 def test_what_is_found_does_not_depend_on_the_defaults(name: str) -> None:
     with usual_defaults():
         expected = FOUND[name]()

@@ -65,6 +65,13 @@ function outlines(look, colours, depth) {
       shapes.push({ type: "line", x0: k + 0.5, x1: k + 0.5, y0: -0.5, y1: depth - 0.5, line });
     }
   }
+  // Where one sequence of layers ends and another begins: encoder and decoder, or towers beside each other.
+  for (const k of look.sequenceEnds) {
+    for (const line of [{ color: "#ffffff", width: 4 }, { color: "#111827", width: 2, dash: "8px,3px,2px,3px" }]) {
+      shapes.push({ type: "line", x0: -0.5, x1: depth - 0.5, y0: k + 0.5, y1: k + 0.5, line });
+      shapes.push({ type: "line", x0: k + 0.5, x1: k + 0.5, y0: -0.5, y1: depth - 0.5, line });
+    }
+  }
   const box = (first, last, line) => shapes.push({ type: "rect", x0: first - 0.5, x1: last + 0.5, y0: first - 0.5, y1: last + 0.5, line });
   if (look.strength !== "none") {
     const weak = look.strength === "weak";
@@ -76,7 +83,7 @@ function outlines(look, colours, depth) {
   }
   // Where the paired view disagrees, its own squares are dotted into its half.
   if (look.pairedBoundaries.length && String(look.pairedBoundaries) !== String(look.boundaries)) {
-    const ends = [...look.pairedBoundaries, depth - 1];
+    const ends = [...new Set([...look.pairedBoundaries, ...look.sequenceEnds, depth - 1])].sort((a, b) => a - b);
     ends.forEach((last, i) => {
       const first = i ? ends[i - 1] + 1 : 0;
       shapes.push({

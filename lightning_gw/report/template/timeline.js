@@ -70,10 +70,19 @@ function boundaryLines(run, colours, thick, halo) {
       own.y.push(k + 0.5, k + 0.5, null);
     }
   });
+  // Where one sequence of layers ends and another begins, no group can reach across, whatever was learnt.
+  const apart = { x: [], y: [] };
+  run.looks.forEach((look, i) => {
+    for (const k of look.sequenceEnds) {
+      apart.x.push(run.edges[i], run.edges[i + 1], null);
+      apart.y.push(k + 0.5, k + 0.5, null);
+    }
+  });
+  const ends = { type: "scatter", mode: "lines", ...apart, line: { color: colours.ink, width: Math.max(1, thick / 2), dash: "8px,3px,2px,3px" }, hoverinfo: "skip" };
   const dashed = { type: "scatter", mode: "lines", ...own, line: { color: colours.quiet, width: Math.max(1, thick / 2), dash: "4px,3px" }, hoverinfo: "skip" };
   const line = (color, width) => ({ type: "scatter", mode: "lines", x, y, line: { color, width }, hoverinfo: "skip" });
   // A halo in the page's own colour keeps the line visible on every group's colour.
-  return [dashed, ...(halo ? [line(colours.paper, thick + 2), line(colours.ink, thick)] : [line(colours.ink, thick / 2)])];
+  return [dashed, ends, ...(halo ? [line(colours.paper, thick + 2), line(colours.ink, thick)] : [line(colours.ink, thick / 2)])];
 }
 
 function plantedMarks(run, colours, size) {
