@@ -24,7 +24,7 @@ from lightning_gw.activations.normalisation import (
     has_running_statistics,
     unsettled_layers,
 )
-from lightning_gw.activations.passes import ProbePass, TooFewLayers, placing
+from lightning_gw.activations.passes import ProbePass, TooFewLayers, difference_of_passes, placing
 from lightning_gw.activations.probe import SMALLEST_PROBE, Probe, Source, read_probe, require
 from lightning_gw.activations.rows import OWN, PLAIN, RowRule, row_rules
 from lightning_gw.activations.settle import check_layers
@@ -32,6 +32,7 @@ from lightning_gw.activations.sources import find_sources
 from lightning_gw.utilities import output
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import ArgumentError, LookError, RestoreError
+from lightning_gw.utilities.random_state import isolated_randomness
 
 
 class Observer:
@@ -52,6 +53,7 @@ class Observer:
         self._pass = ProbePass(config)
         self._unsettled: frozenset[str] | None = None  # normalisation layers, as they were at the start of the run
         self._running = False  # whether there are any that gather statistics
+        self._unsteady = ""  # what to say of a network that gave other outputs the second time
         self.notes: tuple[str, ...] = ()
 
     @property
@@ -204,7 +206,7 @@ class Observer:
                 continue
             assert self.probe is not None
             self._pass.way = choice.way
-            return [*self.probe.notes, *choice.warnings]
+            return [*self.probe.notes, *choice.warnings, *filter(None, [self._unsteady])]
         raise problems[0]
 
     def _read(self, source: Source) -> Probe:
@@ -217,13 +219,15 @@ class Observer:
     def _choose_way(self, trainer: Trainer, module: LightningModule, ways: Sequence[Way], probe: Probe) -> Choice:
         """Try the ways on the first batch and on the last, which may be a smaller one."""
         few = probe if len(probe.batches) < 3 else _only(probe, (0, -1))
-        settled: dict[str, tuple[RowRule, int]] = {}
+        settled: dict[str, tuple[RowRule, int, str]] = {}
 
         def attempt(way: Way) -> int:
             self._pass.way, self._pass.fits, self._pass.kept = way, None, slice(None)
             with kept_weights(module) as changed:
                 rules = self._pass.settle(trainer, module, probe)
-                found, settled[way.name] = self._first_that_fits(trainer, module, rules, probe, few)
+                found, rule, rows = self._first_that_fits(trainer, module, rules, probe, few)
+                again = self._captured(trainer, module, probe if rule.name == OWN else few)
+                settled[way.name] = rule, rows, difference_of_passes(found, again)
             if changed:
                 raise LookError(f"it changes weights: {', '.join(changed[:3])}{', …' if len(changed) > 3 else ''}")
             return len(found.representations)
@@ -232,7 +236,7 @@ class Observer:
             choice = choose_way(ways, attempt, 2, self._remedies(trainer, module, ways, probe, attempt))
         finally:
             self._pass.asked = self.config.layers  # a remedy may have been tried with others
-        self._pass.rule, rows = settled[choice.way.name]
+        self._pass.rule, rows, self._unsteady = settled[choice.way.name]
         self.probe = require(probe, rows, self.config)
         self._pass.kept = slice(self.probe.size)
         if self._pass.rule.name == OWN and rows > self.probe.size:
@@ -242,21 +246,26 @@ class Observer:
 
     def _first_that_fits(
         self, trainer: Trainer, module: LightningModule, rules: Sequence[RowRule], probe: Probe, few: Probe
-    ) -> tuple[Activations, tuple[RowRule, int]]:
+    ) -> tuple[Activations, RowRule, int]:
         """The first rule by which layers have rows of inputs, and how many there are."""
         for rule in rules:
             self._pass.rule = rule
             seen = probe if rule.name == OWN else few
             try:
-                found = self._pass.enough(self._pass.capture(trainer, module, seen)[0])
+                found = self._pass.enough(self._captured(trainer, module, seen))
             except (ShapeError, TooFewLayers):
                 if rule is rules[-1]:
                     raise
                 continue
             rows = len(next(iter(found.representations.values()))) if rule.name == OWN else _count(rule, probe)
             if rows >= SMALLEST_PROBE or rule is rules[-1]:
-                return found, (rule, rows)
+                return found, rule, rows
         raise AssertionError("there is always a rule")
+
+    def _captured(self, trainer: Trainer, module: LightningModule, probe: Probe) -> Activations:
+        """A pass that draws what every such pass draws."""
+        with isolated_randomness(self.config.seed):
+            return self._pass.capture(trainer, module, probe)[0]
 
     def _remedies(
         self,

@@ -186,6 +186,26 @@ class ProbePass:
         return run
 
 
+def difference_of_passes(one: Activations, other: Activations) -> str:
+    """What to say where two passes of the same inputs gave other outputs; empty where they did not."""
+    for name, before in one.representations.items():
+        now = other.representations.get(name)
+        # Not every device adds in the same order each time.
+        exact = before.device.type == "cpu"
+        if now is None or not _alike(before, now, 0.0 if exact else 1e-3):
+            return (
+                f"Layer {name} put out something else for the same inputs the second time: what the network keeps was "
+                "not all put back, or it is not deterministic, so training may differ from training without looks. "
+                "Global variables of installed packages are not put back, nor is what is kept outside the process; see "
+                "docs/undisturbed.md."
+            )
+    return ""
+
+
+def _alike(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
 def placing(trainer: Trainer, module: LightningModule) -> Callable[[Any], Any]:
     """Batch to batch as the module takes it: the same way that Lightning's evaluation loop prepares one."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
@@ -117,13 +117,6 @@ def render(source: ReportSource, rectangles: Mapping[str, TaskRectangles] | None
 
 
 def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) -> str:
-    environment = Environment(
-        loader=PackageLoader("lightning_gw.report", "template"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     answers = answer_tasks(source.runs) if source.is_comparison else {}
     rows = rows_of(source.runs, answers)
     compared = {task: answer.comparison for task, answer in answers.items() if answer.comparison}
@@ -132,7 +125,7 @@ def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) ->
     # How a run stands that is still training is no end of it.
     ended = [run for run in source.runs if run.status not in ("running", "waiting")]
     shown = [run for run in source.runs if run.history]
-    return environment.get_template("page.html").render(
+    return _template().render(
         source=source,
         headline=headline_of_tasks(compared) if compared else "No run has finished yet.",
         standing=headline([run.history for run in ended or source.runs]) if source.is_comparison else "",
@@ -159,6 +152,19 @@ def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) ->
         library=Markup(packed_plotly()),
         version=__version__,
     )
+
+
+@cache
+def _template() -> Template:
+    """The page's template; compiling it takes longer than filling it in."""
+    environment = Environment(
+        loader=PackageLoader("lightning_gw.report", "template"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")
 
 
 def _first_sentence(text: str) -> tuple[str, str]:

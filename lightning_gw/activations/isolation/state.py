@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-#: Plain containers whose content is put back when it was changed in place.
-CONTAINERS = (list, dict, set, deque, OrderedDict, defaultdict)
-_MISSING = object()
+#: What is not there.
+MISSING = object()
 
 
 class SavedState(Protocol):
@@ -44,65 +42,44 @@ class SavedState(Protocol):
         """
 
 
-@dataclass
 class Attributes:
-    """The attributes of a module or a plain object."""
+    """The attributes of a module or a plain object; what else has names and values is derived from it."""
 
-    name: str
-    live: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        self.before = dict(self.live)
-
-    def changes(self) -> list[str]:
-        keys = list(dict.fromkeys([*self.before, *self.live]))
-        return [
-            f"attribute {path_to(self.name, key)} {said}"
-            for key in keys
-            if (said := _difference(self.before.get(key, _MISSING), self.live.get(key, _MISSING)))
-        ]
-
-    def put_back(self) -> list[str]:
-        for key in [key for key in self.live if key not in self.before]:
-            del self.live[key]
-        for key, value in self.before.items():
-            if self.live.get(key, _MISSING) is not value:
-                self.live[key] = value
-        return []
-
-
-class Container:
-    """The entries of a plain container."""
+    kind = "attribute"
 
     def __init__(self, name: str, live: Any) -> None:
         self.name = name
-        self.live = live
-        self.before = copy.copy(live)
+        self.live: Any = live
+        self.before = dict(self.now())
 
-    def _same(self) -> bool:
-        """Whether it holds the same objects in the same order; equal ones are not enough."""
-        if len(self.live) != len(self.before):
-            return False
-        if isinstance(self.live, set):
-            return _equal(self.live, self.before)
-        pairs: Any = zip(self.live, self.before, strict=True)
-        if isinstance(self.live, dict):
-            values = zip(self.live.values(), self.before.values(), strict=True)
-            return all(a is b or _equal(a, b) for a, b in pairs) and all(a is b for a, b in values)
-        return all(a is b for a, b in pairs)
+    def now(self) -> Mapping[str, Any]:
+        """Names and values as they are now."""
+        return self.live
+
+    def assign(self, key: str, value: Any) -> None:
+        """Give a name a value."""
+        self.live[key] = value
+
+    def remove(self, key: str) -> None:
+        """Take a name out."""
+        del self.live[key]
 
     def changes(self) -> list[str]:
-        if self._same():
-            return []
-        sizes = len(self.before), len(self.live)
-        how = "has other entries" if sizes[0] == sizes[1] else f"has {sizes[1]} entries, and had {sizes[0]}"
-        return [f"{type(self.live).__name__} {self.name} {how}"]
+        now = self.now()
+        return [
+            f"{self.kind} {path_to(self.name, key)} {said}"
+            for key in dict.fromkeys([*self.before, *now])
+            if (said := difference(self.before.get(key, MISSING), now.get(key, MISSING)))
+        ]
 
     def put_back(self) -> list[str]:
-        if not self._same():
-            self.live.clear()
-            (self.live.update if isinstance(self.live, dict | set) else self.live.extend)(self.before)
-            _confirm(self._same())
+        now = dict(self.now())
+        for key in now.keys() - self.before.keys():
+            self.remove(key)
+        for key, value in self.before.items():
+            if now.get(key, MISSING) is not value:
+                self.assign(key, value)
+        confirm(not self.changes())
         return []
 
 
@@ -140,7 +117,7 @@ class TensorContent:
                 self.live.data = self.before.as_strided(self.form[0], self.stride) if self.flat else self.before
             else:
                 (_memory(self.live) if self.flat else self.live).copy_(self.before)
-        _confirm(not _has_bits(self.before) or self._same())
+        confirm(not _has_bits(self.before) or self._same())
         return []
 
 
@@ -198,7 +175,7 @@ class ArrayContent:
     def put_back(self) -> list[str]:
         if self.changes():
             self.live[...] = self.before
-            _confirm(not self.changes())
+            confirm(not self.changes())
         return []
 
 
@@ -218,7 +195,7 @@ class GeneratorState:
 
     def put_back(self) -> list[str]:
         self.set(self.before)
-        _confirm(not self.changes())
+        confirm(not self.changes())
         return []
 
 
@@ -257,28 +234,26 @@ def version_of(tensor: Tensor) -> int:
 
 def path_to(name: str, key: Any) -> str:
     """The name of what `name` holds as its attribute `key`."""
-    return f"{name}.{key}" if name else str(key)
+    return f"{name}.{key}" if name and key else name or str(key)
 
 
-def _confirm(same: bool) -> None:
+def confirm(same: bool) -> None:
+    """Refuse to go on where something is not what it was after it was put back.
+
+    Raises:
+        RuntimeError: Then.
+    """
     if not same:
         raise RuntimeError("it was written to, and still is not what it was")
 
 
-def _equal(one: Any, other: Any) -> bool:
-    """Equality of what may be tensors or arrays, which have no truth value, or may refuse to be compared."""
-    try:
-        return bool(one == other)
-    except Exception:
-        return False
-
-
-def _difference(before: Any, now: Any) -> str:
+def difference(before: Any, now: Any) -> str:
+    """How a value differs from what it was, in words after its name; empty where it does not."""
     if before is now or (type(before) is type(now) and isinstance(now, bool | int | float | str) and before == now):
         return ""
-    if before is _MISSING:
+    if before is MISSING:
         return "is new"
-    if now is _MISSING:
+    if now is MISSING:
         return "is gone"
     if isinstance(now, bool | int | float) and isinstance(before, bool | int | float):
         return f"is {now!r} now, and was {before!r}"

@@ -1,8 +1,8 @@
 """Guards that leave everything as it was: random states, modes, buffers, caches, metrics, logging.
 
 Training with looks in between is to be identical to the last bit to training without. What cannot be put back is named:
-weights that forward itself writes to, and tensors too large to be copied. Not seen are global variables, iterators,
-objects of ``__slots__``, and effects outside the process; see ``docs/undisturbed.md``.
+weights that forward itself writes to, tensors too large to be copied, iterators. Not seen is what the code of
+installed packages keeps in global variables, nor are effects outside the process; see ``docs/undisturbed.md``.
 """
 
 from __future__ import annotations
@@ -141,6 +141,9 @@ def _set_modes(modes: list[tuple[nn.Module, bool]]) -> list[str]:
     for child, training in modes:
         try:
             child.training = training
+            problem = "" if child.training is training else f"training={child.training} stays, and was {training}"
         except Exception as error:
-            failed.append(f"the training mode of a {type(child).__name__} ({type(error).__name__}: {error})")
+            problem = f"{type(error).__name__}: {error}"
+        if problem:
+            failed.append(f"the training mode of a {type(child).__name__} ({problem})")
     return failed

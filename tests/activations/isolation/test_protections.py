@@ -33,7 +33,8 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 def _nothing_put_back(kind: str) -> Patch:
     def take_out(patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(getattr(snapshot, kind), "put_back", lambda self: [])
+        for method in ("put_back", "changes"):  # nor is it looked at afterwards
+            patch.setattr(getattr(snapshot, kind), method, lambda self: [])
 
     return take_out
 
@@ -43,7 +44,7 @@ def _no_generators(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_plain_objects(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(snapshot, "_is_plain_object", lambda value: False)
+    patch.setattr(snapshot, "is_plain_object", lambda value: False)
 
 
 def _no_hidden_modules(patch: pytest.MonkeyPatch) -> None:

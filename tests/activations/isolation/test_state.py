@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -194,3 +195,63 @@ def test_training_goes_on_in_training_mode_and_no_more_looks_are_made(tmp_path: 
     messages = [str(warning.message) for warning in said]
     assert any("could not look at step 2" in m and "layers.1.memo['rng']" in m for m in messages)
     assert any("makes no more looks after step 2" in m for m in messages)
+
+
+@pytest.mark.parametrize(("way", "said"), [("ignored", "training=False stays, and was True"), ("refused", "it is set")])
+def test_a_mode_that_does_not_come_back_is_named(way: str, said: str) -> None:
+    apart = ModuleType("apart")  # whatever a module of Python holds is nobody's memory
+    apart.__dict__["training"] = True
+
+    class Sticky(nn.Linear):
+        @property
+        def training(self) -> bool:
+            return apart.training  # type: ignore[no-any-return]
+
+        @training.setter
+        def training(self, value: bool) -> None:
+            if not value or not vars(self).get("left"):
+                apart.training = value
+            elif way == "refused":
+                raise RuntimeError("it is set")
+
+    net = nn.Sequential(Sticky(2, 2), nn.Dropout())
+    net[0].left = True
+    apart.training = True
+
+    with pytest.raises(RestoreError, match=rf"training mode of a Sticky \(.*{said}"), undisturbed(net):
+        net(torch.ones(1, 2))
+    assert net.training
+    assert net[1].training
+
+
+def test_what_is_undone_by_putting_something_else_back_is_named() -> None:
+    class Watching(dict[str, int]):
+        """Forgets the last entry of another whenever something asks for its own."""
+
+        other: dict[str, int]
+
+        def items(self) -> Any:
+            raise AssertionError("it is not asked by methods of its own")
+
+    class Coupled(random.Random):
+        touched: list[int]
+
+        def setstate(self, state: Any) -> None:
+            super().setstate(state)
+            self.touched.append(1)
+
+    net = nn.Linear(2, 2)
+    net.table = Watching(a=1)
+    net.trace = [0]
+    net.rng = Coupled(0)
+    net.rng.touched = net.trace
+
+    def look() -> None:
+        with undisturbed(net):
+            net.table["b"] = 2
+            net.trace.append(1)
+            net.rng.random()
+
+    with pytest.raises(RestoreError, match=r"trace \(list trace has 2 entries, and had 1\)"):
+        look()
+    assert dict.__len__(net.table) == 1
