@@ -79,7 +79,7 @@ BANDS = (
         (
             ("geometry/spaces.py", "(n, d) → (n, n)|distances"),
             ("gw/matrix.py", "(L, L) values, bounds|and couplings"),
-            ("groups/groups.py", "which layers|belong together"),
+            ("groups/finding.py", "which layers|belong together"),
             ("significance/evidence.py", "stability over the|probe, p-value"),
             ("groups/tracking.py", "what became of|the groups before"),
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -154,13 +155,14 @@ def draw_block(
 
 def _draw_boundaries(axes: Axes, history: Sequence[Record], edges: NDArray[np.float64]) -> None:
     told = [event for record in history for event in record.events]
+    own = [set(record.groups.built_in) - set(record.groups.boundaries) for record in history]
+    for layer, first, last in _stretches(own):
+        y = [layer + 0.5] * 2
+        axes.plot(edges[[first, last + 1]], y, color=QUIET, linewidth=1.2, dashes=(3, 2), gid="built-in")
+    for layer, first, last in _stretches([set(record.groups.sequence_ends) for record in history]):
+        y = [layer + 0.5] * 2
+        axes.plot(edges[[first, last + 1]], y, color=INK, linewidth=1.6, linestyle="-.", gid="sequence-end")
     for column, record in enumerate(history):
-        for boundary in sorted(set(record.groups.built_in) - set(record.groups.boundaries)):
-            y = boundary + 0.5
-            axes.plot(edges[column : column + 2], [y, y], color=QUIET, linewidth=1.2, dashes=(3, 2), gid="built-in")
-        for end in record.groups.sequence_ends:
-            y = end + 0.5
-            axes.plot(edges[column : column + 2], [y, y], color=INK, linewidth=1.6, linestyle="-.", gid="sequence-end")
         for boundary in record.groups.boundaries:
             y = boundary + 0.5
             axes.plot([edges[column], edges[column + 1]], [y, y], color=INK, linewidth=2.4, zorder=3, gid="boundary")
@@ -169,6 +171,20 @@ def _draw_boundaries(axes: Axes, history: Sequence[Record], edges: NDArray[np.fl
             if event.kind == "boundary_moved" and event.boundary_from is not None and event.boundary_to is not None:
                 ends = [event.boundary_from + 0.5, event.boundary_to + 0.5]
                 axes.plot([edges[column]] * 2, ends, color=INK, linewidth=2.4, zorder=3, gid="boundary-moved")
+
+
+def _stretches(marks: Sequence[set[int]]) -> list[tuple[int, int, int]]:
+    """``(layer, first column, last column)`` of every unbroken run of columns in which a layer is marked.
+
+    A dashed line that began anew at every narrow column would look like a whole one.
+    """
+    found: list[tuple[int, int, int]] = []
+    for layer in sorted(set[int]().union(*marks)):
+        columns = [column for column, marked in enumerate(marks) if layer in marked]
+        for _, run in groupby(enumerate(columns), lambda pair: pair[1] - pair[0]):
+            places = [column for _, column in run]
+            found.append((layer, places[0], places[-1]))
+    return found
 
 
 def group_legend(axes: Axes, *more: Artist) -> None:

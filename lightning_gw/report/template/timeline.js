@@ -62,27 +62,27 @@ function boundaryLines(run, colours, thick, halo) {
     }
   });
   // What the architecture does by itself is no finding: dashed and grey, beneath what is one.
-  const own = { x: [], y: [] };
-  run.looks.forEach((look, i) => {
-    for (const k of look.builtIn) {
-      if (look.boundaries.includes(k)) continue;
-      own.x.push(run.edges[i], run.edges[i + 1], null);
-      own.y.push(k + 0.5, k + 0.5, null);
-    }
-  });
+  const own = stretches(run, (look) => look.builtIn.filter((k) => !look.boundaries.includes(k)));
   // Where one sequence of layers ends and another begins, no group can reach across, whatever was learnt.
-  const apart = { x: [], y: [] };
-  run.looks.forEach((look, i) => {
-    for (const k of look.sequenceEnds) {
-      apart.x.push(run.edges[i], run.edges[i + 1], null);
-      apart.y.push(k + 0.5, k + 0.5, null);
-    }
-  });
+  const apart = stretches(run, (look) => look.sequenceEnds);
   const ends = { type: "scatter", mode: "lines", ...apart, line: { color: colours.ink, width: Math.max(1, thick / 2), dash: "8px,3px,2px,3px" }, hoverinfo: "skip" };
   const dashed = { type: "scatter", mode: "lines", ...own, line: { color: colours.quiet, width: Math.max(1, thick / 2), dash: "4px,3px" }, hoverinfo: "skip" };
   const line = (color, width) => ({ type: "scatter", mode: "lines", x, y, line: { color, width }, hoverinfo: "skip" });
   // A halo in the page's own colour keeps the line visible on every group's colour.
   return [dashed, ends, ...(halo ? [line(colours.paper, thick + 2), line(colours.ink, thick)] : [line(colours.ink, thick / 2)])];
+}
+
+// Lines after the marked layers, unbroken over neighbouring looks: a dash that began anew at each would look like a whole line.
+function stretches(run, marked) {
+  const x = [], y = [];
+  for (const k of new Set(run.looks.flatMap(marked))) {
+    run.looks.forEach((look, i) => {
+      if (!marked(look).includes(k)) return;
+      if (i && marked(run.looks[i - 1]).includes(k)) x[x.length - 2] = run.edges[i + 1];
+      else { x.push(run.edges[i], run.edges[i + 1], null); y.push(k + 0.5, k + 0.5, null); }
+    });
+  }
+  return { x, y };
 }
 
 function plantedMarks(run, colours, size) {
