@@ -157,11 +157,13 @@ def _draw_boundaries(axes: Axes, history: Sequence[Record], edges: NDArray[np.fl
     told = [event for record in history for event in record.events]
     own = [set(record.groups.built_in) - set(record.groups.boundaries) for record in history]
     for layer, first, last in _stretches(own):
-        y = [layer + 0.5] * 2
-        axes.plot(edges[[first, last + 1]], y, color=QUIET, linewidth=1.2, dashes=(3, 2), gid="built-in")
+        axes.plot(
+            edges[[first, last + 1]], [layer + 0.5] * 2, color=QUIET, linewidth=1.2, dashes=(3, 2), gid="built-in"
+        )
     for layer, first, last in _stretches([set(record.groups.sequence_ends) for record in history]):
-        y = [layer + 0.5] * 2
-        axes.plot(edges[[first, last + 1]], y, color=INK, linewidth=1.6, linestyle="-.", gid="sequence-end")
+        axes.plot(
+            edges[[first, last + 1]], [layer + 0.5] * 2, color=INK, linewidth=1.6, linestyle="-.", gid="sequence-end"
+        )
     for column, record in enumerate(history):
         for boundary in record.groups.boundaries:
             y = boundary + 0.5
