@@ -15,6 +15,7 @@ from lightning_gw.groups.partition import (
     boundaries_of,
     check_distances,
     prune_boundaries,
+    prune_cuts,
 )
 from lightning_gw.groups.reference import Reference, ReferenceLike
 from lightning_gw.groups.roughness import roughness
@@ -173,36 +174,41 @@ def _beyond(
 
 def find_boundaries(
     distances: FloatArray, reference: Reference | None = None, sequence_ends: Sequence[int] = ()
-) -> tuple[int, ...]:
-    """The boundaries of `find_groups` with its defaults, without anything else: for many matrices in a row.
+) -> NDArray[np.bool_]:
+    """The boundaries of `find_groups` with its defaults, without anything else, of many matrices at once.
 
     Args:
-        distances: ``(L, L)`` symmetric distances; rows that are NaN throughout, but for the diagonal, are left out.
+        distances: ``(D, L, L)`` symmetric distances between the same layers; rows that are NaN throughout, but for the
+            diagonal, are left out.
         reference: What the steps are held against.
         sequence_ends: See `find_groups`.
+
+    Returns:
+        ``(D, L − 1)``: whether a group ends after each layer.
     """
+    matrices, layers = distances.shape[:2]
+    found = np.zeros((matrices, max(layers - 1, 0)), dtype=bool)
     if len(sequence_ends):
-        return tuple(
-            part.start + k
-            for part in sequence_parts(len(distances), sequence_ends)
-            for k in find_boundaries(distances[part, part], reference and reference.within(part))
-        )
-    usable = np.flatnonzero(~np.isnan(distances).all(axis=1) & (np.isnan(distances).sum(axis=1) < len(distances) - 1))
-    if len(usable) < 2:
-        return ()
-    inner = distances[np.ix_(usable, usable)]
-    proposed = _propose(inner ** (2 * DEFAULT_GAMMA), "contiguous", None)
-    steps = inner.diagonal(1)
-    if reference is not None:
-        steps = Reference.of(reference, distances, len(distances)).among(usable).excess(steps)
-    found, _ = prune_boundaries(proposed, steps, WEAK_CONTRAST, WEAK_END_CONTRAST)
-    return tuple(int(usable[k]) for k in boundaries_of(found))
+        for part in sequence_parts(layers, sequence_ends):
+            inside = distances[:, part, part]
+            found[:, part.start : part.stop - 1] = find_boundaries(inside, reference and reference.within(part))
+        return found
+    usable = np.isnan(distances).sum(axis=2) < layers - 1
+    for kind in np.unique(usable, axis=0):
+        which, inner = np.flatnonzero((usable == kind).all(axis=1)), np.flatnonzero(kind)
+        if len(inner) < 2:
+            continue
+        values = distances[np.ix_(which, inner, inner)]
+        steps = values.diagonal(1, axis1=1, axis2=2)
+        if reference is not None:
+            steps = Reference.of(reference, distances[which[0]], layers).among(inner).excess(steps)
+        cuts = best_contiguous(values ** (2 * DEFAULT_GAMMA))
+        found[np.ix_(which, inner[:-1])] = prune_cuts(cuts, steps, WEAK_CONTRAST, WEAK_END_CONTRAST)
+    return found
 
 
 def _propose(costs: FloatArray, method: Method, count: int | None) -> list[int]:
     """Group of each layer by the best partition of that kind."""
     if method == "hierarchical":
         return best_hierarchical(costs, count)
-    labels = np.zeros(len(costs), dtype=np.int64)
-    labels[np.array(best_contiguous(costs, count), dtype=np.int64) + 1] = 1
-    return np.cumsum(labels).tolist()
+    return [0, *best_contiguous(costs[None], count)[0].cumsum().tolist()][: len(costs)]

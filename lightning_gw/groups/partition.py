@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import squareform
 
@@ -39,52 +39,56 @@ def check_distances(matrix: ArrayLike) -> FloatArray:
 
 
 def modularity_gain(costs: FloatArray) -> FloatArray:
-    """``(L, L)`` mean cost over all pairs minus the cost of each, on the pairs ``i < j``; 0 elsewhere."""
-    count = len(costs)
+    """``(…, L, L)`` mean cost over all pairs minus the cost of each, on the pairs ``i < j``; 0 elsewhere."""
+    count = costs.shape[-1]
     upper = np.triu(costs, 1)
-    return np.where(np.triu(np.ones_like(costs), 1) > 0, upper.sum() / (count * (count - 1) / 2) - upper, 0.0)
+    mean = upper.sum(axis=(-2, -1), keepdims=True) / (count * (count - 1) / 2)
+    return np.where(np.triu(np.ones((count, count), dtype=bool), 1), mean - upper, 0.0)
 
 
-def best_contiguous(costs: FloatArray, count: int | None = None) -> list[int]:
+def best_contiguous(costs: FloatArray, count: int | None = None) -> NDArray[np.bool_]:
     """Boundaries of the contiguous cut with the highest modularity; of equal cuts the one with longer first blocks.
 
     Exact, by dynamic programming over where the last block begins.
 
     Args:
-        costs: ``(L, L)`` costs of having two layers in one block.
+        costs: ``(D, L, L)`` costs of having two layers in one block, of ``D`` networks that are cut each by itself.
         count: Number of blocks; None leaves it open.
 
     Returns:
-        Ascending layer indices that a block ends after, without the last layer.
+        ``(D, L − 1)``: whether a block ends after each layer.
     """
-    layers = len(costs)
+    networks, layers = costs.shape[:2]
+    cuts = np.zeros((networks, max(layers - 1, 0)), dtype=bool)
     if layers < 2:
-        return []
+        return cuts
     gain = modularity_gain(costs)
-    # within[s, e]: sum of gain over pairs of s..e, from two-dimensional prefix sums
-    prefix = np.zeros((layers + 1, layers + 1))
-    prefix[1:, 1:] = gain.cumsum(axis=0).cumsum(axis=1)
-    tolerance = 1e-12 * max(float(np.abs(gain).max()), np.finfo(float).tiny)
+    # prefix: two-dimensional prefix sums, from which the gain within layers s..e follows
+    prefix = np.zeros((networks, layers + 1, layers + 1))
+    prefix[:, 1:, 1:] = gain.cumsum(axis=1).cumsum(axis=2)
+    own = np.diagonal(prefix, axis1=1, axis2=2)
+    tolerance = 1e-12 * np.maximum(np.abs(gain).max(axis=(1, 2)), np.finfo(float).tiny)[:, None]
     rounds = 1 if count is None else count
-    # best[r, e]: highest modularity of the first e layers in r blocks (row 0 serves an open number of them too)
-    best = np.full((rounds + 1, layers + 1), -np.inf)
-    best[0, 0] = 0.0
-    start = np.zeros((rounds + 1, layers + 1), dtype=np.int64)
+    # best[r, :, e]: highest modularity of the first e layers in r blocks (row 0 serves an open number of them too)
+    best = np.full((rounds + 1, networks, layers + 1), -np.inf)
+    best[0, :, 0] = 0.0
+    start = np.zeros((rounds + 1, networks, layers + 1), dtype=np.int64)
     for used in range(1, rounds + 1):
         into, out_of = (0, 0) if count is None else (used, used - 1)
         for end in range(1, layers + 1):
-            first = np.arange(end)
-            within = prefix[end, end] - prefix[first, end] - prefix[end, first] + prefix[first, first]
-            total = best[out_of, first] + within / (end - first)
-            best[into, end] = total.max()
-            start[into, end] = int(np.flatnonzero(total >= best[into, end] - tolerance)[0])
-    boundaries: list[int] = []
-    end, used = layers, 0 if count is None else count
-    while start[used, end] > 0:
-        end = int(start[used, end])
+            within = own[:, [end]] - prefix[:, :end, end] - prefix[:, end, :end] + own[:, :end]
+            total = best[out_of, :, :end] + within / (end - np.arange(end))
+            most = total.max(axis=1, keepdims=True)
+            best[into, :, end] = most[:, 0]
+            start[into, :, end] = (total >= most - tolerance).argmax(axis=1)
+    network, last = np.arange(networks), np.full(networks, layers)
+    used = 0 if count is None else count
+    while len(network):
+        begins = start[used, network, last]
+        network, last = network[begins > 0], begins[begins > 0]
+        cuts[network, last - 1] = True
         used = max(used - 1, 0)
-        boundaries.append(end - 1)
-    return boundaries[::-1]
+    return cuts
 
 
 def best_hierarchical(costs: FloatArray, count: int | None = None) -> list[int]:
@@ -136,10 +140,12 @@ def prune_boundaries(
     labels = list(labels)
     last = np.empty(0)
     while ends := boundaries_of(labels):
-        found = contrasts(steps, ends)
-        if found is None:  # as many groups as layers
+        cuts = np.zeros((1, len(steps)), dtype=bool)
+        cuts[0, ends] = True
+        if cuts.all():  # as many groups as layers
             return (labels if weak <= 0 else [0] * len(labels)), np.empty(0)
-        needed = np.array([weak_end if k in (0, len(steps) - 1) else weak for k in ends])
+        found = contrasts(steps[None], cuts)[0, ends]
+        needed = _needed(len(steps), weak, weak_end)[ends]
         with np.errstate(divide="ignore", invalid="ignore"):
             excess = np.where(needed > 0, found / needed, np.inf)
         weakest = int(excess.argmin())
@@ -153,7 +159,38 @@ def prune_boundaries(
     return [order.setdefault(label, len(order)) for label in labels], last
 
 
-def contrasts(steps: FloatArray, ends: list[int]) -> FloatArray | None:
+def prune_cuts(cuts: NDArray[np.bool_], steps: FloatArray, weak: float, weak_end: float) -> NDArray[np.bool_]:
+    """`prune_boundaries` of many networks whose groups are contiguous, without the contrasts.
+
+    Args:
+        cuts: ``(D, L − 1)``: whether a group ends after each layer.
+        steps: ``(D, L − 1)`` distances from each layer to the next.
+        weak: Above 0; likewise `weak_end`.
+
+    Returns:
+        ``(D, L − 1)``: whether one still does.
+    """
+    left = cuts & ~cuts.all(axis=1, keepdims=True)
+    needed = _needed(steps.shape[1], weak, weak_end)
+    rows = np.flatnonzero(left.any(axis=1))
+    while len(rows):
+        excess = np.where(left[rows], contrasts(steps[rows], left[rows]) / needed, np.inf)
+        weakest = excess.argmin(axis=1)
+        falls = ~(excess[np.arange(len(rows)), weakest] >= 1)
+        rows = rows[falls]
+        left[rows, weakest[falls]] = False
+        rows = rows[left[rows].any(axis=1)]
+    return left
+
+
+def _needed(steps: int, weak: float, weak_end: float) -> FloatArray:
+    """Least contrast of a boundary at each of so many steps."""
+    needed = np.full(steps, weak)
+    needed[[0, -1]] = weak_end
+    return needed
+
+
+def contrasts(steps: FloatArray, cuts: NDArray[np.bool_]) -> FloatArray:
     """How far the distances at boundaries stand out from the trend of those inside groups.
 
     Through the logarithms of the distances inside groups a straight line is laid, because most networks take ever
@@ -162,32 +199,31 @@ def contrasts(steps: FloatArray, ends: list[int]) -> FloatArray | None:
     line is there, small amid the distances it was laid through and large where it goes on beyond them, at the ends.
 
     Args:
-        steps: ``(L − 1,)`` distances from each layer to the next.
-        ends: Boundaries: indices into `steps`.
+        steps: ``(D, L − 1)`` distances from each layer to the next, of ``D`` networks.
+        cuts: ``(D, L − 1)``: which of them are boundaries; in no network all.
 
     Returns:
-        The contrast of each boundary, infinite where the layers inside groups are identical; None where every step is a
-        boundary.
+        ``(D, L − 1)`` the contrast that each step has, or would have as one more boundary; infinite where the layers
+        inside groups are identical.
     """
-    within = np.ones(len(steps), dtype=bool)
-    within[ends] = False
-    inside = np.flatnonzero(within)
-    if len(inside) == 0:
-        return None
-    if 2 * np.count_nonzero(steps[inside] > 0) <= len(inside):
-        return np.where(steps[ends] > 0, np.inf, 0.0)
-    inside = inside[steps[inside] > 0]
-    logs = np.log(steps[inside])
-    centre, count = inside.mean(), len(inside)
-    offset, away = inside - centre, np.asarray(ends) - centre
-    line, leverage = np.full(len(ends), logs.mean()), np.full(len(ends), 1 / count)
-    if count > 2:  # two distances have any slope whatever
-        spread = offset @ offset
-        line = line + away * (offset @ logs) / spread
+    inside = ~cuts
+    above_zero = inside & (steps > 0)
+    number = above_zero.sum(axis=1, keepdims=True)
+    alike = 2 * number <= inside.sum(axis=1, keepdims=True)
+    count = np.maximum(number, 1)
+    depth = np.arange(steps.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logs = np.log(steps)
+        known = np.where(above_zero, logs, 0.0)
+        away = depth - (above_zero * depth).sum(axis=1, keepdims=True) / count
+        offset = np.where(above_zero, away, 0.0)
+        line, leverage = known.sum(axis=1, keepdims=True) / count, 1 / count
+        # Two distances have any slope whatever.
+        spread = np.where(count > 2, (offset**2).sum(axis=1, keepdims=True), np.inf)
+        line = line + away * (offset * known).sum(axis=1, keepdims=True) / spread
         leverage = leverage + away**2 / spread
-    with np.errstate(divide="ignore"):
-        above = np.log(steps[ends]) - line
-    return np.asarray(np.exp(above / np.sqrt(1 + leverage)))
+        found = np.exp((logs - line) / np.sqrt(1 + leverage))
+    return np.asarray(np.where(alike, np.where(steps > 0, np.inf, 0.0), found))
 
 
 def boundaries_of(labels: list[int]) -> list[int]:

@@ -105,16 +105,16 @@ class Reference:
         root mean square of the others.
 
         Args:
-            adjacent: ``(L − 1,)`` distances ``d`` from each layer to the next; NaN stays NaN.
+            adjacent: ``(…, L − 1)`` distances ``d`` from each layer to the next; NaN stays NaN.
 
         Returns:
-            ``(L − 1,)`` pure numbers, finite and above zero wherever `adjacent` is finite.
+            ``(…, L − 1)`` pure numbers, finite and above zero wherever `adjacent` is finite.
         """
         steps = self.steps
         known = steps[~np.isnan(steps)]
         filled = np.where(np.isnan(steps), np.sqrt(np.mean(known**2)) if len(known) else 0.0, steps)
-        largest = np.nanmax(adjacent) if np.isfinite(adjacent).any() else 0.0
-        floor = max(FLOOR * filled.max(initial=0.0), OWN_FLOOR * largest, np.finfo(float).tiny)
+        largest = np.where(np.isfinite(adjacent), adjacent, 0.0).max(axis=-1, keepdims=True, initial=0.0)
+        floor = np.maximum(max(FLOOR * filled.max(initial=0.0), np.finfo(float).tiny), OWN_FLOOR * largest)
         return np.asarray(np.sqrt((adjacent**2 + floor**2) / (filled**2 + floor**2)))
 
     def built_in(self, weak: float, weak_end: float) -> tuple[int, ...]:

@@ -4,55 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from lightning_gw.groups.finding import find_groups
 from lightning_gw.gw.result import GWMatrix
+from lightning_gw.measures.rank_correlation import Agreement, compare
 from lightning_gw.utilities.arrays import FloatArray
-
-#: Up to so many layers, or steps (7! = 5040 orders), every order is tried instead of a sample.
-ENUMERATED = 7
-#: Fewest layers, or steps, with a test: three have six orders, too few to tell anything.
-MINIMUM_ITEMS = 4
-#: Orders of layers evaluated at once.
-CHUNK = 1024
-#: Correlations this close are equal; the permutations of tied matrices give the observed value up to rounding.
-TIED = 1e-12
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far two ``(L, L)`` matrices agree.
-
-    Attributes:
-        spearman: Rank correlation of the entries above the diagonal; with depth held fixed where `beyond_depth`. NaN
-            with fewer than 4 common layers or where a matrix is constant.
-        p_value: Share of layer orders that agree at least as well, the given order among them; NaN with `spearman`.
-        orders: How many orders of the layers that share is of.
-        exact: Whether these are all orders there are.
-        layers: Layers with values in both matrices.
-        beyond_depth: Whether what depth explains in either matrix was taken off first.
-
-    Example:
-        >>> import numpy as np
-        >>> from lightning_gw import mantel
-        >>> distances = abs(np.subtract.outer(np.arange(5), np.arange(5)) ** 3)
-        >>> found = mantel(distances, distances**2)  # another scale, the same order
-        >>> round(found.spearman, 6), found.layers, found.exact
-        (1.0, 5, True)
-    """
-
-    spearman: float
-    p_value: float
-    orders: int
-    exact: bool
-    layers: int
-    beyond_depth: bool = False
 
 
 def mantel(
@@ -94,17 +56,7 @@ def mantel(
         >>> round(found.p_value, 4)  # 2 of the 720 orders agree as well: the given one, and the same backwards
         0.0028
     """
-    a, b, used = _common(first, second, permutations)
-    i, j = np.triu_indices(len(used), 1)
-    by_lag = np.argsort(used[j] - used[i], kind="stable")
-    i, j = i[by_lag], j[by_lag]
-    starts = np.flatnonzero(np.diff(used[j] - used[i], prepend=0)) if beyond_depth else np.zeros(1, dtype=np.int64)
-    a, b = a[used[i], used[j]], b[used[i], used[j]]
-    # entry[k, l] is where the pair of the k-th and l-th layer stands among the pairs
-    entry = np.zeros((len(used), len(used)), dtype=np.int64)
-    entry[i, j] = entry[j, i] = np.arange(len(i))
-    found = _compare(a, b, lambda orders: entry[orders[:, i], orders[:, j]], len(used), starts, permutations, seed)
-    return replace(found, layers=len(used), beyond_depth=beyond_depth)
+    return _mantel(first, [second], permutations, seed, (beyond_depth,))[0][0]
 
 
 def neighbour_agreement(first: ArrayLike, second: ArrayLike, permutations: int = 999, seed: int = 0) -> Agreement:
@@ -134,10 +86,7 @@ def neighbour_agreement(first: ArrayLike, second: ArrayLike, permutations: int =
         >>> round(found.spearman, 6), round(found.p_value, 4)  # 1 of the 120 orders of five steps
         (1.0, 0.0083)
     """
-    a, b, used = _common(first, second, permutations)
-    a, b = a[used[:-1], used[1:]], b[used[:-1], used[1:]]
-    whole = np.zeros(1, dtype=np.int64)
-    return replace(_compare(a, b, lambda orders: orders, len(a), whole, permutations, seed), layers=len(used))
+    return _neighbours(first, [second], permutations, seed)[0]
 
 
 def adjusted_rand_index(first: Sequence[int], second: Sequence[int]) -> float:
@@ -207,11 +156,11 @@ def agreements(
         raise ValueError("This matrix is between two sets of layers; agreement is about the layers of one.")
     labels = _labels(gw.similarity) if labels is None else labels
     found: dict[str, dict[str, float]] = {}
-    for name, values in {**measures, "identity": gw.identity_similarity}.items():
-        similarity = np.asarray(values, dtype=np.float64)
-        plain = mantel(gw.similarity, similarity, permutations, seed)
-        partial = mantel(gw.similarity, similarity, permutations, seed, beyond_depth=True)
-        steps = neighbour_agreement(gw.similarity, similarity, permutations, seed)
+    compared = {**measures, "identity": gw.identity_similarity}
+    similarities = [np.asarray(values, dtype=np.float64) for values in compared.values()]
+    whole = _mantel(gw.similarity, similarities, permutations, seed, (False, True))
+    neighbours = _neighbours(gw.similarity, similarities, permutations, seed)
+    for name, similarity, (plain, partial), steps in zip(compared, similarities, whole, neighbours, strict=True):
         theirs = _labels(similarity)
         found[name] = {
             "spearman": plain.spearman,
@@ -237,57 +186,58 @@ def _labels(similarity: FloatArray) -> tuple[int, ...] | None:
     return find_groups(distances).labels
 
 
-def _compare(
-    first: FloatArray,
-    second: FloatArray,
-    places: Callable[[NDArray[np.int64]], NDArray[np.int64]],
-    items: int,
-    starts: NDArray[np.int64],
-    permutations: int,
-    seed: int,
-) -> Agreement:
-    """Rank correlation of two vectors, against that of the first rearranged as other orders of its items rearrange it.
+def _mantel(
+    first: ArrayLike, several: Sequence[ArrayLike], permutations: int, seed: int, beyond_depth: Sequence[bool]
+) -> list[list[Agreement]]:
+    """`mantel` of one matrix with each of several, once for every value of `beyond_depth`."""
+    found: list[list[Agreement]] = []
+    for a, others, used in _common(first, several, permutations):
+        i, j = np.triu_indices(len(used), 1)
+        by_lag = np.argsort(used[j] - used[i], kind="stable")
+        i, j = i[by_lag], j[by_lag]
+        whole, lags = np.zeros(1, dtype=np.int64), np.flatnonzero(np.diff(used[j] - used[i], prepend=0))
+        a, others = a[used[i], used[j]], others[:, used[i], used[j]]
+        # entry[k, l] is where the pair of the k-th and l-th layer stands among the pairs
+        entry = np.zeros((len(used), len(used)), dtype=np.int64)
+        entry[i, j] = entry[j, i] = np.arange(len(i))
+        runs = [lags if beyond else whole for beyond in beyond_depth]
 
-    Args:
-        first: ``(E,)`` entries.
-        second: ``(E,)`` entries.
-        places: ``(K, items)`` orders to the ``(K, E)`` places that the entries are taken from.
-        items: How many layers, or steps, are put in other orders.
-        starts: Where the runs of entries begin whose mean rank is taken off.
-        permutations: Orders that are drawn where there are too many to try all.
-        seed: Of the draw.
+        def places(orders: NDArray[np.int64], e: Any = entry, i: Any = i, j: Any = j) -> NDArray[np.int64]:
+            return np.asarray(e[orders[:, i], orders[:, j]])
+
+        compared = compare(a, others, places, len(used), runs, permutations, seed)
+        for each in compared:
+            both = zip(each, beyond_depth, strict=True)
+            found.append([replace(one, layers=len(used), beyond_depth=beyond) for one, beyond in both])
+    return found
+
+
+def _neighbours(first: ArrayLike, several: Sequence[ArrayLike], permutations: int, seed: int) -> list[Agreement]:
+    """`neighbour_agreement` of one matrix with each of several."""
+    found: list[Agreement] = []
+    for a, others, used in _common(first, several, permutations):
+        a, others = a[used[:-1], used[1:]], others[:, used[:-1], used[1:]]
+        compared = compare(a, others, lambda orders: orders, len(a), [np.zeros(1, dtype=np.int64)], permutations, seed)
+        found += [replace(one, layers=len(used)) for (one,) in compared]
+    return found
+
+
+def _common(
+    first: ArrayLike, several: Sequence[ArrayLike], permutations: int
+) -> Iterator[tuple[FloatArray, FloatArray, NDArray[np.int64]]]:
+    """The first matrix, some ``(M, L, L)`` of the others, and the layers with values in all of them.
+
+    The others keep their order; neighbours in it which miss the same layers come together.
     """
-    exact = items <= ENUMERATED
-    orders = math.factorial(items) if exact else permutations + 1
-    unknown = Agreement(math.nan, math.nan, orders, exact, items)
-    if items < MINIMUM_ITEMS or np.isnan(first).any() or np.isnan(second).any():
-        return unknown
-    ranks = _ranks(first)
-    target = _standard(_ranks(second)[None], starts)[0]
-    observed = _standard(ranks[None], starts)[0]
-    if not (target.any() and observed.any()):
-        return unknown
-    correlation = float(observed @ target)
-    as_large = 0
-    for chunk in _orders(items, None if exact else permutations, seed):
-        as_large += int((_standard(ranks[places(chunk)], starts) @ target >= correlation - TIED).sum())
-    # All orders include the given one; to a sample it is added.
-    return replace(unknown, spearman=correlation, p_value=(as_large if exact else 1 + as_large) / orders)
-
-
-def _ranks(values: FloatArray) -> FloatArray:
-    """Ranks, equal where values differ by no more than rounding makes of equals."""
-    return np.asarray(rankdata(np.round(values, 12)), dtype=np.float64)
-
-
-def _common(first: ArrayLike, second: ArrayLike, permutations: int) -> tuple[FloatArray, FloatArray, NDArray[np.int64]]:
-    """Both matrices, checked, and the layers that have values in both."""
-    a, b = _symmetric("first", first), _symmetric("second", second)
-    if a.shape != b.shape:
-        raise ValueError(f"The matrices are of {len(a)} and {len(b)} layers; agreement is about the same layers.")
     if permutations < 1:
         raise ValueError(f"permutations is {permutations}; expected at least 1.")
-    return a, b, _usable(a, b)
+    a = _symmetric("first", first)
+    others = [_symmetric("second", second) for second in several]
+    for b in others:
+        if a.shape != b.shape:
+            raise ValueError(f"The matrices are of {len(a)} and {len(b)} layers; agreement is about the same layers.")
+    for used, together in itertools.groupby(others, key=lambda b: tuple(_usable(a, b).tolist())):
+        yield a, np.stack(list(together)), np.array(used, dtype=np.int64)
 
 
 def _symmetric(what: str, matrix: ArrayLike) -> FloatArray:
@@ -303,26 +253,3 @@ def _usable(*matrices: FloatArray) -> NDArray[np.int64]:
     """Layers that have a value with some other layer in every matrix."""
     off_diagonal = ~np.eye(len(matrices[0]), dtype=bool)
     return np.flatnonzero(np.all([(~np.isnan(m) & off_diagonal).any(axis=1) for m in matrices], axis=0))
-
-
-def _standard(values: FloatArray, starts: NDArray[np.int64]) -> FloatArray:
-    """Rows of ``(K, pairs)`` with the mean of every run of columns from `starts` taken off, scaled to norm 1, or 0."""
-    lengths = np.diff(starts, append=values.shape[1])
-    means = np.add.reduceat(values, starts, axis=1) / lengths
-    centred = values - np.repeat(means, lengths, axis=1)
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    varies = norms > TIED * np.linalg.norm(values, axis=1, keepdims=True)
-    return np.asarray(np.where(varies, centred / np.where(varies, norms, 1.0), 0.0))
-
-
-def _orders(count: int, permutations: int | None, seed: int) -> Iterator[NDArray[np.int64]]:
-    """All orders of the layers, or so many drawn ones, in ``(K, count)`` chunks."""
-    if permutations is None:
-        every = itertools.permutations(range(count))
-        while chunk := list(itertools.islice(every, CHUNK)):
-            yield np.array(chunk)
-        return
-    generator = np.random.default_rng(seed)
-    for start in range(0, permutations, CHUNK):
-        drawn = min(CHUNK, permutations - start)
-        yield generator.permuted(np.tile(np.arange(count), (drawn, 1)), axis=1)

@@ -117,7 +117,8 @@ def spread(
         weights[far.tolist()] = 0.0
         without = (weights / weights.sum())[None]
         distances = resample_distances(representations, matrix, geometry=geometry, weights=without)
-        told["without_dominant"] = find_boundaries(distances[0], reference, sequence_ends)
+        found = find_boundaries(distances, reference, sequence_ends)[0]
+        told["without_dominant"] = tuple(np.flatnonzero(found).tolist())
     return told
 
 

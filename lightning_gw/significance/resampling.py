@@ -15,7 +15,6 @@ from lightning_gw.geometry.spaces import Spaces, check_representations, make_spa
 from lightning_gw.groups.finding import find_boundaries
 from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.reference import Reference
-from lightning_gw.gw.moves.batched_swaps import permute_both
 from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.utilities.arrays import FloatArray
@@ -49,7 +48,7 @@ def resample_distances(
     which for equal weights is the plain mean: no input is compared with itself more often than in it. From such means
     of ``A``, ``B[p][:, p]``, their squares and ``(A − B[p][:, p])²`` follows the distortion, where off-diagonal
     centring and the scale are made anew for each draw, as they would be on other inputs. (Double centring stays as
-    found.) For equal weights the result is the matrix itself. All draws of a pair are three matrix products.
+    found.) For equal weights the result is the matrix itself.
 
     The matchings ``p`` stay as found: what is resampled is the inputs together with their partners, and the draws do
     not show what another search would make of other inputs. The noise of far pairs is overstated by it, since on every
@@ -99,17 +98,11 @@ def resample_distances(
         permutations = torch.from_numpy(np.asarray(matrix.couplings)[rows, columns].astype(np.int64))
         anchor = matrix.anchor
     with full_precision(), torch.no_grad():
-        size = max(1, CHUNK_BYTES // (8 * n * n))
-        parts = [_Moments.of(part, weights) for part in spaces.matrices.split(size)]
-        own = _Moments(*map(torch.cat, zip(*parts, strict=True)))
-        found = []
-        for chunk in torch.arange(len(first)).split(size):
-            partner = permutations[chunk].to(weights.device)
-            found.append(_distortions(spaces, own, first[chunk], second[chunk], partner, weights))
-            if anchor:
-                moved = (partner != torch.arange(n, device=partner.device)).to(weights.dtype)
-                found[-1] += anchor * moved @ weights.T
-        distances = torch.cat(found).clamp_(min=0).sqrt_().T.cpu().numpy()
+        found = _distortions(spaces, first, second, permutations.to(weights.device), weights)
+        if anchor:
+            moved = (permutations != torch.arange(n)).to(weights)
+            found += anchor * moved @ weights.T
+        distances = found.clamp_(min=0).sqrt_().T.cpu().numpy()
     resampled[:, rows, columns] = distances
     resampled[:, columns, rows] = distances
     return resampled
@@ -154,10 +147,7 @@ def stability(groups: Groups, resampled: FloatArray, reference: Reference | None
     if count != len(groups.labels):
         raise ValueError(f"The groups are of {len(groups.labels)} layers, the resampled distances of {count}.")
     draws = min(asked, max(FEWEST_DRAWS, DRAWS_TIMES_LAYERS // count))
-    seen = np.zeros(max(count - 1, 0))
-    for distances in resampled[:draws]:
-        seen[list(find_boundaries(distances, reference, groups.sequence_ends))] += 1
-    found = seen / max(draws, 1)
+    found = find_boundaries(resampled[:draws], reference, groups.sequence_ends).mean(axis=0)
     returned = tuple(float(found[boundary]) for boundary in groups.boundaries)
     return Stability(groups.boundaries, returned, found, draws, asked)
 
@@ -192,35 +182,28 @@ class _Moments(NamedTuple):
     diagonal: Tensor
     diagonal_square: Tensor
 
-    @staticmethod
-    def of(matrices: Tensor, weights: Tensor) -> _Moments:
-        """Of ``(P, n, n)`` matrices under ``(draws, n)`` weights."""
-        squares, diagonals = matrices.square(), matrices.diagonal(dim1=1, dim2=2)
-        return _Moments(
-            mean=_apart(matrices, weights),
-            square=_apart(squares, weights),
-            diagonal=diagonals @ weights.T,
-            diagonal_square=diagonals.square() @ weights.T,
-        )
 
-
-def _distortions(
-    spaces: Spaces, own: _Moments, first: Tensor, second: Tensor, partner: Tensor, weights: Tensor
-) -> Tensor:
-    """``(P, draws)`` distortions of pairs with ``(P, n)`` matchings; `own` are the moments of all layers.
+def _distortions(spaces: Spaces, first: Tensor, second: Tensor, partners: Tensor, weights: Tensor) -> Tensor:
+    """``(P, draws)`` distortions of pairs with ``(P, n)`` matchings.
 
     With ``s`` the scales and ``c`` the second moments after centring, ``c_D`` that of ``D = A − B[p][:, p]``, the mean
     of ``(A / s_A − B / s_B)²`` is ``c_D / (s_A s_B) + (1 / s_A − 1 / s_B) (c_A / s_A − c_B / s_B)``, which keeps all
     digits for layers that are nearly equal.
     """
-    n = weights.shape[1]
-    matched = permute_both(spaces.matrices[second], partner)
-    difference = (spaces.matrices[first] - matched).square_()
-    one, other = _Moments(*(each[first] for each in own)), _Moments.of(matched, weights)
-    apart, along = _apart(difference, weights), difference.diagonal(dim1=1, dim2=2) @ weights.T
+    n, matrices = weights.shape[1], spaces.matrices
     centring, scale = spaces.geometry.centring, spaces.geometry.scale
+    turned = (partners != torch.arange(n, device=partners.device)).any(dim=1).nonzero()[:, 0]
+    own, moved, between = _means(matrices, first, second, partners, turned, weights)
+    diagonals = matrices.diagonal(dim1=1, dim2=2)
+    there = diagonals[second].gather(1, partners)
+    all_own = _Moments(own[0], own[1], diagonals @ weights.T, diagonals.square() @ weights.T)
+    one, other = _Moments(*(each[first] for each in all_own)), _Moments(*(each[second] for each in all_own))
+    off = there[turned]
+    for mine, found in zip(other, (*moved, off @ weights.T, off.square() @ weights.T), strict=True):
+        mine[turned] = found
+    along = (diagonals[first] - there).square() @ weights.T
     if centring == "offdiagonal":
-        apart = apart - (one.mean - other.mean).square()
+        between = between - (one.mean - other.mean).square()
 
     def second_moment(moments: _Moments) -> Tensor:
         off = moments.square - moments.mean.square() if centring == "offdiagonal" else moments.square
@@ -233,16 +216,62 @@ def _distortions(
             return (1 - 1 / n) * moments.mean + moments.diagonal / n
         return torch.ones_like(size)  # kept as found
 
-    here, there = second_moment(one), second_moment(other)
-    s, t = scale_of(one, here), scale_of(other, there)
-    return ((1 - 1 / n) * apart + along / n) / (s * t) + (1 / s - 1 / t) * (here / s - there / t)
+    here, away = second_moment(one), second_moment(other)
+    s, t = scale_of(one, here), scale_of(other, away)
+    return ((1 - 1 / n) * between + along / n) / (s * t) + (1 / s - 1 / t) * (here / s - away / t)
 
 
-def _apart(matrices: Tensor, weights: Tensor) -> Tensor:
-    """``(P, draws)`` weighted means of ``(P, n, n)`` matrices over pairs of different inputs."""
-    own = weights.square()
-    total = torch.stack([((weights @ each) * weights).sum(dim=1) for each in matrices])
-    return (total - matrices.diagonal(dim1=1, dim2=2) @ own.T) / (1 - own.sum(dim=1))
+def _means(
+    matrices: Tensor, first: Tensor, second: Tensor, partners: Tensor, turned: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted means over pairs of different inputs.
+
+    Every two inputs count once, and what they weigh under all draws is taken once for all matrices, so that each mean
+    is part of one matrix product.
+
+    Args:
+        matrices: ``(L, n, n)`` spaces.
+        first: ``(P,)`` index of the first space ``A`` of each pair.
+        second: ``(P,)`` index of the second, ``B``.
+        partners: ``(P, n)`` matchings ``p``.
+        turned: ``(T,)`` which of them are not the identity.
+        weights: ``(draws, n)``.
+
+    Returns:
+        ``(2, L, draws)`` of the matrices and of their squares; ``(2, T, draws)`` of ``B[p][:, p]`` and its square;
+        ``(P, draws)`` of ``(A − B[p][:, p])²``.
+    """
+    draws, n = weights.shape
+    own, moved = weights.new_zeros(2, len(matrices), draws), weights.new_zeros(2, len(turned), draws)
+    between = weights.new_zeros(len(first), draws)
+    rows, columns = torch.triu_indices(n, n, 1, device=weights.device)
+    flat, everything = matrices.flatten(1), torch.arange(len(rows), device=weights.device)
+    is_turned = torch.zeros(len(first), dtype=torch.bool, device=weights.device)
+    is_turned[turned] = True
+    number = is_turned.cumsum(dim=0) - 1
+    for tile in everything.split(max(n, CHUNK_BYTES // (8 * draws))):
+        i, k = rows[tile], columns[tile]
+        shares = (2 * weights[:, i] * weights[:, k]).T
+        here = flat[:, i * n + k]
+        own += torch.stack([here @ shares, here.square() @ shares])
+        for pairs in torch.arange(len(first), device=weights.device).split(max(1, CHUNK_BYTES // (32 * n * n))):
+            there = here[second[pairs]]
+            changed = is_turned[pairs]
+            for place in changed.nonzero()[:, 0].tolist():
+                there[place] = _looked_up(flat[second[pairs[place]]], partners[pairs[place]], i, k)
+            between[pairs] += (here[first[pairs]] - there).square_() @ shares
+            there = there[changed]
+            moved[:, number[pairs[changed]]] += torch.stack([there @ shares, there.square() @ shares])
+    others = 1 - weights.square().sum(dim=1)
+    return own / others, moved / others, between / others
+
+
+def _looked_up(matrix: Tensor, p: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Entries ``B[p][:, p][rows, columns]`` of a matrix that lies flat."""
+    if matrix.device.type != "cpu":
+        return matrix[p[rows] * len(p) + p[columns]]
+    order = p.numpy()  # NumPy looks up several times as fast as torch
+    return torch.from_numpy(matrix.numpy().take((order * len(p)).take(rows.numpy()) + order.take(columns.numpy())))
 
 
 def _dirichlet(draws: int, n: int, seed: int) -> Tensor:

@@ -50,7 +50,8 @@ def test_each_sequence_is_parted_as_if_it_were_alone() -> None:
     assert groups.contrast == first.contrast
     assert groups.labels == (0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2)
     assert groups.ranges() == "1–3 | 4–6 ‖ 7–12"
-    assert find_boundaries(distances, Reference.of(reference, distances, 12), (5,)) == (2,)
+    ends = find_boundaries(distances[None], Reference.of(reference, distances, 12), (5,))[0]
+    assert np.flatnonzero(ends).tolist() == [2]
 
 
 @pytest.mark.parametrize("far", [0.01, 1.0, 1e6])

@@ -66,8 +66,9 @@ def test_no_input_is_compared_with_itself_more_often_than_in_the_matrix() -> Non
     """The mean over draws is the mean over pairs of different inputs; uncorrected it would lie 2 / (n + 1) below."""
     residuals = planted((1,), n=12)["layer0"] @ planted((1,), n=12, seed=1)["layer0"].T
     residuals = (residuals + residuals.T)[None].double().square()
-    off = ~torch.eye(12, dtype=torch.bool)
-    drawn = module._apart(residuals, module._dirichlet(20_000, 12, 0))[0]
+    off, place = ~torch.eye(12, dtype=torch.bool), torch.zeros(1, dtype=torch.int64)
+    weights = module._dirichlet(20_000, 12, 0)
+    drawn = module._means(residuals, place, place, torch.arange(12)[None], place[:0], weights)[0][0, 0]
     assert float(drawn.mean()) == pytest.approx(float(residuals[0][off].mean()), rel=0.02)
 
 
