@@ -5,6 +5,9 @@ from __future__ import annotations
 import heapq
 import shlex
 import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from lightning_gw.compare import folder
@@ -13,6 +16,7 @@ from lightning_gw.compare.plan import PlannedRun
 from lightning_gw.compare.progress import clock
 from lightning_gw.compare.run_command import fit_arguments
 from lightning_gw.compare.trial import STEPS, Trial, TrialError, try_run
+from lightning_gw.records.description import never_logged
 
 if TYPE_CHECKING:
     from lightning_gw.compare.comparison import Comparison
@@ -58,9 +62,13 @@ def show_plan(comparison: Comparison, trial: bool = True) -> int:
 def _say_times(comparison: Comparison, runs: list[PlannedRun]) -> int:
     say = comparison.say
     say(f"\nTrying {STEPS} optimizer steps ...")
-    tried, failed = _try_strategies(comparison, runs)
+    at_a_time = min(comparison.workers or 1, len(runs))
+    tried, failed = _try_strategies(comparison, runs, at_a_time)
     for name, why in failed.items():
         say(f"The trial of {name} failed: {why}")
+    wrong = _unlogged(runs, tried)
+    for line in wrong:
+        say(line)
     times: dict[str, float] = {}
     for run in runs:
         place = comparison.plan.out / run.path
@@ -71,7 +79,7 @@ def _say_times(comparison: Comparison, runs: list[PlannedRun]) -> int:
             times[run.path] = seconds
     if len(times) < len(runs):
         say("How long the plan will take cannot be told: not every run has a known number of steps and a trial.")
-        return 1 if failed else 0
+        return 1 if failed or wrong else 0
     width = max(len(comparison.states[path].name) for path in times)
     say("\nEstimated time:")
     for path, seconds in times.items():
@@ -85,26 +93,59 @@ def _say_times(comparison: Comparison, runs: list[PlannedRun]) -> int:
     for strategy in dict.fromkeys(run.strategy for run in runs if run.strategy not in tried):
         why = "its trial failed" if strategy in failed else "not tried"
         say(f"  {strategy}: {why}; taken to last as long a step as the first of its task above")
-    say("Each trial ran alone on this machine; runs that share it, or run on another, may be slower or faster.")
-    return 1 if failed else 0
+    side = "alone" if at_a_time == 1 else f"with {at_a_time} of them at a time, as the runs will,"
+    say(f"Each trial ran {side} on this machine; runs on another may be slower or faster.")
+    return 1 if failed or wrong else 0
 
 
-def _try_strategies(comparison: Comparison, runs: list[PlannedRun]) -> tuple[dict[str, Trial], dict[str, str]]:
-    """Strategy → its trial, and strategy → why that failed; one of each task at least."""
+def _unlogged(runs: Sequence[PlannedRun], tried: Mapping[str, Trial]) -> list[str]:
+    """What to say of metrics named as ``accuracy`` that no run of theirs logs."""
+    said: dict[str, None] = {}
+    for run in runs:
+        trial = tried.get(run.strategy)
+        if run.accuracy is None or trial is None:
+            continue
+        if trial.logged is None:
+            said[f"Whether {run.task} logs {run.accuracy!r} was not seen: no validation came with the trial."] = None
+        elif run.accuracy not in trial.logged:
+            said[f"accuracy of {run.task}: {never_logged(run.accuracy, trial.logged)}"] = None
+    return list(said)
+
+
+def _try_strategies(
+    comparison: Comparison, runs: Sequence[PlannedRun], at_a_time: int
+) -> tuple[dict[str, Trial], dict[str, str]]:
+    """Strategy → its trial, and strategy → why that failed; one of each task at least.
+
+    As many are tried at a time as will run at a time, since they share the machine; where there are too few, some are
+    tried twice.
+    """
     tried: dict[str, Trial] = {}
     failed: dict[str, str] = {}
     spent: dict[str, float] = {}
-    for run in runs:
-        enough = spent.get(run.task, 0.0) > _TRIAL_SECONDS and any(trial.task == run.task for trial in tried.values())
-        if run.strategy in tried or run.strategy in failed or enough:
-            continue
-        started = time.monotonic()
+    waiting = list({run.strategy: run for run in reversed(runs)}.values())[::-1]
+
+    def attempt(run: PlannedRun) -> Trial | TrialError:
         try:
-            tried[run.strategy] = try_run(comparison.plan, run)
+            return try_run(comparison.plan, run)
         except TrialError as error:
-            failed[run.strategy] = str(error)
-        spent[run.task] = spent.get(run.task, 0.0) + time.monotonic() - started
-    return tried, failed
+            return error
+
+    with ThreadPoolExecutor(at_a_time) as pool:
+        while True:
+            done = {trial.task for trial in tried.values()}
+            waiting = [run for run in waiting if run.task not in done or spent[run.task] <= _TRIAL_SECONDS]
+            now, waiting = waiting[:at_a_time], waiting[at_a_time:]
+            if not now:
+                return tried, failed
+            started = time.monotonic()
+            ends = list(pool.map(attempt, islice(cycle(now), at_a_time)))
+            for run, end in zip(now, ends, strict=False):
+                if isinstance(end, TrialError):
+                    failed[run.strategy] = str(end)
+                else:
+                    tried[run.strategy] = end
+                spent[run.task] = spent.get(run.task, 0.0) + time.monotonic() - started
 
 
 def makespan(seconds: list[float], workers: int) -> float:

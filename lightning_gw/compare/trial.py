@@ -44,6 +44,7 @@ class Trial:
         share: The most that looks may take of the training time, or None.
         validation: A validation.
         validations: Validations that come with a step, on average.
+        logged: Names of the metrics that were logged; None where no validation was made that could have logged more.
     """
 
     task: str
@@ -56,6 +57,7 @@ class Trial:
     share: float | None
     validation: float
     validations: float
+    logged: tuple[str, ...] | None = None
 
     def seconds(self, total: int | None = None, done: int = 0) -> float | None:
         """How long a run will take.
@@ -122,7 +124,8 @@ def try_run(plan: Plan, run: PlannedRun) -> Trial:
             raise TrialError(failure(code, order.log))
         found = json.loads(file.read_text(encoding="utf-8"))
         overhead = found.pop("ready") - began + ended - found.pop("ended")
-        return Trial(task=run.task, overhead=overhead, **found)
+        logged = found.pop("logged")
+        return Trial(task=run.task, overhead=overhead, logged=None if logged is None else tuple(logged), **found)
 
 
 #: Batches of a validation that are enough to tell what the whole costs.
@@ -204,6 +207,7 @@ class Stopwatch(Callback):
             "share": None if watcher is None else watcher.max_overhead,
             "validation": self._validation_seconds(trainer),
             "validations": _validations_per_step(trainer),
+            "logged": sorted(trainer.callback_metrics) if self._validations or not trainer.enable_validation else None,
         }
         self.file.write_text(json.dumps(content), encoding="utf-8")
 

@@ -122,6 +122,9 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
     when = f"{preposition} step {record.step}"
     support = "; ".join([_paired_view(record), p_value_phrase(record), stability_phrase(groups)])
     if not np.isfinite(groups.adjacent).any():
+        if len(groups.sequence_ends) == len(groups.adjacent) > 0:
+            many = plural(len(groups.labels), "layer")
+            return f"{when} none of the {many} follows another, so there is nothing to part."
         return f"{when} no two neighbouring layers could be compared, so whether there are groups cannot be said."
     if record.before_training:
         return f"Before training (step {record.step}) {own_steps_phrase(groups)}."

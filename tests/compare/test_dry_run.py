@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from toy_comparison import write_toy
 
 from lightning_gw.cli import main
+from lightning_gw.compare import dry_run
 from lightning_gw.compare.dry_run import makespan
 from lightning_gw.compare.optimizer_steps import configured_steps, step_count_lines, unequal_step_counts
-from lightning_gw.compare.plan import Plan, read_plan
-from lightning_gw.compare.trial import Trial
+from lightning_gw.compare.plan import Plan, PlannedRun, read_plan
+from lightning_gw.compare.trial import Trial, TrialError
 
 TRIAL = Trial("toy", 10, 100, 20.0, 0.5, 2.0, 4, None, 5.0, 0.1)
 
@@ -92,6 +96,48 @@ def test_a_dry_run_tells_the_time_from_real_steps_and_leaves_nothing(
     assert one_seconds >= 24 * 0.25
     assert abs(whole_seconds - 2 * one_seconds) <= 1
     assert sorted(file.name for file in tmp_path.iterdir() if file.name != "__pycache__") == before
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.slow
+def test_a_metric_that_no_run_logs_is_found_before_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = write_toy(tmp_path, ["fast", "slow"])
+    plan.write_text(plan.read_text().replace("val/accuracy", "val/acuracy"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert main(["compare", "compare.yaml", "--dry-run", "--workers", "2"]) == 1
+    said = capsys.readouterr().out
+    assert "accuracy of toy: Metric 'val/acuracy' was never logged; logged was val/accuracy." in said.replace(
+        "\n", " "
+    )
+    assert "with 2 of them at a time, as the runs will," in said
+
+
+@pytest.mark.parametrize("at_a_time", [1, 2, 3])
+def test_as_many_are_tried_at_a_time_as_will_run(at_a_time: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = [PlannedRun(name, "toy", seed, ()) for seed in (0, 1) for name in ("a", "b")]
+    beside, most, began = [0], [0], []
+    lock = threading.Lock()
+
+    def attempt(_: object, run: PlannedRun) -> Trial:
+        with lock:
+            beside[0] += 1
+            most[0] = max(most[0], beside[0])
+            began.append(run.strategy)
+        time.sleep(0.2)
+        with lock:
+            beside[0] -= 1
+        if run.strategy == "b":
+            raise TrialError("it broke")
+        return TRIAL
+
+    monkeypatch.setattr(dry_run, "try_run", attempt)
+    tried, failed = dry_run._try_strategies(SimpleNamespace(plan=None), runs, at_a_time)
+    assert (tried, failed) == ({"a": TRIAL}, {"b": "it broke"})
+    assert most[0] == at_a_time
+    assert sorted(began) == ["a", *["a"] * (at_a_time == 3), "b"]
 
 
 def test_without_a_trial_no_time_is_told(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from example_records import example_record
 from numpy.typing import NDArray
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from lightning_gw.groups.choice import choose_group
 from lightning_gw.groups.finding import find_boundaries
 from lightning_gw.groups.reference import Reference
 from lightning_gw.groups.sequences import ends_of
+from lightning_gw.records.description import describe_groups
 from lightning_gw.records.history import load_history
 from lightning_gw.significance.evidence import Tested, judged
 
@@ -116,6 +118,14 @@ def test_no_random_block_reaches_from_one_sequence_into_another() -> None:
     chosen = choose_group(groups, names, 2)
     blocks = {chosen.control(seed).members for seed in range(200)}
     assert blocks == {(k, k + 1, k + 2) for k in range(10) if k not in (3, 4, 5)}
+
+
+def test_layers_of_which_none_follows_another() -> None:
+    alone = find_groups(np.ones((4, 4)) - np.eye(4), sequence_ends=(0, 1, 2))
+    assert (alone.strength, alone.labels) == ("none", (0, 0, 0, 0))
+    assert np.isnan(alone.adjacent).all()
+    record = replace(example_record(step=0), groups=alone, layers=("a", "b", "c", "d"))
+    assert describe_groups(record) == "At step 0 none of the four layers follows another, so there is nothing to part."
 
 
 def test_bad_input() -> None:
