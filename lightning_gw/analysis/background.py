@@ -32,6 +32,9 @@ from lightning_gw.analysis.worker import (
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
 
+#: Seconds between two glances at whether anybody is still at work on what is waited for.
+_GLANCE = 0.5
+
 
 class SolvingError(RuntimeError):
     """A look could not be solved in the background; the message says why."""
@@ -82,7 +85,7 @@ class ProcessWorker:
         self._threads = 1
 
     def submit(self, job: LookJob, shared: bool) -> None:
-        if self._thread is None:
+        if self._thread is None or not self._thread.alive:
             self._thread = _Feeder(self._config, self._memory, self._threads)
             if self._history is not None:
                 self._thread.render_in_worker(self._history)
@@ -94,12 +97,15 @@ class ProcessWorker:
 
     def take(self, wait: float) -> list[LookResult]:
         results: list[LookResult] = []
+        until = time.monotonic() + wait
         while self._thread is not None:
+            left = 0.0 if results else min(until - time.monotonic(), _GLANCE)
             try:
-                results.append(self._thread.results.get(block=wait > 0 and not results, timeout=wait or None))
+                results.append(self._thread.results.get(block=left > 0, timeout=max(left, 0.0) or None))
+                self._memory = results[-1].after
             except queue.Empty:
-                break
-            self._memory = results[-1].after
+                if left < _GLANCE or not self._thread.alive:  # nothing comes of a thread that is over
+                    break
         return results
 
     def warm_up(self, device: torch.device) -> None:
@@ -142,6 +148,11 @@ class _Feeder:
             self._process = start_process()
         self._thread = threading.Thread(target=self._run, name="lightning-gw-solver", daemon=True)
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is anybody who takes jobs."""
+        return self._thread.is_alive()
 
     def render_in_worker(self, history: History) -> None:
         """Have the looks drawn that are handed in from now on."""

@@ -200,7 +200,11 @@ class Solver:
             job = replace(job, representations=on_host)
         self.set_layers(job)
         self._pending.append(job)
-        self.worker.submit(job, self.shared)
+        try:
+            self.worker.submit(job, self.shared)
+        except BaseException:
+            self._pending.pop()  # nobody has it in hand, so nobody is to wait for it
+            raise
 
     def collect(self, patience: float = 0.0) -> list[LookResult]:
         """What was solved since the last call, in the order of the steps.

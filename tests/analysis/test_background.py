@@ -132,6 +132,23 @@ def test_a_solving_process_that_is_killed_takes_only_its_look_with_it() -> None:
     assert found.record.step == 9
 
 
+def test_nobody_waits_for_a_look_that_nobody_has_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    solver = background_solver()
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessWorker, "submit", lambda *args: (_ for _ in ()).throw(RuntimeError("not handed over")))
+        with pytest.raises(RuntimeError, match="not handed over"):
+            solver.submit(job(1))
+    assert solver.pending == ()
+    started = time.monotonic()
+    monkeypatch.setattr(background._Feeder, "_solve", lambda *args: 1 / 0)
+    monkeypatch.setattr(background, "failed", lambda *args, **options: 1 / 0)  # which ends the thread
+    monkeypatch.setattr("threading.excepthook", lambda *args: None)
+    solver.submit(job(2))
+    assert solver.collect(60.0) == []
+    assert solver.abandon() == (2,)
+    assert time.monotonic() - started < 10
+
+
 @pytest.mark.slow
 def test_no_more_looks_wait_than_there_is_room_for() -> None:
     solver = background_solver()

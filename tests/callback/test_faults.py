@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import random
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from callback_nets import Net, loader, plain_net, trainer, watcher
-from faults import Site, Tracer, tracing
+from fault_trainings import Ended, train, train_by_two
+from faults import Site, Tracer
 from forked_solver import ForkedProcess
-from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor
 
 from lightning_gw.analysis import background, worker
 from lightning_gw.gw.moves.warmup import prepare
@@ -24,38 +21,6 @@ pytestmark = pytest.mark.usefixtures("few_draws")
 COSMETIC = ("utilities/output.py:", "callback/progress_bar.py:", "callback/messages.py:say")
 #: Sites of the first tier, and into how many cases the second tier parts all of them.
 SAMPLE, PARTS = 4, 16
-
-
-class Remembering(Net):  # type: ignore[misc, valid-type]
-    """Writes down in which mode every training step found it."""
-
-    def __init__(self) -> None:
-        super().__init__(plain_net())
-        self.modes: list[bool] = []
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        self.modes.append(all(child.training for child in self.modules()) and torch.is_grad_enabled())
-        return super().training_step(batch, batch_idx)  # type: ignore[no-any-return]
-
-
-def train(
-    root: Path, solve: str, tracer: Tracer | None = None, looks: bool = True
-) -> tuple[Any, list[bool], list[str]]:
-    """Weights in the end, modes at every step, and what was said."""
-    torch.manual_seed(1)
-    module = Remembering()
-    callbacks: list[Any] = [ModelCheckpoint(root / "checkpoints", every_n_train_steps=3, save_top_k=-1)]
-    if looks:
-        options = {"when": [2], "on_error": "warn", "null_samples": 0, "verbose": True, "max_overhead": None}
-        callbacks.append(watcher(root, solve=solve, **options))
-    fitting = trainer(root, *callbacks, *([tracer] if tracer else []), max_epochs=1)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        with tracing(tracer or Tracer()):
-            fitting.fit(module, loader(), loader(32))
-    assert fitting.global_step == 4
-    assert fitting.state.finished
-    return module.state_dict(), module.modes, [str(warning.message) for warning in said]
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +35,21 @@ def sites(found: dict[str, Any], solve: str, root: Path) -> list[Site]:
     if solve not in found:
         tracer = Tracer()
         train(root / "traced", solve, tracer)
-        found[solve] = list({site.callee: site for site in reversed(tracer.sites)}.values())[::-1]
+        found[solve] = first_calls(tracer.sites)
     return found[solve]  # type: ignore[no-any-return]
+
+
+def first_calls(calls: Any) -> list[Site]:
+    return list({site.callee: site for site in reversed(list(calls))}.values())[::-1]
+
+
+def assert_undisturbed(ended: Ended, alone: Ended, site: Site) -> list[str]:
+    """Weights and modes are those of a training without looks; gives what was said of the fault, once at most."""
+    assert all(torch.equal(ended.weights[name], alone.weights[name]) for name in alone.weights), site
+    assert ended.modes == alone.modes == [True] * len(ended.modes), site
+    reasons = [message for message in ended.said if "injected into" in message]
+    assert len(reasons) <= 1, f"{site}: {reasons}"
+    return reasons
 
 
 @pytest.mark.parametrize("solve", ["inline", "background"])
@@ -85,10 +63,32 @@ def test_a_fault_anywhere_in_a_look_changes_nothing_of_the_training(
     every = sites(found, solve, tmp_path)
     assert len(every) > 150  # the tracing sees the looks
     chosen = random.Random(solve).sample(every, SAMPLE) if part == "sample" else every[int(part.split()[1]) :: PARTS]
-    weights, modes, _ = found["alone"]
     for number, site in enumerate(chosen):
-        ended, seen, said = train(tmp_path / str(number), solve, Tracer(site))
-        assert all(torch.equal(ended[name], weights[name]) for name in weights), site
-        assert seen == modes == [True] * 4, site
-        reasons = [message for message in said if "injected into" in message]
-        assert len(reasons) == 1 or (not reasons and site.callee.startswith(COSMETIC)), f"{site}: {reasons}"
+        ended = train(tmp_path / str(number), solve, Tracer(site))
+        assert assert_undisturbed(ended, found["alone"], site) or site.callee.startswith(COSMETIC), site
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("part", ["sample", *(f"part {k}" for k in range(PARTS))])
+def test_a_fault_on_one_of_two_processes_changes_nothing_of_the_training_of_both(
+    tmp_path: Path, found: dict[str, Any], rank: int, part: str
+) -> None:
+    if f"rank {rank}" not in found:
+        (tmp_path / "traced").mkdir()
+        first, *others = train_by_two(tmp_path / "traced", [{"looks": False}, {"tracer": Tracer(rank=rank)}])
+        assert not isinstance(first[0], str), first[0]
+        found["alone by two"] = [ended for ended, _ in first]
+        found[f"rank {rank}"] = first_calls(others[0][rank][1][0])
+    every = found[f"rank {rank}"]
+    assert len(every) > (150 if rank == 0 else 100)
+    chosen = random.Random(rank).sample(every, SAMPLE) if part == "sample" else every[int(part.split()[1]) :: PARTS]
+    faults = [{"tracer": Tracer(site, rank)} for site in chosen]
+    for site, both in zip(chosen, train_by_two(tmp_path, faults), strict=True):
+        reasons = []
+        for mine, alone in zip(both, found["alone by two"], strict=True):
+            assert not isinstance(mine, str), f"{site}: {mine}"
+            reasons += assert_undisturbed(mine[0], alone, site)
+        assert both[rank][1][1], f"{site} was not called"
+        assert reasons or site.callee.startswith(COSMETIC), site

@@ -115,6 +115,7 @@ def plain_net(seed: int = 0) -> nn.Sequential:
 def trainer(root: Path, *callbacks: Any, pl: Any = pytorch_lightning, **options: Any) -> Any:
     """A quiet Trainer on the CPU that writes below `root` only."""
     defaults: dict[str, Any] = {
+        "devices": 1,
         "max_epochs": 2,
         "logger": False,
         "enable_checkpointing": any(hasattr(callback, "best_model_path") for callback in callbacks),
@@ -122,9 +123,7 @@ def trainer(root: Path, *callbacks: Any, pl: Any = pytorch_lightning, **options:
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
     }
-    return pl.Trainer(
-        accelerator="cpu", devices=1, default_root_dir=root, callbacks=list(callbacks), **(defaults | options)
-    )
+    return pl.Trainer(accelerator="cpu", default_root_dir=root, callbacks=list(callbacks), **(defaults | options))
 
 
 def watcher(root: Path, **options: Any) -> GWSimilarity:
