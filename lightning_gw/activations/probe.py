@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from lightning_gw.activations.apart import ApartError, can_read_apart, read_apart
 from lightning_gw.activations.batches import fingerprint, is_cut_by_rows, leaves, take_rows
+from lightning_gw.activations.isolation.snapshot import ModuleSnapshot
 from lightning_gw.activations.loaders import Drawing, Drawn
 from lightning_gw.activations.rows import guess_rows
 from lightning_gw.utilities.errors import ArgumentError
@@ -70,12 +71,14 @@ class Source:
         get: Gives the data; called where nothing that it does is noticed.
         several: What a user should know of its being one of several; empty otherwise.
         batch: A batch, where that is all there is to it.
+        maker: Whose hook `get` calls, if it does; what that remembers is put back.
     """
 
     name: str
     get: Callable[[], Any]
     several: str = ""
     batch: Any = None
+    maker: Any = None
 
 
 def draw_probe(data: Any, source: str, config: ProbeConfig) -> Probe:
@@ -237,6 +240,16 @@ def _draw(data: Any, name: str, size: int, config: ProbeConfig, alive: Callable[
 
 
 def _drawn_from_copy(source: Source, size: int, config: ProbeConfig) -> Drawn:
+    made_by = ModuleSnapshot([source.maker, source.get])  # asked for loaders once more than Lightning asks
+    try:
+        drawn = _drawn_here(source, size, config)
+    finally:
+        lost, failed = made_by.restore()
+    drawn.notes += [f"Reading the {source.name} disturbed training: {said}." for said in (*lost, *failed)]
+    return drawn
+
+
+def _drawn_here(source: Source, size: int, config: ProbeConfig) -> Drawn:
     data = source.get()
     try:
         twin = copy.copy(data)

@@ -50,7 +50,7 @@ def _validation(trainer: Trainer) -> list[Source]:
     made = getattr(trainer.fit_loop.epoch_loop.val_loop, "_data_source", None)
     if made is None or made.instance is None or not made.is_defined():
         return []
-    return [Source(name, made.dataloader)]
+    return [Source(name, made.dataloader, maker=made.instance)]
 
 
 def _combined(trainer: Trainer, loop: str, loaders: Any) -> Any:

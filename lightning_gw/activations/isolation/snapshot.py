@@ -65,7 +65,7 @@ class ModuleSnapshot:
     """Everything that a module and all it holds remember, as it is when this is made.
 
     Args:
-        module: The network.
+        module: The network, or any other object or function that holds something.
         exact: Keep a copy of the weights too, so that `changes` sees every bit of them. Without it a change of theirs
             is noticed by their version counter, which assignments through ``.data`` do not move.
 
@@ -73,12 +73,15 @@ class ModuleSnapshot:
         modules: Name → module, those first that are registered, then those that plain containers and objects hold.
     """
 
-    def __init__(self, module: nn.Module, exact: bool = False) -> None:
+    def __init__(self, module: Any, exact: bool = False) -> None:
         self.modules: dict[str, nn.Module] = {}
         self._exact = exact
         self._kept: list[SavedState] = []
         self._seen: dict[int, Any] = {}  # holds what it has seen, so that no id is given out twice
         self._room, self._in_code = [_COPIED, _COPIED_OF_CODE], False
+        if not isinstance(module, nn.Module):
+            self._keep("", module, 1)
+            return
         for name, child in module.named_modules():
             self._seen[id(child)] = child
             self.modules[name] = child

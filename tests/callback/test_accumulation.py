@@ -1,0 +1,91 @@
+"""Whose it is that training resumed between two steps of accumulated gradients ends with other weights: Lightning's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from callback_nets import Net, loader, plain_net, task, trainer, watcher
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+#: Batches that make a step, and batches in all.
+ACCUMULATED, BATCHES = 3, 12
+
+
+class Resumable(DataLoader[Any]):
+    """Goes on where it stood, as Lightning asks of a loader that training is resumed with in the middle of an epoch."""
+
+    taken = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        skipped, self.taken = self.taken, 0
+        for batch in super().__iter__():
+            self.taken += 1
+            if self.taken > skipped:
+                yield batch
+        self.taken = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"taken": self.taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.taken = state["taken"]
+
+
+class Broken(Callback):
+    """The machine dies in some batch."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.batch:
+            raise RuntimeError("power cut")
+
+
+def fit(root: Path, looks: bool, validated: int, *callbacks: Callback, resumed: bool = False) -> dict[str, Tensor]:
+    """Train one epoch with a validation, and after it a checkpoint, every `validated` batches."""
+    saver = ModelCheckpoint(root / "checkpoints", filename="saved", every_n_epochs=1, save_top_k=-1)
+    module = Net(plain_net())
+    watching = [watcher(root, null_samples=0, bootstrap_samples=2, max_overhead=None)] if looks else []
+    fitting = trainer(
+        root,
+        saver,
+        *watching,
+        *callbacks,
+        max_epochs=1,
+        accumulate_grad_batches=ACCUMULATED,
+        val_check_interval=validated,
+    )
+    saved = root / "checkpoints/saved.ckpt" if resumed else None
+    fitting.fit(module, Resumable(task(16 * BATCHES), batch_size=16), loader(32), ckpt_path=saved)
+    return module.state_dict()  # type: ignore[no-any-return]
+
+
+def interrupted(root: Path, looks: bool, validated: int) -> dict[str, Tensor]:
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(root, looks, validated, Broken(validated + 1))
+    saved = torch.load(root / "checkpoints/saved.ckpt", weights_only=True)
+    assert saved["global_step"] == 1
+    return fit(root, looks, validated, resumed=True)
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("validated", "lost"), [(3, False), (4, True)], ids=["at a step", "between steps"])
+def test_what_was_accumulated_before_a_checkpoint_is_lost_by_lightning_and_not_by_looks(
+    tmp_path: Path, validated: int, lost: bool
+) -> None:
+    alone = {name: fit(tmp_path / name, name == "watched", validated) for name in ("alone", "watched")}
+    assert same(alone["alone"], alone["watched"])
+    without = interrupted(tmp_path / "interrupted alone", False, validated)
+    assert same(without, alone["alone"]) is not lost, "docs/undisturbed.md says otherwise"
+    assert same(interrupted(tmp_path / "interrupted and watched", True, validated), without)
