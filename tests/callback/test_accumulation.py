@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from callback_nets import Net, loader, plain_net, task, trainer, watcher
+from callback_nets import Net, Resumable, loader, plain_net, task, trainer, watcher
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 #: Batches that make a step, and batches in all.
 ACCUMULATED, BATCHES = 3, 12
-
-
-class Resumable(DataLoader[Any]):
-    """Goes on where it stood, as Lightning asks of a loader that training is resumed with in the middle of an epoch."""
-
-    taken = 0
-
-    def __iter__(self) -> Iterator[Any]:
-        skipped, self.taken = self.taken, 0
-        for batch in super().__iter__():
-            self.taken += 1
-            if self.taken > skipped:
-                yield batch
-        self.taken = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"taken": self.taken}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.taken = state["taken"]
 
 
 class Broken(Callback):

@@ -68,6 +68,26 @@ def task(n: int = 64, width: int = 8, seed: int = 0) -> TensorDataset:
     return TensorDataset(x, x[:, :CLASSES].argmax(1))
 
 
+class Resumable(DataLoader[Any]):
+    """Goes on where it stood, as Lightning asks of a loader that training is resumed with in the middle of an epoch."""
+
+    taken = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        skipped, self.taken = self.taken, 0
+        for batch in super().__iter__():
+            self.taken += 1
+            if self.taken > skipped:
+                yield batch
+        self.taken = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"taken": self.taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.taken = state["taken"]
+
+
 def loader(n: int = 64, batch_size: int = 16, seed: int = 0, shuffle: bool = False) -> DataLoader[Any]:
     return DataLoader(task(n, seed=seed), batch_size=batch_size, shuffle=shuffle)
 
