@@ -146,7 +146,8 @@ class Held:
         if isinstance(null, Null) and comparable and (start.trained or not first):
             rows.append(null.adjacent)
             paired.append(null.paired)
-            words.append(f"{null.samples} {null.kind} networks" + (f" ({null.way})" if null.way else ""))
+            networks = "network" if null.samples == 1 else "networks"
+            words.append(f"{null.samples} {null.kind} {networks}" + (f" ({null.way})" if null.way else ""))
         if not rows:
             return cls(None, None, f"none: {start.trained}, and {_lacking(null)}")
         whole = None if start.trained else start.distances

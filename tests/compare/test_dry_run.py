@@ -109,9 +109,7 @@ def test_a_metric_that_no_run_logs_is_found_before_the_first_run(
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert main(["compare", "compare.yaml", "--dry-run", "--workers", "2"]) == 1
     said = capsys.readouterr().out
-    assert "accuracy of toy: Metric 'val/acuracy' was never logged; logged was val/accuracy." in said.replace(
-        "\n", " "
-    )
+    assert "accuracy of toy: Metric 'val/acuracy' was never logged; logged was val/accuracy." in said.replace("\n", " ")
     assert "with 2 of them at a time, as the runs will," in said
 
 

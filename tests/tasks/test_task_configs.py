@@ -40,7 +40,7 @@ def config_options(task: str, strategy: str) -> list[str]:
         *(("algebra", name) for name in STRATEGIES if name not in PRETRAINED),
         *(("language", name) for name in (*LANGUAGE, "from_scratch")),
         *((task, "end_to_end") for task in ("algebra_transformer", "algebra_grokking")),
-        *((task, "full") for task in ("language_hub", "vision_convnet", "vision_transformer")),
+        *((task, "full") for task in ("language_hub", "vision_convnet", "vision_transformer", "vision_pretrained")),
     ],
 )
 @pytest.mark.representatives(
@@ -50,6 +50,7 @@ def config_options(task: str, strategy: str) -> list[str]:
     "algebra-lora",
     "language-full",
     "vision_convnet-full",
+    "vision_pretrained-full",
 )
 def test_config_can_be_read(task, strategy):
     check(config_options(task, strategy))
