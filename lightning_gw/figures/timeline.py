@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -28,9 +29,12 @@ from lightning_gw.figures.style import (
     runs_of_layers,
     thinned,
 )
+from lightning_gw.groups.events import Event
 from lightning_gw.records.record import Record
 
 _LINES = (INK, "#0072B2", "#D55E00", "#009E73")
+#: Columns that a picture of this width can show; of more looks it would only take longer to draw.
+MOST_COLUMNS = 60
 
 
 def draw_timeline(history: Sequence[Record]) -> Figure:
@@ -41,7 +45,8 @@ def draw_timeline(history: Sequence[Record]) -> Figure:
 
     Returns:
         A figure: one column a look, one row a layer, each group in the colour it keeps for life; below it the accuracy
-        and loss panels for which the run has scalars.
+        and loss panels for which the run has scalars. Of more than `MOST_COLUMNS` looks as many are drawn, evenly along
+        the axis, and the picture says so.
 
     Raises:
         ValueError: If the history is empty.
@@ -55,9 +60,10 @@ def draw_timeline(history: Sequence[Record]) -> Figure:
     figure = new_figure(9.6, strips + 1.45 * len(panels) + 1.6)
     grid = figure.add_gridspec(1 + len(panels), 1, height_ratios=[strips, *(1.3 for _ in panels)])
     axes = figure.add_subplot(grid[0])
-    steps = [record.step for record in history]
-    scale = StepAxis.of(steps)
-    draw_strips(axes, history, scale)
+    scale = StepAxis.of(record.step for record in history)
+    columns = columns_of(history, scale)
+    steps = [record.step for record in columns]
+    draw_strips(axes, columns, scale)
     names, shown = axis_names(history[-1].layers), thinned(layers, 25)
     name_rows(axes, shown, [names[i] for i in shown])
     axes.set_ylabel("layer, depth downwards", fontsize=10, color=QUIET)
@@ -66,8 +72,8 @@ def draw_timeline(history: Sequence[Record]) -> Figure:
     ends = Line2D([], [], color=INK, linewidth=1.6, linestyle="-.", label="one sequence ends,\nanother begins")
     group_legend(
         axes,
-        *([own] if any(record.groups.built_in for record in history) else []),
-        *([ends] if any(record.groups.sequence_ends for record in history) else []),
+        *([own] if any(record.groups.built_in for record in columns) else []),
+        *([ends] if any(record.groups.sequence_ends for record in columns) else []),
     )
     lowest = axes
     for row, (label, chosen) in enumerate(panels, 1):
@@ -83,12 +89,29 @@ def draw_timeline(history: Sequence[Record]) -> Figure:
     missing = "" if panels else "\nNeither accuracy nor loss was logged by this run."
     if left_out := sorted({name for record in history for name in record.gw.degenerate}):
         missing += f"\nCrossed out: {', '.join(left_out)}, which could not be measured at some looks."
+    if len(columns) < len(history):
+        missing += f"\nDrawn are {len(columns)} of {len(history)} looks, evenly along the axis."
     reading = (
         "How to read: one column is one look at the network; layers of one colour form a group and keep it for life.\n"
         f"Dark lines are boundaries; where they step up or down, a boundary moved.{missing}"
     )
     title_and_reading(figure, axes, timeline_title(history), reading)
     return figure
+
+
+def columns_of(history: Sequence[Record], scale: StepAxis) -> list[Record]:
+    """The looks that are drawn: all, or of many as many as a picture can show, with the events of those left out."""
+    if len(history) <= MOST_COLUMNS:
+        return list(history)
+    at = scale.position(record.step for record in history)
+    wanted = np.linspace(at[0], at[-1], MOST_COLUMNS)
+    chosen = sorted({0, len(history) - 1, *np.searchsorted(at, wanted).clip(0, len(history) - 1).tolist()})
+    steps = [history[look].step for look in chosen]
+    told: list[list[Event]] = [[] for _ in chosen]
+    for event in (event for record in history for event in record.events):
+        column = min(int(np.searchsorted(steps, event.step)), len(chosen) - 1)
+        told[column].append(replace(event, step=steps[column]))
+    return [replace(history[look], events=tuple(events)) for look, events in zip(chosen, told, strict=True)]
 
 
 def timeline_title(history: Sequence[Record]) -> str:

@@ -179,6 +179,20 @@ def test_timeline_of_a_long_run_of_a_deep_network_thins_its_labels():
     assert len(figure.axes[-1].get_xticks()) <= 13
 
 
+def test_a_timeline_draws_no_more_columns_than_it_can_show_and_says_so():
+    few = make_run()
+    many = [replace(few[k % len(few)], step=k, events=()) for k in range(2000)]
+    moved = next(event for record in few for event in record.events if event.kind == "boundary_moved")
+    many[1003] = replace(many[1003], events=(replace(moved, step=1001),))
+    figure = draw_timeline(many)
+    looks = next(artist for artist in figure.axes[0].get_lines() if artist.get_gid() == "looks")
+    assert 55 <= len(looks.get_xdata()) <= 61
+    assert looks.get_xdata()[[0, -1]].tolist() == [0, 1999]
+    assert len(gids(figure.axes[0], "boundary-moved")) == 1
+    assert f"Drawn are {len(looks.get_xdata())} of 2000 looks" in texts(figure)
+    assert "Drawn are" not in texts(draw_timeline(few))
+
+
 def test_an_empty_history_is_refused_by_name():
     with pytest.raises(ValueError, match="at least one look"):
         draw_timeline([])
