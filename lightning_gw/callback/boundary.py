@@ -14,15 +14,28 @@ from lightning_gw.utilities.errors import RestoreError
 
 
 def costs_no_training(hook: Callable[..., None]) -> Callable[..., None]:
-    """A hook of `GWSimilarity` whose errors are lost; see `lose`."""
+    """A hook of `GWSimilarity` whose errors are lost; see `lose`.
+
+    With several processes all are to decide alike whether to look. So what fails on one of them before it got as far as
+    that, and others may not fail in, is tried once more.
+    """
 
     @functools.wraps(hook)
     def guarded(self: Any, trainer: Any, *args: Any, **kwargs: Any) -> None:
+        loop, policy = self._look_loop, self._error_policy
+        before, rounds = self._before, loop.rounds
+        what = f"do its part in {hook.__name__}"
         try:
-            hook(self, trainer, *args, **kwargs)
+            try:
+                hook(self, trainer, *args, **kwargs)
+            except Exception as error:
+                if trainer.world_size == 1 or loop.together or loop.rounds != rounds:
+                    raise
+                policy.tolerate(error, f"{what} at once")
+                self._before = before
+                hook(self, trainer, *args, **kwargs)
         except Exception as error:
-            step = self._steps.now(trainer)
-            lose(self._look_loop, self._error_policy, error, step, f"do its part in {hook.__name__}")
+            lose(loop, policy, error, self._steps.now(trainer), what)
 
     return guarded
 

@@ -33,8 +33,7 @@ from lightning_gw.utilities.random_state import isolated_randomness, plain_tenso
 from lightning_gw.utilities.text import folded
 
 #: Seconds to wait for each look that is being solved in the background: when training ends well, and when it does not.
-PATIENCE = 600.0
-SHORT_PATIENCE = 5.0
+PATIENCE, SHORT_PATIENCE = 600.0, 5.0
 
 
 class LookLoop:
@@ -56,9 +55,9 @@ class LookLoop:
         last: Step of the last look; None before the first.
         metrics: The run's own scalars, as last seen.
         keep_representations: See `GWSimilarity`.
-        together: Whether all processes are in a look and wait for each other; set by who calls for it, before anything
-            can fail on one of them alone.
+        together: Whether all processes are in a look and wait for each other; set by who calls for it, in time.
         failed: Step of the last look that failed, which is not tried again there.
+        rounds: How often all processes came together here.
         stopped: Whether no more looks are made, on all processes alike.
     """
 
@@ -90,7 +89,7 @@ class LookLoop:
         self.keep_representations = keep_representations
         self.last: int | None = None
         self.metrics: dict[str, float] = {}
-        self.stopped = self.together = False
+        self.stopped, self.together, self.rounds = False, False, 0
         self.failed: int | None = None
 
     # ---- from the start of training to its end ------------------------------------------------------------------
@@ -177,7 +176,7 @@ class LookLoop:
             self._look(trainer, module)
 
     def conclude(self, trainer: Trainer, module: LightningModule) -> None:
-        """Wait for what is being solved, log how the run ended, and say it; each whatever becomes of the others."""
+        """Wait for what is being solved, log how the run ended, and say it; each whatever becomes of the rest."""
         if not trainer.is_global_zero or self._delivery.history is None:
             return
         tolerating = self._error_policy.tolerating
@@ -339,6 +338,7 @@ class LookLoop:
     @contextmanager
     def _all_ranks(self, step: int) -> Iterator[None]:
         """What fails inside on one process fails on all, and none goes on before all can."""
+        self.rounds += 1
         with Ranks("world", f"The look at step {step}").failing_together(agree=True):
             yield
         self.together = False
