@@ -17,14 +17,15 @@ from torch import Tensor
 
 from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.analysis.start import Held, Start
-from lightning_gw.geometry.spaces import get_geometry
+from lightning_gw.geometry.spaces import Spaces, get_geometry
 from lightning_gw.groups.finding import find_groups
 from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.reference import Reference
 from lightning_gw.groups.roughness import MINIMUM_FOR_ROUGHNESS, why_no_roughness
 from lightning_gw.groups.sequences import ends_of
 from lightning_gw.groups.tracking import GroupTracker
-from lightning_gw.gw.matrix import gw_matrix
+from lightning_gw.gw.drift import Drift
+from lightning_gw.gw.looks import LayerMatrices
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.measures import agreements, layer_similarities, unpaired_gw_matrix, why_undefined
 from lightning_gw.records.context import LookContext
@@ -148,10 +149,12 @@ class Analysis:
         Returns:
             The groups, and why layers were left out, by name.
         """
-        anchored = self._solve(representations, self.config.anchor, None)
+        matrices = self._matrices(representations)
+        anchor = self.config.anchor
+        anchored = matrices.anchored(anchor, None, None) if anchor else matrices.plain(None, bounds=None)
         distances, _ = self._distances(representations, anchored, {})
         ends = ends_of(sequences, tuple(representations))
-        found = self._grouped(representations, anchored, distances, reference, ends)
+        found = self._grouped(matrices.spaces, anchored, distances, reference, ends)
         return judged(found, None), anchored.degenerate
 
     def _analyse(
@@ -172,10 +175,13 @@ class Analysis:
                 + ("; their order changed" if not gone and not new else "")
                 + ". A history follows one set of layers."
             )
-        gw = self._solve(representations, 0.0, self._previous, process_group)
+        matrices = self._matrices(representations, process_group)
+        spaces = matrices.spaces
+        gw = matrices.plain(self._fitting(representations, self._previous))
         anchored = gw
         if self.config.anchor:
-            anchored = self._solve(representations, self.config.anchor, self._previous_anchored, process_group)
+            before = self._fitting(representations, self._previous_anchored)
+            anchored = matrices.anchored(self.config.anchor, gw, before)
         measures = layer_similarities(representations, self.config.measures)
         distances, found_in = self._distances(representations, anchored, measures)
         basis = {"geometry": self._geometry.name, "anchor": self.config.anchor, "paired": self.config.paired}
@@ -186,7 +192,7 @@ class Analysis:
         held = Held.of(begun, null, first, comparable=self.config.paired)
         ends = ends_of(context.probe.get("sequences", ()), layers)
         test = tested(representations, null, ends)
-        groups = judged(self._grouped(representations, anchored, distances, held.reference, ends), test)
+        groups = judged(self._grouped(spaces, anchored, distances, held.reference, ends), test)
         changed = None if first else find_groups(distances, begun.reference, sequence_ends=ends)
         with np.errstate(divide="ignore", invalid="ignore"):
             growth = groups.adjacent / begun.adjacent
@@ -203,7 +209,7 @@ class Analysis:
             notes.append(lacking)
         samples, seed = self.config.bootstrap_samples, self.config.seed
         paired = find_groups(gw.identity_distance, held.paired, sequence_ends=ends)
-        paired = resampled(paired, representations, gw, samples, seed, self._geometry, held.paired, identity=True)
+        paired = resampled(paired, spaces, gw, samples, seed, held.paired, identity=True)
         found = {
             "layers": layers,
             "gw": gw,
@@ -211,9 +217,7 @@ class Analysis:
             "groups_paired": paired,
             "changed": changed,
             "reference": held.words,
-            **spread(
-                representations, anchored if distances is anchored else None, self._geometry, held.reference, ends
-            ),
+            **spread(representations, spaces, anchored if distances is anchored else None, held.reference, ends),
             "growth": growth,
             "measures": measures,
             "notes": tuple(notes),
@@ -223,26 +227,15 @@ class Analysis:
         }
         return found, anchored, begun
 
-    def _solve(
-        self,
-        representations: Mapping[str, Tensor],
-        anchor: float,
-        previous: GWMatrix | None,
-        process_group: Group = None,
-    ) -> GWMatrix:
+    def _matrices(self, representations: Mapping[str, Tensor], process_group: Group = None) -> LayerMatrices:
+        """What is asked of these layers."""
+        return LayerMatrices.of(representations, self._geometry, self.config.effort, self.config.seed, process_group)
+
+    def _fitting(self, representations: Mapping[str, Tensor], previous: GWMatrix | None) -> GWMatrix | None:
+        """`previous` where a search may start from it."""
         inputs = {len(x) for x in representations.values()}
         fits = self.config.warm_start and previous is not None and inputs == {previous.couplings.shape[-1]}
-        return gw_matrix(
-            representations,
-            geometry=self._geometry,
-            # Groups need no last percent: what is left to gain is far below the contrast of a boundary.
-            effort="fast" if anchor and self.config.effort == "default" else self.config.effort,
-            warm_start=previous if fits else None,
-            bounds=None if anchor else "fast",
-            seed=self.config.seed,
-            anchor=anchor,
-            process_group=process_group,
-        )
+        return previous if fits else None
 
     def _distances(
         self,
@@ -264,7 +257,7 @@ class Analysis:
 
     def _grouped(
         self,
-        representations: Mapping[str, Tensor],
+        spaces: Spaces,
         anchored: GWMatrix,
         distances: GWMatrix | FloatArray,
         reference: Reference | None,
@@ -275,7 +268,7 @@ class Analysis:
         if distances is not anchored:
             return groups
         samples, seed = self.config.bootstrap_samples, self.config.seed
-        return resampled(groups, representations, anchored, samples, seed, self._geometry, reference)
+        return resampled(groups, spaces, anchored, samples, seed, reference)
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors, for a checkpoint that is loaded ``weights_only``."""
@@ -289,7 +282,10 @@ class Analysis:
             state["anchored"] = torch.from_numpy(self._previous_anchored.couplings.astype(np.int32))
             state["anchor"] = self._previous_anchored.anchor
             state["geometry"] = self._previous.geometry
-            state["warm_looks"] = self._previous.warm_looks  # when the next search in full is due
+            state["warm_looks"] = self._previous.warm_looks  # whose turn it is to be searched again
+            for name, matrix in (("drift", self._previous), ("anchored_drift", self._previous_anchored)):
+                if matrix.drift is not None:
+                    state[name] = matrix.drift.state_dict()
             state["degenerate"] = dict(self._previous.degenerate)
         return state
 
@@ -328,6 +324,7 @@ def _as_the_first_sees(ranks: Ranks, representations: Mapping[str, Tensor]) -> M
 def _only_couplings(layers: tuple[str, ...], state: Mapping[str, Any], key: str, anchor: float) -> GWMatrix:
     """A matrix that serves as a warm start: its couplings are known, its values are not and say so as NaN."""
     unknown = np.full((len(layers), len(layers)), np.nan)
+    drifts = {"couplings": "drift", "anchored": "anchored_drift"}
     return GWMatrix(
         layers=layers,
         geometry=state["geometry"],
@@ -338,5 +335,7 @@ def _only_couplings(layers: tuple[str, ...], state: Mapping[str, Any], key: str,
         converged=np.zeros(unknown.shape, dtype=bool),
         degenerate=dict(state["degenerate"]),
         anchor=anchor,
-        warm_looks=int(state.get("warm_looks", 0)),  # checkpoints made before it was counted lack it
+        # Checkpoints made before these were counted and followed lack them.
+        warm_looks=int(state.get("warm_looks", 0)),
+        drift=Drift.from_state(state[drift]) if (drift := drifts[key]) in state else None,
     )

@@ -65,9 +65,9 @@ def gw_matrix(
             annealings, two of which ask which clusters of inputs correspond; fewer where they change nothing) or
             ``"high"`` (many, from every start). Up to 7 inputs every effort is exact. On the CPU the search is compiled
             if Numba is installed (``pip install 'lightning-gw[fast]'``); the result names its solver.
-        warm_start: Result for the same layers and inputs at an earlier time. Where its couplings are still all but
-            optimal, descending from them is all that is done; other pairs are searched more briefly than from cold,
-            from its couplings too. After seven warm starts in a row everything is searched in full once.
+        warm_start: Result for the same layers and inputs at an earlier time. Each pair goes on from its coupling. It is
+            searched again, more briefly than from cold, once its two layers moved by three tenths of their distance
+            since it last was (a tenth of that every eighth matrix in a row), and what ends lower is kept.
         bounds: ``"fast"`` (third lower bound and spectral), ``"tight"`` (also a convex quadratic relaxation, see
             `tight_bounds`; minutes where the search takes seconds), or None for no bounds (they are 0 then).
         seed: Seed of everything random inside; the global generators are never touched.
@@ -128,7 +128,7 @@ def gw_matrix(
             raise ValueError(f"Unknown bounds {bounds!r}. Known: 'fast', 'tight', None.")
         if not 0 <= anchor < float("inf"):
             raise ValueError(f"anchor is {anchor}; expected a finite number that is not negative.")
-        _check_sides(rows, columns, effort, warm_start, bounds, anchor)
+        check_sides(rows, columns, effort, warm_start, bounds, anchor)
         asked = {"geometry": kind.name, "effort": effort, "bounds": bounds, "seed": seed, "anchor": anchor}
         same_call(ranks, rows, columns, warm_start, asked)
 
@@ -146,7 +146,7 @@ def gw_matrix(
         return ranks.first(assemble(tuple(rows), names, spaces, other_spaces, found, anchor, seconds))
 
 
-def _check_sides(
+def check_sides(
     rows: Mapping[str, Tensor],
     columns: Mapping[str, Tensor] | None,
     effort: str,
@@ -240,6 +240,7 @@ def assemble(
         restricted=spread(restricted, False),
         unit_scale=rows.geometry.unit_scale,
         warm_looks=0 if isinstance(found, Plans) else found[1].warm_looks,
+        drift=None if isinstance(found, Plans) else found[1].drift,
     )
 
 

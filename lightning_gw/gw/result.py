@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_gw.geometry.geometries import GEOMETRIES
+from lightning_gw.gw.drift import Drift
 from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.shown import Shown
 
@@ -53,7 +54,9 @@ class GWMatrix(Shown):
             written before this was kept.
         unit_scale: Whether the spaces have root mean square 1, so that there is a `similarity`; by default what is true
             of the geometry of that name.
-        warm_looks: How many matrices in a row, this one included, only refined the one before; 0 after a full search.
+        warm_looks: How many matrices in a row, this one included, were searched from the one before; 0 from cold.
+        drift: How far layers moved since each pair was last searched, for the next warm start; None where that is not
+            known, and everything counts as moved.
 
     A best coupling is a permutation where the doubly centred matrices are both positive or both negative semi-definite
     (Maron and Lipman, "(Probably) Concave Graph Matching", NeurIPS 2018); docs/method.md says why. `restricted` is
@@ -91,6 +94,7 @@ class GWMatrix(Shown):
     restricted: NDArray[np.bool_] | None = None
     unit_scale: bool | None = None
     warm_looks: int = 0
+    drift: Drift | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.unit_scale is None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry
+from lightning_gw.geometry.spaces import Spaces
 from lightning_gw.groups.finding import find_boundaries
 from lightning_gw.groups.groups import STABLE, Groups
 from lightning_gw.groups.reference import Reference
@@ -62,11 +63,10 @@ def null_from_state(state: Mapping[str, Any], geometry: Geometry) -> Null | str:
 
 def resampled(
     groups: Groups,
-    representations: Mapping[str, Tensor],
+    spaces: Spaces,
     matrix: GWMatrix,
     draws: int,
     seed: int,
-    geometry: Geometry,
     reference: Reference | None = None,
     identity: bool = False,
 ) -> Groups:
@@ -74,17 +74,16 @@ def resampled(
 
     Args:
         groups: What was found.
-        representations: Layer name to ``(n, d)``.
+        spaces: Of the layers.
         matrix: The matrix that they were found in.
         draws: Resamples of the probe; 0 leaves the groups as they are.
         seed: Seed of the resamples.
-        geometry: The matrix's geometry.
         reference: What the groups were held against, and those of the resamples are.
         identity: Whether they were found in its identity column.
     """
     if draws == 0 or len(groups.labels) - len(matrix.degenerate) < 2:
         return groups
-    distances = resample_distances(representations, matrix, draws, seed, identity, geometry)
+    distances = resample_distances(spaces, matrix, draws, seed, identity)
     found = stability(groups, distances, reference)
     noise = noise_of_adjacent(distances)
     noise[list(groups.sequence_ends)] = np.nan
@@ -93,8 +92,8 @@ def resampled(
 
 def spread(
     representations: Mapping[str, Tensor],
+    spaces: Spaces,
     matrix: GWMatrix | None,
-    geometry: Geometry,
     reference: Reference | None,
     sequence_ends: Sequence[int] = (),
 ) -> dict[str, Any]:
@@ -102,8 +101,8 @@ def spread(
 
     Args:
         representations: Layer name to ``(n, d)``.
+        spaces: Theirs.
         matrix: What groups were found in, whose matchings are held as found; None where they are not known.
-        geometry: The matrix's geometry.
         reference: What the groups were held against.
         sequence_ends: See `find_groups`.
     """
@@ -116,7 +115,7 @@ def spread(
         weights = torch.ones(matrix.couplings.shape[-1], dtype=torch.float64)
         weights[far.tolist()] = 0.0
         without = (weights / weights.sum())[None]
-        distances = resample_distances(representations, matrix, geometry=geometry, weights=without)
+        distances = resample_distances(spaces, matrix, weights=without)
         found = find_boundaries(distances, reference, sequence_ends)[0]
         told["without_dominant"] = tuple(np.flatnonzero(found).tolist())
     return told

@@ -143,12 +143,13 @@ PLANS: dict[str, EffortPlan] = {
     ),
 }
 
-#: Work on pairs that have a matching from an earlier time which no longer stands.
+#: Work on pairs whose layers moved since they were last searched: a rival from the cheap starts, and then on from the
+#: better of it and the earlier matching.
 WARM_PLANS: dict[str, EffortPlan] = {
     "fast": PLANS["fast"],
-    "default": replace(
-        PLANS["default"],
-        shakes=(Reassignment(8, 1.0), Annealing(0.4, 0.1, 20, moved=0.3), Reassignment(8, 1.0, moved=0.3)),
-    ),
+    "default": replace(PLANS["fast"], shakes=(Annealing(2.0, 0.05, 20, moved=0.9), Reassignment(8, 1.0)), through=8),
     "high": PLANS["default"],
 }
+
+#: Work on anchored pairs beyond descents from what the plain search found.
+ANCHORED = replace(PLANS["fast"], shakes=(Reassignment(4, 1.0),))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,11 +13,12 @@ from torch import Tensor
 from lightning_gw.geometry.spaces import Spaces
 from lightning_gw.gw.bounds.permutations import Spectrum, round_down, spectral_bound
 from lightning_gw.gw.bounds.tight import tight_bounds
+from lightning_gw.gw.drift import Drift
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices, permute_both
-from lightning_gw.gw.moves.choice import choose_moves, chunk_size
+from lightning_gw.gw.moves.choice import Moves, choose_moves, chunk_size
 from lightning_gw.gw.moves.shared import SharedMoves
-from lightning_gw.gw.search.effort import PLANS, WARM_PLANS, EffortPlan
-from lightning_gw.gw.search.search import PairSolver
+from lightning_gw.gw.search.effort import ANCHORED, PLANS, WARM_PLANS
+from lightning_gw.gw.search.search import Best, PairSolver
 from lightning_gw.gw.search.starts import identity_start, sorted_rows_assignments
 from lightning_gw.utilities.distributed import Ranks
 
@@ -30,8 +31,14 @@ Progress = Callable[[int, int], None]
 #: Beyond it they no longer lead anywhere that the others do not.
 SMALL = 16
 RANDOM_STARTS = 32
-#: Warm starts in a row after which everything is searched in full once, from the last matching too.
-FULL_SEARCH_EVERY = 8
+#: A pair is searched again once its layers together moved by this share of the distance between them …
+REACH = 0.15
+#: … or by so much less, when its turn comes: a better matching can grow elsewhere meanwhile.
+IN_TURN = 0.1
+#: Distance below which two layers are the same to float32, and no matching is better.
+SAME = 1e-3
+#: Looks in which the turn comes to every pair once.
+TURNS = 8
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,14 @@ class Pairs:
         first: ``(P,)`` index of the first space of each pair.
         second: ``(P,)`` index of the second.
         names: Layer names of each pair, ``P`` of them.
+        layers: Name of each space, where they are of one set of layers.
     """
 
     matrices: Tensor
     first: Tensor
     second: Tensor
     names: tuple[tuple[str, str], ...]
+    layers: tuple[str, ...] | None = None
 
     @staticmethod
     def of(rows: Spaces, columns: Spaces | None) -> Pairs:
@@ -63,7 +72,8 @@ class Pairs:
             matrices = torch.cat([rows.matrices, columns.matrices])
             names = rows.layers + columns.layers
         named = zip(first.tolist(), second.tolist(), strict=True)
-        return Pairs(matrices, first, second, tuple((names[i], names[j]) for i, j in named))
+        of_one_set = rows.layers if columns is None else None
+        return Pairs(matrices, first, second, tuple((names[i], names[j]) for i, j in named), of_one_set)
 
 
 @dataclass(frozen=True)
@@ -77,7 +87,8 @@ class Solution:
         identity: ``(P,)`` float64.
         lower: ``(P,)`` float64 certified lower bounds on `distortion`.
         solver: What the search ran on.
-        warm_looks: Matrices in a row, this one included, that only refined the one before.
+        warm_looks: Matrices in a row, this one included, that were searched from the one before.
+        drift: Where the layers are, and since when; None between two sets.
     """
 
     permutations: Tensor
@@ -87,6 +98,7 @@ class Solution:
     lower: Tensor
     solver: str
     warm_looks: int
+    drift: Drift | None
 
 
 def solve_pairs(
@@ -104,19 +116,18 @@ def solve_pairs(
     matrices, first, second = pairs.matrices, pairs.first, pairs.second
     n = matrices.shape[-1]
     in_place = identity_start(len(first), n, matrices.device)
-    permutations = in_place.clone()
-    converged = torch.zeros(len(first), dtype=torch.bool, device=matrices.device)
     search = SearchMatrices.of(matrices)
-    moves = choose_moves(search, anchor)
-    moves.threads = threads
-    if ranks.size > 1:
-        ranks.agree(solver=moves.name)
-        moves = SharedMoves(moves, ranks)
+    moves = _moves(search, anchor, threads, ranks)
     if len(first) == 0:
         nothing = torch.zeros(0, dtype=torch.float64, device=matrices.device)
-        return Solution(permutations, converged, nothing, nothing, nothing, moves.name, 0)
+        return Solution(in_place, nothing.bool(), nothing, nothing, nothing, moves.name, 0, None)
 
     warm, known = _warm_permutations(warm_start, pairs)
+    drift = (
+        None
+        if pairs.layers is None
+        else Drift.of(pairs.layers, search.matrices, None if warm_start is None else warm_start.drift)
+    )
     full = PLANS[effort]
     total, done = len(first) * (1 + len(full.shakes) + (bounds == "tight")), 0
 
@@ -126,39 +137,38 @@ def solve_pairs(
         if progress is not None:
             progress(min(done, total), total)
 
-    sorted_rows, lower = ranks.pairs(partial(sorted_rows_assignments, matrices), first, second)
+    looks = warm_start.warm_looks + 1 if warm_start is not None and bool(known.any()) else 0
+    solver = PairSolver(search, moves, first, second, full, seed, report)
+    nowhere = torch.full((len(first),), -torch.inf, dtype=torch.float64, device=matrices.device)
+    best, stale = Best(warm, torch.zeros_like(known), nowhere), known
+    if looks:
+        there = known.nonzero()[:, 0]
+        best = best.or_better(there, solver.only(there).refine(warm[there]))
+        if n > SMALL:  # below that a search costs next to nothing
+            stale = known & _moved_on(drift, solver.distances(best), pairs, looks)
+    wanted = (torch.ones_like(known) if bounds else stale | ~known).nonzero()[:, 0]
+    sorted_rows, lower = in_place.clone(), torch.zeros_like(nowhere)
+    if len(wanted):
+        sorted_rows[wanted], lower[wanted] = ranks.pairs(
+            partial(sorted_rows_assignments, matrices), first[wanted], second[wanted]
+        )
+    for chosen, plan in ((stale, WARM_PLANS[effort]), (~known, full)):
+        index = chosen.nonzero()[:, 0]
+        if len(index):
+            some = replace(solver.only(index), plan=plan, seed=seed + looks)
+            more = _random_starts(n, len(index), seed, matrices.device)
+            found = some.solve(sorted_rows[index], *more, known=best.at(index) if looks else None)
+            best = best.or_better(index, found)
+            report(len(index) * (len(full.shakes) - len(plan.shakes)))
+    settled = known & ~stale
+    report(int(settled.sum()) * (1 + len(full.shakes)))  # the work that a warm start spares
+    if looks:
+        best = solver.composed(best)
+    if drift is not None:
+        drift = drift.searched(first[~settled], second[~settled])
+    permutations, converged = best.permutations, best.converged
 
-    def search_some(chosen: Tensor, plan: EffortPlan) -> None:
-        """Search some of the pairs, from what is known of them too."""
-        if not bool(chosen.any()):
-            return
-        more = [permutations[chosen]] if warm_start is not None else []
-        more += _random_starts(n, int(chosen.sum()), seed, matrices.device)
-        solver = PairSolver(search, moves, first[chosen], second[chosen], plan, seed, report)
-        found = solver.solve(sorted_rows[chosen], *more)
-        permutations[chosen], converged[chosen] = found.permutations, found.converged
-        report(int(chosen.sum()) * (len(full.shakes) - len(plan.shakes)))
-
-    looks = 0 if warm_start is None else warm_start.warm_looks + 1
-    if warm_start is not None and looks < FULL_SEARCH_EVERY and bool(known.any()):
-        solver = PairSolver(search, moves, first[known], second[known], full, seed, report)
-        polished, stands = solver.polish(warm[known], sorted_rows[known])
-        permutations[known], converged[known] = polished.permutations, polished.converged
-        settled = known.clone()
-        settled[known] = stands
-        report(int(settled.sum()) * (1 + len(full.shakes)))  # the work that a warm start spares
-        search_some(known & ~settled, WARM_PLANS[effort])
-        search_some(~known, full)
-    else:
-        looks = 0
-        permutations = warm
-        search_some(torch.ones_like(known), full)
-
-    distortion, identity = ranks.pairs(partial(evaluate, matrices), first, second, permutations)
-    distortion = distortion + anchor * (permutations != in_place).double().mean(dim=1)
-    # The search works in float32; the identity is never beaten by rounding.
-    permutations = torch.where((identity <= distortion)[:, None], in_place, permutations)
-    distortion = torch.minimum(distortion, identity)
+    permutations, distortion, identity = _valued(pairs, permutations, anchor, ranks)
     if bounds:
         norms = matrices.square().mean(dim=(1, 2))
         lower = torch.maximum(lower, spectral_bound(Spectrum.of(matrices), first, second))
@@ -171,7 +181,80 @@ def solve_pairs(
             lower = torch.minimum(torch.maximum(lower, tight), distortion)
     else:
         lower = torch.zeros_like(distortion)
-    return Solution(permutations, converged, distortion, identity, lower, moves.name, looks)
+    return Solution(permutations, converged, distortion, identity, lower, moves.name, looks, drift)
+
+
+def anchor_pairs(
+    pairs: Pairs, plain: GWMatrix, before: GWMatrix | None, seed: int, anchor: float, threads: int, ranks: Ranks
+) -> Solution:
+    """Anchored values from what the plain search found; see `looks.LayerMatrices.anchored`."""
+    first, second, matrices = pairs.first, pairs.second, pairs.matrices
+    search = SearchMatrices.of(matrices)
+    moves = _moves(search, anchor, threads, ranks)
+    found, _ = _warm_permutations(plain, pairs)
+    if len(first) == 0:
+        nothing = torch.zeros(0, dtype=torch.float64, device=matrices.device)
+        return Solution(found, nothing.bool(), nothing, nothing, nothing, moves.name, 0, None)
+    warm, known = _warm_permutations(before, pairs)
+    drift = (
+        None
+        if pairs.layers is None
+        else Drift.of(pairs.layers, search.matrices, None if before is None else before.drift)
+    )
+    looks = before.warm_looks + 1 if before is not None and bool(known.any()) else 0
+    solver = PairSolver(search, moves, first, second, ANCHORED, seed + looks, lambda _: None)
+    best = solver.best_of(found, warm)
+    stale = ~known | _moved_on(drift, solver.distances(best), pairs, looks)
+    for chosen, descend in ((stale, PairSolver.descend_all), (~stale, PairSolver.refine)):
+        index = chosen.nonzero()[:, 0]
+        if len(index):
+            best = best.or_better(index, descend(solver.only(index), found[index], warm[index]))
+    best = solver.composed(best)
+    index = stale.nonzero()[:, 0]
+    if len(index):
+        best = solver.composed(best.or_better(index, solver.only(index).shaken(best.at(index))))
+    if drift is not None:
+        drift = drift.searched(first[stale], second[stale])
+    permutations, distortion, identity = _valued(pairs, best.permutations, anchor, ranks)
+    none = torch.zeros_like(distortion)
+    return Solution(permutations, best.converged, distortion, identity, none, moves.name, looks, drift)
+
+
+def _moves(search: SearchMatrices, anchor: float, threads: int, ranks: Ranks) -> Moves:
+    """The machinery, shared out where there are several processes."""
+    moves = choose_moves(search, anchor)
+    moves.threads = threads
+    if ranks.size == 1:
+        return moves
+    ranks.agree(solver=moves.name)
+    return SharedMoves(moves, ranks)
+
+
+def _valued(pairs: Pairs, permutations: Tensor, anchor: float, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+    """``(P, n)`` permutations, the identity where it is no worse, and ``(P,)`` distortions of them and the identity."""
+    in_place = identity_start(len(permutations), permutations.shape[1], permutations.device)
+    distortion, identity = ranks.pairs(partial(evaluate, pairs.matrices), pairs.first, pairs.second, permutations)
+    distortion = distortion + anchor * (permutations != in_place).double().mean(dim=1)
+    # The search works in float32; the identity is never beaten by rounding.
+    permutations = torch.where((identity <= distortion)[:, None], in_place, permutations)
+    return permutations, torch.minimum(distortion, identity), identity
+
+
+def _moved_on(drift: Drift | None, distances: Tensor, pairs: Pairs, looks: int) -> Tensor:
+    """``(P,)`` bool: whose layers moved so far that the pair is to be searched again.
+
+    Args:
+        drift: Where the layers are; None where that is not followed, and every pair counts as moved.
+        distances: ``(P,)`` distance of each pair at its earlier matching, in units of the search matrices' root mean
+            square.
+        pairs: The pairs.
+        looks: Number of this look in a row of warm ones.
+    """
+    if drift is None:
+        return torch.ones(len(distances), dtype=torch.bool, device=distances.device)
+    since = torch.from_numpy(drift.since).to(distances.device)[pairs.first, pairs.second]
+    turn = torch.arange(len(distances), device=distances.device) % TURNS == looks % TURNS
+    return (distances > SAME) & (since > REACH * torch.where(turn, IN_TURN, 1.0) * distances)
 
 
 def _random_starts(n: int, count: int, seed: int, device: torch.device) -> list[Tensor]:

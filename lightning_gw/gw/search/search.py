@@ -14,15 +14,13 @@ from torch import Tensor
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import Moves, ceiling
 from lightning_gw.gw.search.coarse import COARSE_FROM, LANDMARKS, extend, subset
-from lightning_gw.gw.search.effort import PLANS, TO_THE_END, Annealing, EffortPlan, Reassignment
+from lightning_gw.gw.search.effort import TO_THE_END, Annealing, EffortPlan, Reassignment
 from lightning_gw.gw.search.starts import identity_start, invert, sorted_rows_assignments, sorted_start
 
 #: Up to here all permutations are tried and the result is exact.
 ENUMERATE_UP_TO = 7
 #: Relative gain in the objective that counts as one.
 IMPROVEMENT = 1e-5
-#: A warm start is trusted if descending from it lowers the distortion by at most this share.
-SETTLED = 0.02
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,10 @@ class Best:
     permutations: Tensor
     converged: Tensor
     values: Tensor
+
+    def at(self, index: Tensor) -> Best:
+        """For some of the pairs."""
+        return Best(self.permutations[index], self.converged[index], self.values[index])
 
     def or_better(self, index: Tensor, found: Best) -> Best:
         """With what was found for the pairs ``index``, wherever it is better."""
@@ -72,52 +74,71 @@ class PairSolver:
     seed: int
     report: Callable[[int], None]
 
-    def solve(self, sorted_rows: Tensor, *more: Tensor) -> Best:
+    def solve(self, sorted_rows: Tensor, *more: Tensor, known: Best | None = None) -> Best:
         """Search from cold.
 
         Args:
             sorted_rows: ``(P, n)`` permutations of the sorted-rows assignment (it also gives the lower bound).
             more: Further starts, ``(P, n)`` each.
+            known: What was found at an earlier time; the search goes on from it where its first shake ends no higher.
         """
         n = sorted_rows.shape[1]
         if n <= ENUMERATE_UP_TO:
             return self._enumerate(n)
         starts = torch.cat([self._starts(sorted_rows), *(start[:, None] for start in more)], dim=1)
-        best = self._composed(self._from_starts(starts))
+        best = self.composed(self._from_starts(starts))
         self.report(len(sorted_rows))
         most = self._ceiling()
         patience = torch.full((len(most),), self.plan.patience, device=most.device)
+        everything = torch.arange(len(most), device=most.device)
         for turn, step in enumerate(self.plan.shakes):
             moved = (best.permutations != torch.arange(n, device=most.device)).double().mean(dim=1)
             index = ((patience > 0) & (moved >= step.moved)).nonzero()[:, 0]
             if len(index):
                 before = (most - best.values)[index].clamp(min=0)
-                found = self._only(index)._shaken(best.permutations[index], before, step, turn)
-                best = self._composed(best.or_better(index, found))
+                found = self.only(index)._shaken(best.permutations[index], before, step, turn)
+                best = best.or_better(index, found)
+            if known is not None and turn == 0:
+                best = best.or_better(everything, known)
+            if len(index):
+                best = self.composed(best)
                 # A pair that shaking does not move is settled; one that it moves may have further to go.
                 improved = (most - best.values)[index] < before * (1 - self.plan.improvement)
                 patience[index] = torch.where(improved, self.plan.patience, patience[index] - 1)
             self.report(len(sorted_rows))
-        return best
+        return best if known is None else best.or_better(everything, known)
 
-    def polish(self, warm: Tensor, sorted_rows: Tensor) -> tuple[Best, Tensor]:
-        """Descend from the better of ``(P, n)`` earlier permutations and the identity.
+    def best_of(self, *starts: Tensor) -> Best:
+        """The best of several earlier ``(P, n)`` permutations and the identity, each pair by itself."""
+        several = self._and_identity(starts)
+        values, top = self.moves.values(self.first, self.second, several).max(dim=1)
+        return Best(_pick(several, top), torch.zeros_like(top, dtype=torch.bool), values)
 
-        Returns:
-            What was reached, and ``(P,)`` bool: whether the earlier search still stands, because the layers hardly
-            moved since and no quick descent from the cheap starts ends higher.
-        """
-        starts = torch.stack([warm, identity_start(len(warm), warm.shape[1], warm.device)], dim=1)
-        values = self.moves.values(self.first, self.second, starts)
-        reached = self._descended(_pick(starts, values.argmax(dim=1)))
-        most = self._ceiling()
-        before, after = most - values[:, 0], most - reached.values
-        still = before <= after * (1 + SETTLED) + SETTLED * IMPROVEMENT * most
-        # An optimum that was best once may stay one while a better one grows elsewhere; only other starts see that.
-        rival = replace(self, plan=PLANS["fast"])._from_starts(self._starts(sorted_rows))
-        return reached, still & (rival.values <= reached.values * (1 + IMPROVEMENT))
+    def refine(self, *starts: Tensor) -> Best:
+        """Descend from it."""
+        return self._descended(self.best_of(*starts).permutations)
 
-    def _only(self, index: Tensor) -> PairSolver:
+    def descend_all(self, *starts: Tensor) -> Best:
+        """Descend from all of them, and keep the best."""
+        found, done = self.moves.descend(self.first, self.second, self._and_identity(starts), TO_THE_END)
+        values, top = self.moves.values(self.first, self.second, found).max(dim=1)
+        return Best(_pick(found, top), done.gather(1, top[:, None])[:, 0], values)
+
+    def shaken(self, best: Best) -> Best:
+        """With what the first shake of the plan leads to, where that is better."""
+        losses = (self._ceiling() - best.values).clamp(min=0)
+        everything = torch.arange(len(losses), device=losses.device)
+        return best.or_better(everything, self._shaken(best.permutations, losses, self.plan.shakes[0], 0))
+
+    def _and_identity(self, starts: tuple[Tensor, ...]) -> Tensor:
+        """``(P, S, n)`` the starts, and the identity first."""
+        return torch.stack([identity_start(len(self.first), starts[0].shape[1], starts[0].device), *starts], dim=1)
+
+    def distances(self, best: Best) -> Tensor:
+        """``(P,)`` distance of each pair of search matrices at what was found, in units of their root mean square."""
+        return (2 * (self._ceiling() - best.values).clamp(min=0)).sqrt() / self.search.matrices.shape[-1]
+
+    def only(self, index: Tensor) -> PairSolver:
         """For some of the pairs."""
         return replace(self, first=self.first[index], second=self.second[index])
 
@@ -192,7 +213,7 @@ class PairSolver:
 
         order = values.argsort(dim=1, descending=True, stable=True)[:, : self.plan.kept_for(n)]
         pair, rank = (values.gather(1, order) > -torch.inf).nonzero().unbind(dim=1)
-        found = self._only(pair)._descended(starts[pair, order[pair, rank]])
+        found = self.only(pair)._descended(starts[pair, order[pair, rank]])
         reached = torch.full(order.shape, -torch.inf, dtype=values.dtype, device=values.device)
         reached[pair, rank] = found.values
         place = torch.zeros(order.shape, dtype=torch.int64, device=values.device)
@@ -200,7 +221,7 @@ class PairSolver:
         top = place.gather(1, reached.argmax(dim=1, keepdim=True))[:, 0]
         return Best(found.permutations[top], found.converged[top], found.values[top])
 
-    def _composed(self, best: Best) -> Best:
+    def composed(self, best: Best) -> Best:
         """Descend from the best path through a third layer, where that is a better start than what there is."""
         count, (pairs, n) = len(self.search.matrices), best.permutations.shape
         through = min(self.plan.through, count - 2)
@@ -227,7 +248,7 @@ class PairSolver:
         if len(promising) == 0:
             return best
         start = _pick(candidates, choice)[promising]
-        return best.or_better(promising, self._only(promising)._descended(start))
+        return best.or_better(promising, self.only(promising)._descended(start))
 
     def _enumerate(self, n: int) -> Best:
         every = torch.tensor(np.array(list(itertools.permutations(range(n)))), device=self.first.device)
