@@ -24,8 +24,8 @@ def measure_warm_starts(inputs: int, repeats: int) -> dict[str, Any]:
         repeats: Times over; times are medians.
 
     Returns:
-        By bounds, seconds of processor time of a cold and of a warm look (the first look left out), their ratio, and the mean and largest
-        ratio of warm to cold objectives over pairs and checkpoints.
+        By bounds, seconds of processor time of a cold and of a warm look (the first look left out), their ratio, and
+        the mean and largest ratio of warm to cold objectives over pairs and checkpoints.
     """
     sequence = training_sequence(inputs)
     found: dict[str, Any] = {}
