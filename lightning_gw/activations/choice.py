@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from lightning_gw.activations.blocks import Blocks
 from lightning_gw.activations.layers import HOLDERS, NORMS, call_key, named_layers
 from lightning_gw.activations.trace import Call, Trace
+from lightning_gw.utilities.errors import LookError
 from lightning_gw.utilities.text import listed, plural
 
 #: Layers that are looked at unless more are asked for by name.
 MOST_LAYERS = 64
 #: Names that a sentence lists.
 _NAMED = 4
+
+
+class CompiledModules(LookError):
+    """The layers are in modules that torch.jit compiled, which take no hooks."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,11 @@ def choose_layers(module: nn.Module, trace: Trace) -> Choice:
     units = blocks.find()
     if len(units) < 2 and not (units and blocks.loops(units)):
         named = list(named_layers(module))
+        if compiled := [name for name in named if isinstance(named_layers(module)[name], torch.jit.ScriptModule)]:
+            raise CompiledModules(
+                f"{compiled[0]} was compiled by torch.jit, and what is compiled shows nothing of its layers. Train the "
+                "plain module, or look at it before it is compiled: its weights are the same."
+            )
         raise ValueError(
             f"{type(module).__name__} has {'one layer' if units else 'no layer'} that can be told apart by itself "
             f"({', '.join(units) or 'no repeated blocks, no modules with parameters'}); at least 2 are needed. Name "

@@ -8,9 +8,11 @@ from functools import partial
 from typing import Any
 
 from lightning_gw.activations.capture import ShapeError
+from lightning_gw.activations.choice import CompiledModules
 from lightning_gw.activations.forward import Way
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import ArgumentError, LookError, RestoreError
+from lightning_gw.utilities.text import listed
 
 #: Characters of a reason that a message quotes.
 _QUOTED = 300
@@ -63,6 +65,8 @@ def choose_way(
     best: tuple[int, Way] | None = None
     for way in ways:
         found = _attempted(partial(attempt, way))
+        if isinstance(found, CompiledModules):
+            raise found
         if isinstance(found, Exception):
             failed.append((way.name, reason_of(found)))
             misshapen |= isinstance(found, ShapeError)
@@ -76,7 +80,11 @@ def choose_way(
         return Choice(best[1], tuple(failed))
     if wrong:
         raise wrong[0]
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in failed) or "it defines no forward and no step"
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in failed:
+        by_reason.setdefault(reason, []).append(name)
+    reasons = "; ".join(f"{listed(names)}: {reason}" for reason, names in by_reason.items())
+    reasons = reasons or "it defines no forward and no step"
     for written, remedied in remedies:
         if not isinstance(_attempted(remedied), Exception):
             raise LookError(f"the network could not be run on the probe ({reasons}). This works: {written}")

@@ -167,9 +167,10 @@ def trace(module: nn.Module, run: Callable[[], Any], rows: int = 0) -> Trace:
     handles = []
     try:
         for name, child in recorder.names.values():
-            handles.append(
-                child.register_forward_pre_hook(partial(recorder.begin, name), prepend=True, with_kwargs=True)
-            )
+            if isinstance(child, torch.jit.ScriptModule):  # takes no hooks
+                continue
+            begin = partial(recorder.begin, name)
+            handles.append(child.register_forward_pre_hook(begin, prepend=True, with_kwargs=True))
             handles.append(child.register_forward_hook(partial(recorder.end, name)))
         with recorder:
             run()

@@ -263,6 +263,34 @@ def test_where_no_way_works_training_goes_on_and_it_is_said_once(
         fit(tmp_path / "strict", Unknown, watcher(tmp_path / "strict", on_error="raise"))
 
 
+class Compiled(Base):
+    """As exported: the blocks, each of them or all as one, are modules of torch.jit."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        blocks = nn.Sequential(Block(), Block(), Block())
+        if how == "blocks":
+            self.blocks = nn.Sequential(*map(torch.jit.script, blocks))
+        else:
+            self.blocks = torch.jit.script(blocks) if how == "script" else torch.jit.trace(blocks, torch.ones(2, 12))
+        self.inputs, self.head = nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(nn.functional.pad(x, (0, 4)))[:, :CLASSES]
+
+    run = forward
+
+
+@pytest.mark.parametrize("how", ["blocks", "script", "trace"])
+@pytest.mark.representatives("script")
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_compiled_modules_are_named_and_training_goes_on(tmp_path: Path, how: str) -> None:
+    callback = watcher(tmp_path, on_error="warn")
+    with pytest.warns(UserWarning, match=r"blocks(\.0)? was compiled by torch\.jit.*Train the plain module"):
+        trainer(tmp_path, callback, max_steps=2).fit(Compiled(how), loader(32), loader(16))
+    assert not callback.history
+
+
 def test_a_probe_step_that_fails_gives_way_and_that_is_said(tmp_path: Path) -> None:
     callback = watcher(tmp_path, when=[2], on_error="warn", probe_step=lambda module, batch: module.run(batch["x"]))
     with pytest.warns(UserWarning, match=r"probe_step=.* does not run the network .*looks go through validation_step"):
