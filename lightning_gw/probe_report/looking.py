@@ -191,14 +191,17 @@ class _Looker:
     def _told(self, groups: Groups, names: tuple[str, ...], draw: int, inputs: int, started: float) -> ProbeLook:
         found = dict(zip(names, groups.labels, strict=True))
         labels = tuple(found.get(name, -1) for name in self.layers)
-        boundaries = tuple(self.layers.index(names[k]) for k in groups.boundaries if names[k] in self.layers)
+        boundaries, ends = (
+            tuple(self.layers.index(names[k]) for k in gaps if names[k] in self.layers)
+            for gaps in (groups.boundaries, groups.sequence_ends)
+        )
         stands = groups.strength != "none"
         return ProbeLook(
             draw=draw,
             inputs=inputs,
             labels=labels,
             boundaries=boundaries,
-            ranges=replace(groups, labels=labels).ranges() if stands else "none",
+            ranges=replace(groups, labels=labels, sequence_ends=ends).ranges() if stands else "none",
             strength=groups.strength,
             contrast=groups.contrast,
             stability=min(groups.stability) if groups.stability else float("nan"),
