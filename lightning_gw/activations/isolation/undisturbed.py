@@ -48,7 +48,9 @@ def undisturbed(module: nn.Module, trainer: Any = None) -> Iterator[list[str]]:
     stage = trainer.state.stage if trainer is not None else None
     with ExitStack() as stack:
         # The order matters: what is restored is written under the gradient mode of the caller, as it was read.
-        stack.callback(_restore, modes, snapshot, disturbed)
+        restored: list[bool] = []
+        stack.callback(_see_to_it, modes, snapshot, restored)
+        stack.callback(_restore, modes, snapshot, disturbed, restored)
         stack.enter_context(foreign_hooks_off(snapshot.modules.values()))
         if trainer is not None:
             stack.callback(setattr, trainer.state, "stage", stage)
@@ -126,14 +128,26 @@ def _silent(*args: Any, **kwargs: Any) -> None:
     """Stands in for ``self.log``."""
 
 
-def _restore(modes: list[tuple[nn.Module, bool]], snapshot: ModuleSnapshot, disturbed: list[str]) -> None:
+def _restore(
+    modes: list[tuple[nn.Module, bool]], snapshot: ModuleSnapshot, disturbed: list[str], restored: list[bool]
+) -> None:
     """Modes first, since a network left in evaluation mode trains otherwise from then on without a sign of it."""
     _set_modes(modes)
     lost, failed = snapshot.restore()
     failed += _set_modes(modes)
     disturbed += lost
+    restored.append(True)
     if failed:
         raise RestoreError(f"After a look, this could not be put back as it was: {'; '.join([*failed, *lost])}.")
+
+
+def _see_to_it(modes: list[tuple[nn.Module, bool]], snapshot: ModuleSnapshot, restored: list[bool]) -> None:
+    """Where `_restore` itself broke off, put back once more."""
+    if not restored:
+        try:
+            snapshot.restore()
+        finally:
+            _set_modes(modes)
 
 
 def _set_modes(modes: list[tuple[nn.Module, bool]]) -> list[str]:

@@ -90,8 +90,9 @@ def _nothing_undisturbed(patch: pytest.MonkeyPatch) -> None:
 
 
 def _evaluation_mode_left_on(patch: pytest.MonkeyPatch) -> None:
-    def forgetful(modes: Any, memory: Any, disturbed: Any) -> None:
+    def forgetful(modes: Any, memory: Any, disturbed: Any, restored: Any) -> None:
         memory.restore()
+        restored.append(True)
         for child, _ in modes:
             child.training = False
 

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gw import GWSimilarity
+from lightning_gw.activations.isolation import undisturbed as undisturbed_module
+from lightning_gw.activations.isolation.snapshot import ModuleSnapshot
 from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed
 from lightning_gw.utilities.errors import RestoreError
 
@@ -170,6 +172,26 @@ def test_what_cannot_be_put_back_is_named_after_everything_else_was() -> None:
         look()
     assert all(child.training for child in net.modules())
     assert "scale" not in vars(net.layers[2])
+
+
+@pytest.mark.parametrize("where", ["_restore", "restore", "_set_modes"])
+def test_putting_back_that_breaks_off_is_done_once_more(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    owner: Any = ModuleSnapshot if where == "restore" else undisturbed_module
+    original, broken = getattr(owner, where), []
+
+    def breaking(*args: Any) -> Any:
+        if not broken:
+            broken.append(True)
+            raise RuntimeError("broken off")
+        return original(*args)
+
+    monkeypatch.setattr(owner, where, breaking)
+    net = Net("nothing")
+    with pytest.raises(RuntimeError, match="broken off"), undisturbed(net):
+        net.scale = 3
+    assert all(child.training for child in net.modules())
+    assert "scale" not in vars(net)
+    assert "log" not in vars(net)
 
 
 def test_an_error_of_the_network_itself_stays_visible_behind_it() -> None:
