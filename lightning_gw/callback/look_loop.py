@@ -97,8 +97,7 @@ class LookLoop:
     def reset(self) -> None:
         """Forget everything: the next look is the first of its history."""
         self.last = self._delivery.last = None
-        self.metrics = {}
-        self.stopped, self.failed = False, None
+        self.metrics, self.stopped, self.failed = {}, False, None
         self._steps.uncounted = 0
         self._solver.reset()
         self._pace.budget.reset()
@@ -265,12 +264,13 @@ class LookLoop:
 
     def _look(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None = None) -> None:
         """Look at the network now, unless that was done at this step; `null` is given with the first look."""
-        step = self._steps.now(trainer)
-        if step in (self.last, self.failed) or self.stopped:
+        if (step := self._steps.now(trainer)) in (self.last, self.failed) or self.stopped:
             return
         finish_queued_work(trainer)
         with self._pace.looking(), self._aside(), shown(trainer, f"Looking through the layers at step {step}"):
-            self._submit(trainer, self._observe(trainer, module, null))
+            with Ranks("world", f"The look at step {step}").failing_together(agree=True):
+                job = self._observe(trainer, module, null)
+            self._submit(trainer, job)
             self._delivery.deliver(
                 self._solver, trainer.loggers, partial(say, module), before_training=null is not None
             )
@@ -292,17 +292,17 @@ class LookLoop:
         self, trainer: Trainer, folder: Callable[[], Path | None], loaded: Mapping[str, Any] | None
     ) -> None:
         if trainer.is_global_zero:
-            origin = loaded["folder"] if loaded else None
-            self._delivery.open(folder(), looked=self.last, resumed=self._steps.now(trainer), origin=origin)
+            now, origin = self._steps.now(trainer), loaded["folder"] if loaded else None
+            self._delivery.open(folder(), looked=self.last, resumed=now, origin=origin)
 
     def _observe(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None) -> LookJob:
         started = time.perf_counter()
         activations = self._observer.observe(trainer, module)
         self.metrics |= scalar_metrics(trainer)
-        if put_off := self._pace.made(self._steps.now(trainer)):
+        if put_off := self._pace.made(step := self._steps.now(trainer)):
             self._error_policy.note(postponed_note(put_off, self._pace.budget))
         context = LookContext(
-            step=self._steps.now(trainer),
+            step=step,
             epoch=trainer.current_epoch,
             probe=self._observer.description(tuple(activations.representations)),
             metrics=dict(self.metrics),

@@ -221,8 +221,8 @@ def kill_until(count: int, root: Path, setting: str, seed: int) -> None:
         found = lgw.load_history(run)
         assert found.problems == ()
         assert all(np.isfinite(record.gw.distortion).all() for record in found)
-        # Lightning forgets what was accumulated (`test_accumulation.py`), and a training that is resumed at a step saves
-        # that step's checkpoint over again once it has accumulated more: weights differ without looks just as well.
+        # Lightning forgets what was accumulated (`test_accumulation.py`), and a training that is resumed at a step
+        # saves that step's checkpoint over again once it has accumulated more: weights differ without looks too.
         if "batches" in options:
             assert [record.step for record in found] == [record.step for record in whole]
             continue
