@@ -6,9 +6,9 @@ import os
 import threading
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from callback_nets import Net, loader, plain_net, trainer, watcher
 from pytorch_lightning.loggers import TensorBoardLogger
@@ -58,6 +58,10 @@ def test_nothing_grows_over_many_looks(
     taken = looks_of(tmp_path, monkeypatch, count, TensorBoardLogger(tmp_path) if tensorboard else False)
     # Of the first 100, caches are filled, and of a timeline columns are added up to as many as it shows.
     early, late = taken[SPAN : 2 * SPAN], taken[-SPAN:]
+    grown = []
     for what in Taken._fields:
-        before, after = (median(getattr(look, what) for look in looks) for looks in (early, late))
-        assert after <= before * (1 + ALLOWED), f"{what}: {before:.4g} → {after:.4g}"
+        # A tenth of the looks are made while nothing else runs on the machine, whose seconds are those of a look.
+        before, after = (np.quantile([getattr(look, what) for look in looks], 0.1) for looks in (early, late))
+        if after > before * (1 + ALLOWED):
+            grown.append(f"{what}: {before:.4g} → {after:.4g}")
+    assert grown == []
