@@ -123,11 +123,7 @@ def solve_pairs(
         return Solution(in_place, nothing.bool(), nothing, nothing, nothing, moves.name, 0, None)
 
     warm, known = _warm_permutations(warm_start, pairs)
-    drift = (
-        None
-        if pairs.layers is None
-        else Drift.of(pairs.layers, search.matrices, None if warm_start is None else warm_start.drift)
-    )
+    drift = _drift(pairs, search, warm_start)
     full = PLANS[effort]
     total, done = len(first) * (1 + len(full.shakes) + (bounds == "tight")), 0
 
@@ -196,11 +192,7 @@ def anchor_pairs(
         nothing = torch.zeros(0, dtype=torch.float64, device=matrices.device)
         return Solution(found, nothing.bool(), nothing, nothing, nothing, moves.name, 0, None)
     warm, known = _warm_permutations(before, pairs)
-    drift = (
-        None
-        if pairs.layers is None
-        else Drift.of(pairs.layers, search.matrices, None if before is None else before.drift)
-    )
+    drift = _drift(pairs, search, before)
     looks = before.warm_looks + 1 if before is not None and bool(known.any()) else 0
     solver = PairSolver(search, moves, first, second, ANCHORED, seed + looks, lambda _: None)
     best = solver.best_of(found, warm)
@@ -262,6 +254,13 @@ def _random_starts(n: int, count: int, seed: int, device: torch.device) -> list[
     generator = torch.Generator().manual_seed(seed)
     starts = RANDOM_STARTS if n <= SMALL else 0
     return [torch.randperm(n, generator=generator).to(device).repeat(count, 1) for _ in range(starts)]
+
+
+def _drift(pairs: Pairs, search: SearchMatrices, before: GWMatrix | None) -> Drift | None:
+    """How far each layer is from where it was when its pairs were last searched; None where pairs are of no layers."""
+    if pairs.layers is None:
+        return None
+    return Drift.of(pairs.layers, search.matrices, None if before is None else before.drift)
 
 
 def _warm_permutations(warm_start: GWMatrix | None, pairs: Pairs) -> tuple[Tensor, Tensor]:
