@@ -32,13 +32,15 @@ reproduce: $(VENV)/installed-tasks
 	@$(BIN)/lightning-gw compare configs/compare/reproduce.yaml
 	@$(BIN)/python docs/make_results.py
 
-# Two files of tests at a time, each on one thread.
+# Two files of tests at a time, each on one thread. What Python compiles is kept, for the tests in processes of their own.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+
 test: $(VENV)/installed-dev
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	@$(PYTEST)
 
 # The cases as well that others stand for, and what takes minutes.
 test-all: $(VENV)/installed-dev
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "slow or not slow"
+	@$(PYTEST) -m "slow or not slow"
 
 # The oldest dependencies that pyproject.toml promises, in an environment of their own. What each extra is for is tried
 # beside the smoke tests; then Numba is taken away, so that every call installs it anew. Numba keeps its compiled code

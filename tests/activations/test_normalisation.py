@@ -83,7 +83,7 @@ def train(
 
 
 @pytest.mark.parametrize("spectral", ["", "hook", "parametrization"])
-@pytest.mark.representatives("parametrization")
+@pytest.mark.slow
 def test_forward_passes_alone_are_no_growth_and_no_event(tmp_path: Path, spectral: str) -> None:
     torch.manual_seed(0)
     history = train(tmp_path, Images(spectral))

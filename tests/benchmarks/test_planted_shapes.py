@@ -61,6 +61,7 @@ def test_where_widths_change_is_known_of_planned_lengths_only() -> None:
 
 
 @pytest.mark.parametrize("architecture", SHAPES)
+@pytest.mark.representatives("llama", "resnet_off_widths")
 def test_a_fresh_look_repeats_itself_and_has_the_widths_that_are_promised(architecture: str) -> None:
     one = FIRST[architecture]
     look = untrained_look(one, 7)
@@ -122,7 +123,7 @@ def test_rotary_positions_keep_lengths_and_depend_on_how_far_apart_tokens_are() 
 
 
 @pytest.mark.parametrize("architecture", ["resnet_identity_at_widths", "convnext_at_widths", "vit", "llama"])
-@pytest.mark.representatives("llama")
+@pytest.mark.slow
 def test_each_kind_trains_with_a_head_on_every_layer(few_steps: None, architecture: str) -> None:
     one = replace(FIRST[architecture], lengths=(3, 5))
     found = train(one)

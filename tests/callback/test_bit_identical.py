@@ -35,8 +35,6 @@ COMPILED_SETTINGS = ("32-true", "bf16-mixed", "accumulation")
 
 
 #: What stands for all in the first tier: one network under the settings, and the networks under one setting.
-FIRST = tuple(f"normed-{setting}" for setting in ("bf16-mixed", "accumulation", "manual", "weight averaging"))
-FIRST += tuple(f"{name}-32-true" for name in ("recurrent", "lora", "generators", "hooked"))
 
 
 def cases() -> list[Any]:
@@ -51,7 +49,7 @@ def cases() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "setting"), cases())
-@pytest.mark.representatives(*FIRST)
+@pytest.mark.representatives("normed-bf16-mixed", "lora-32-true", "generators-32-true", "hooked-32-true")
 def test_training_is_identical_to_the_last_bit(tmp_path: Path, name: str, setting: str) -> None:
     callback = watcher(tmp_path / "with", name)
     watched = train(tmp_path / "with", name, setting, callback)
@@ -68,7 +66,7 @@ def checkpoint_of(saver: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("setting", ["32-true", pytest.param("accumulation", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
+@pytest.mark.parametrize("package", ["pytorch_lightning", pytest.param("lightning.pytorch", marks=pytest.mark.slow)])
 def test_checkpoints_that_are_looked_at_are_the_same_in_both_packages(
     tmp_path: Path, setting: str, package: str
 ) -> None:
@@ -119,7 +117,7 @@ LOADERS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", LOADERS)
-@pytest.mark.representatives("lazily opened", "with a generator of its own", "persistent workers")
+@pytest.mark.representatives("persistent workers")
 def test_data_sets_and_loaders_do_not_notice_that_the_probe_was_read(tmp_path: Path, kind: str) -> None:
     """Items are drawn from the very data set that is trained on, which later workers get as it is then."""
 

@@ -59,7 +59,7 @@ def test_no_arguments_needed(tmp_path: Path, package: str, capsys: pytest.Captur
 
 
 @pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
-@pytest.mark.representatives("pytorch_lightning")
+@pytest.mark.slow
 def test_huggingface_bert_from_a_config(tmp_path: Path, package: str) -> None:
     pl, transformers = pytest.importorskip(package), pytest.importorskip("transformers")
 

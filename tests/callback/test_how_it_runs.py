@@ -189,6 +189,7 @@ def fit(root: Path, build: Callable[[], Base], *watching: GWSimilarity, **option
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.representatives("mappings", "momentum encoder", "views alone")
 def test_a_network_is_run_as_its_author_promised_and_trains_undisturbed(tmp_path: Path, name: str) -> None:
     build, through = EXAMPLES[name]
     callback = watcher(tmp_path / "with", when=[2, 5], max_overhead=None)

@@ -145,6 +145,7 @@ def fit(root: Path, module: Base, data: Any = None, **options: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.representatives("graphs", "packed")
 def test_rows_are_inputs_whatever_a_batch_is_made_of(tmp_path: Path, name: str) -> None:
     build, size, rule = EXAMPLES[name]
     module = build()
@@ -183,6 +184,7 @@ class Atoms(Base):
         return super().step(batch["position"])
 
 
+@pytest.mark.slow
 def test_layers_keep_a_unit_of_their_own_that_all_of_them_share(tmp_path: Path) -> None:
     callback = fit(tmp_path / "atoms", Atoms())
     record = callback.history[0]

@@ -61,6 +61,7 @@ WATCHED: dict[str, Any] = {"bootstrap_samples": 0, "null_samples": 0, "max_overh
 
 
 @pytest.mark.parametrize("module", [ByHand(raw=True), ByHand(raw=True, optimizers=2), OutsideOfLightning()])
+@pytest.mark.representatives("module0")
 def test_batches_are_counted_where_the_global_step_stands_still(module: Any, tmp_path: Path) -> None:
     watching = watcher(tmp_path, every_n_steps=3, **WATCHED)
     with pytest.warns(UserWarning, match="counts batches as steps here: the weights change while") as said:

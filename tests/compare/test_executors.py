@@ -239,6 +239,7 @@ def test_a_lost_run_that_is_still_at_work_somewhere_is_not_started_again(
     kept[0].close()  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_the_first_seed_of_every_strategy_comes_first(toys: Path) -> None:
     plan = read_plan(write_toy(toys, ["slow", "fast"], seeds=[3, 1]), out=toys / "out")
     executor = Losing()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import runpy
 import subprocess
 import sys
 from html import escape
@@ -23,21 +24,36 @@ EXAMPLES = ROOT / "examples"
 PNG = b"\x89PNG"
 
 
+def here(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """The same as `run`, in this process, which has imported already what the example imports."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", [str(EXAMPLES / name), "--out", str(folder / "out")])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+    return checked(capsys.readouterr().out, folder)
+
+
 def run(name: str, folder: Path) -> str:
     """What the example prints when it is run in an empty folder, told to write to `folder` / "out"."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, str(EXAMPLES / name), "--out", str(folder / "out")]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
+    return checked(done.stdout, folder)
+
+
+def checked(printed: str, folder: Path) -> str:
+    """What an example printed, if it wrote nothing but `folder` / "out" and points to what is there."""
     assert [path.name for path in folder.iterdir()] == ["out"], "something was written elsewhere"
-    assert "\nNext: " in done.stdout
-    for document in re.findall(r"(?:docs|examples)/[\w.-]+\.(?:md|py)", done.stdout):
+    assert "\nNext: " in printed
+    for document in re.findall(r"(?:docs|examples)/[\w.-]+\.(?:md|py)", printed):
         assert (ROOT / document).is_file(), f"it points to {document}, which is not there"
-    return done.stdout
+    return printed
 
 
-def test_the_matrix_without_lightning(tmp_path: Path) -> None:
-    printed = run("matrix_without_lightning.py", tmp_path)
+def test_the_matrix_without_lightning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = here("matrix_without_lightning.py", tmp_path, monkeypatch, capsys)
     rows = re.findall(r"^layer \d((?: +[01]\.\d\d){6})$", printed, re.MULTILINE)
     assert len(rows) == 6
     assert all(float(row.split()[place]) == 1 for place, row in enumerate(rows))

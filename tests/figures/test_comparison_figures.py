@@ -177,7 +177,7 @@ def test_dots_mark_the_best_partners():
 
 
 @pytest.mark.parametrize("draw", ["boundaries", "means", "contrasts", "correspondence", "timelines"])
-@pytest.mark.representatives("boundaries", "timelines")
+@pytest.mark.representatives("boundaries")
 def test_every_picture_can_be_read_at_its_own_size(draw, comparison):
     if draw == "timelines":
         story = ((0, "none", (), ()), (9, "strong", (2,), (0, 1)))

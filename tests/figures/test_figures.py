@@ -37,6 +37,7 @@ def _no_warnings():
 
 @pytest.mark.parametrize("draw", [draw_matrix, draw_profile])
 @pytest.mark.parametrize("layers", [2, 9, 50])
+@pytest.mark.representatives("50-*")
 def test_pictures_of_a_look_render_at_any_depth(draw, layers):
     story = DRIFT if layers < 9 else EMERGENCE
     figure = draw(make_run(story, layers)[-1])
@@ -172,6 +173,7 @@ def test_timeline_without_metrics_says_so():
     assert "Neither accuracy nor loss was logged" in texts(figure)
 
 
+@pytest.mark.slow
 def test_timeline_of_a_long_run_of_a_deep_network_thins_its_labels():
     figure = draw_timeline(make_large_run())
     figure.canvas.draw()

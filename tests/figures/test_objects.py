@@ -44,6 +44,7 @@ KINDS = ("matrix", "rectangle", "groups", "record", "history")
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.representatives("history")
 def test_a_notebook_gets_a_sentence_and_a_picture(kind: str, history: History, rectangle: lgw.GWMatrix) -> None:
     thing = things(history, rectangle)[kind]
     shown, _ = DisplayFormatter().format(thing)
@@ -60,6 +61,7 @@ def test_a_notebook_gets_a_sentence_and_a_picture(kind: str, history: History, r
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.representatives("record", "rectangle")
 def test_plot_gives_figure_and_axes_and_a_notebook_shows_them(
     kind: str, history: History, rectangle: lgw.GWMatrix
 ) -> None:

@@ -20,6 +20,7 @@ def optimum(first: np.ndarray, second: np.ndarray) -> float:
 
 @pytest.mark.parametrize("geometry", ["standardized", "euclidean", "dcor", "cka"])
 @pytest.mark.parametrize("n", [4, 5, 6, 7, 8])
+@pytest.mark.representatives("7-*", "4-*")
 def test_the_optimum_is_found_and_never_undercut_by_the_bound(n: int, geometry: str) -> None:
     found, total = 0, 5 if n == 8 else 10
     for seed in range(total):

@@ -111,6 +111,7 @@ def test_an_anchor_holds_inputs_of_two_models_together() -> None:
     np.testing.assert_array_equal(heavy.distortion, heavy.identity)
 
 
+@pytest.mark.slow
 def test_tight_bounds_are_higher() -> None:
     rows, columns = layers(16, count=2), layers(16, count=2, seed=1)
     tight, fast = gw_matrix(rows, columns, bounds="tight"), gw_matrix(rows, columns)

@@ -73,6 +73,7 @@ def test_distance_to_a_point_is_the_size_of_the_space() -> None:
 
 
 @pytest.mark.parametrize(("n", "m"), [(4, 2), (6, 3), (6, 2)])
+@pytest.mark.representatives("4-2")
 def test_small_sizes_are_exact_and_the_bound_stays_below(n: int, m: int) -> None:
     for seed in range(10):
         generator = torch.Generator().manual_seed(seed)
@@ -84,6 +85,7 @@ def test_small_sizes_are_exact_and_the_bound_stays_below(n: int, m: int) -> None
 
 
 @pytest.mark.parametrize("geometry", ["euclidean", "dcor", "cka"])
+@pytest.mark.representatives("dcor")
 def test_every_input_twice_is_the_same_space(geometry: str) -> None:
     model = layers(n=20, count=3)
     twice = {name: x.repeat_interleave(2, dim=0) for name, x in model.items()}

@@ -33,7 +33,7 @@ def test_inputs_of_weight_0_are_not_there(geometry: str, weightless: float) -> N
 
 @pytest.mark.parametrize("geometry", MERGING)
 @pytest.mark.parametrize("n", [4, 10])
-@pytest.mark.representatives("4-*", "10-euclidean")
+@pytest.mark.representatives("10-euclidean", "4-cka")
 def test_an_input_twice_is_one_of_twice_the_weight(n: int, geometry: str) -> None:
     counts = np.random.default_rng(n).integers(1, 4, size=n)
     x, y = points(n), points(7, seed=1)

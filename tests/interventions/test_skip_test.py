@@ -156,6 +156,7 @@ def test_the_network_is_afterwards_what_it_was(fails: bool) -> None:
         (lambda state, extra: Named(state, extra), lambda output: output.state),
     ],
 )
+@pytest.mark.slow
 def test_packed_outputs_keep_their_form(pack: Any, unpack: Any) -> None:
     plain, packed = stack(), stack(pack=pack)
     packed.unpack = unpack

@@ -216,6 +216,7 @@ def test_nothing_that_is_read_is_unpickled(here: Path, capsys: pytest.CaptureFix
         ({"state_dict": {"other": torch.zeros(2)}, "global_step": 3}, "do not fit the model of the config"),
     ],
 )
+@pytest.mark.representatives("content1*", "None*")
 def test_a_file_that_cannot_be_used_is_named(
     here: Path, capsys: pytest.CaptureFixture[str], content: Any, said: str
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_resumed_run_goes_on_under_the_same_id(tmp_path: Path) -> None:
     assert len(set(steps)) == len(steps)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_holds_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the connection cannot be made, the logger fails, is named, and is not waited for a second time."""
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # the discard port, where nobody listens
@@ -134,6 +135,7 @@ def test_only_a_run_that_the_server_has_is_offered_a_workspace(
     assert gw_loggers.online_project([]) == ""
 
 
+@pytest.mark.slow
 def test_the_attributes_that_an_offer_asks_for_are_those_of_a_run(tmp_path: Path) -> None:
     logger = WandbLogger(project="p", mode="offline", save_dir=tmp_path)
     assert (logger.experiment.offline, logger.experiment.disabled, logger.experiment.project) == (True, False, "p")

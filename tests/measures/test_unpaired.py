@@ -35,6 +35,7 @@ def planted() -> UnpairedMatrix:
     return unpaired_gw_matrix(network(tuple((7, 3, 2)[block] for block in BLOCKS), seed=0, n=96), splits=4)
 
 
+@pytest.mark.slow
 def test_planted_blocks_are_found_though_no_two_layers_saw_the_same_inputs(planted: UnpairedMatrix) -> None:
     alike = unpaired_gw_matrix(network((4,) * len(BLOCKS), seed=1), splits=4)
     groups = find_groups(planted.resolved_distance, reference=alike.resolved_distance)

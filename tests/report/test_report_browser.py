@@ -111,6 +111,7 @@ def test_an_event_leads_to_its_look(view):
     assert view.page.get_attribute("#events button:has-text('moved')", "aria-current") == "step"
 
 
+@pytest.mark.slow
 def test_another_run_is_picked_from_the_small_multiples_and_from_the_list(view):
     joint = view.look()
     view.page.click("a.cell[data-run='end_to_end/seed-0']")
@@ -134,6 +135,7 @@ def test_the_address_is_honoured_on_load(view, address):
     assert "does not hold" in view.page.inner_text("#notice")
 
 
+@pytest.mark.slow
 def test_growth_can_be_shown_in_every_timeline(view):
     kinds = "[...document.querySelectorAll('[data-small], #timeline')].map((e) => e.data[0].type)"
     assert set(view.page.evaluate(kinds)) == {"bar"}
@@ -197,7 +199,7 @@ def test_the_parts_are_reached_by_keyboard_without_losing_the_view(view):
     assert "run=joint" in view.page.url
 
 
-@pytest.mark.representatives("light")
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_in_either_scheme(browser, address, scheme):
     view = View(browser, address, viewport={"width": 400, "height": 800}, color_scheme=scheme)
@@ -217,6 +219,7 @@ def test_it_fits_a_phone_in_either_scheme(browser, address, scheme):
     assert view.complaints == []
 
 
+@pytest.mark.slow
 def test_a_browser_that_cannot_unpack_says_so(browser, address):
     context = browser.new_context(offline=True)
     context.add_init_script("delete window.DecompressionStream")

@@ -72,6 +72,7 @@ def test_no_input_is_compared_with_itself_more_often_than_in_the_matrix() -> Non
     assert float(drawn.mean()) == pytest.approx(float(residuals[0][off].mean()), rel=0.02)
 
 
+@pytest.mark.slow
 def test_noise_and_stability_are_those_of_other_inputs() -> None:
     """Of disjoint probes each has its own matrix and groups; one of them resampled has to tell as much."""
     n, probes = 24, 24

@@ -196,6 +196,7 @@ def test_strategies_that_vary_far_more_are_told_apart_too_often(seeds: int) -> N
     assert 0.10 <= (np.array(smallest) <= 0.05).mean() <= 0.22
 
 
+@pytest.mark.slow
 def test_groups_and_matrices_that_follow_the_seed_are_not_told_apart() -> None:
     """100 comparisons of findings: p-values of ties are above uniform, never below."""
     generator = np.random.default_rng(0)

@@ -237,7 +237,7 @@ RESUMED = [(name, step) for name, contract in CONTRACTS.items() for step in cont
 
 
 @pytest.mark.parametrize(("name", "step"), RESUMED)
-@pytest.mark.representatives("Greedy-3", "Lora-*", "SelfDistillation-6", "LayerwiseRates-*", "Assembled-7")
+@pytest.mark.representatives("LayerwiseRates-2", "Assembled-7")
 def test_a_resumed_run_is_the_run(name: str, step: int, tiny_trainer, tmp_path) -> None:
     contract, watch = CONTRACTS[name], Watch()
     whole = task_of(contract)

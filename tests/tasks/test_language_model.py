@@ -56,7 +56,7 @@ def test_the_loss_is_that_of_the_model_itself(llama: str) -> None:
     [(None, 4), (lambda: FreezeLower(2), 2), (lambda: Lora(rank=2), 4)],
     ids=["full", "freeze_lower", "lora"],
 )
-@pytest.mark.representatives("lora")
+@pytest.mark.slow
 def test_strategies_serve_it(llama: str, strategy: Any, trains: int, tiny_trainer: Any) -> None:
     seed_everything(0, verbose=False)
     task = NextToken(llama, learning_rate=1e-2)
@@ -69,6 +69,7 @@ def test_strategies_serve_it(llama: str, strategy: Any, trains: int, tiny_traine
     assert 0 <= trainer.callback_metrics["val/accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_its_layers_can_be_left_out(llama: str) -> None:
     found = skip_test(NextToken(llama), [batch()])
     assert [row.layer for row in found.layers] == [

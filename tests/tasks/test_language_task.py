@@ -129,6 +129,7 @@ STRATEGIES = [
 
 
 @pytest.mark.parametrize(("strategy", "trained"), STRATEGIES)
+@pytest.mark.representatives("freeze_lower")
 def test_frozen_layers_stay_equal_to_the_bit(strategy, trained, small_encoder, tiny_trainer):
     seed_everything(0, verbose=False)
     task, data = TweetSentiment(small_encoder), small_data()

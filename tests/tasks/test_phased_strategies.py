@@ -124,7 +124,8 @@ def test_evaluating_puts_every_mode_back():
     assert [part.training for part in network.modules()] == [True, True, False, True]
 
 
-@pytest.mark.parametrize("transformer", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["mlp", "transformer"])
+@pytest.mark.slow
+@pytest.mark.parametrize("transformer", [False, True], ids=["mlp", "transformer"])
 def test_assembled_blocks_keep_their_contract(transformer, tiny_trainer):
     task = small_task(transformer=transformer, width=32, learning_rate=0.004)
     strategy, watch = Assembled(at=0.98), Watch(keep=1)

@@ -86,7 +86,7 @@ STRATEGIES = [
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize(("strategy", "trained"), STRATEGIES, ids=[type(make()).__name__ for make, _ in STRATEGIES])
-@pytest.mark.representatives("*-convnet", "Full-*")
+@pytest.mark.representatives("Full-*")
 def test_strategies_train_what_they_should(strategy, trained, network, tiny_trainer):
     seed_everything(0, verbose=False)
     task = network()

@@ -122,12 +122,10 @@ TAKEN_OUT: dict[str, tuple[Patch, str, str]] = {
 }
 
 #: Those that stand for all in the first tier.
-FIRST = ("attributes", "tensors", "plain objects", "generators", "seeded randomness", "hooks of others")
-FIRST += ("everything undisturbed", "training mode afterwards")
 
 
 @pytest.mark.parametrize("protection", TAKEN_OUT)
-@pytest.mark.representatives(*FIRST)
+@pytest.mark.representatives("everything undisturbed", "generators")
 def test_without_a_protection_training_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protection: str
 ) -> None:

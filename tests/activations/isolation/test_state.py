@@ -148,6 +148,7 @@ def test_whatever_a_network_remembers_is_put_back(memory: str) -> None:
 
 
 @pytest.mark.parametrize("memory", RESTORED)
+@pytest.mark.representatives("expanded*", "inference")
 def test_a_training_goes_on_in_training_mode_with_the_same_weights(tmp_path: Path, memory: str) -> None:
     watched, alone = Net(memory), Net(memory)
     callback = fit(tmp_path / "watched", watched, on_error="raise")
