@@ -66,6 +66,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 def test_every_look_is_held_against_fresh_networks_and_training_is_not_disturbed(tmp_path: Path) -> None:
     _, watched = fit(tmp_path, null_samples=19, draws=20)
     _, plain = fit(tmp_path / "plain", draws=20)

@@ -38,6 +38,7 @@ def a_process_that_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchdog, "ASKED_EVERY", 0.1)
 
 
+@pytest.mark.slow
 def test_a_solver_that_is_stopped_for_good_is_ended_and_its_look_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

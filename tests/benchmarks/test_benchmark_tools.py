@@ -51,6 +51,7 @@ def test_the_two_geometries_convert_back_and_forth(problem: Problem) -> None:
     assert problem.euclidean(problem.standardized(identity)) == pytest.approx(identity, rel=1e-12)
 
 
+@pytest.mark.representatives("ours default", "POT batch")
 @pytest.mark.parametrize("name", ["ours default", peers.POT_DEFAULT, peers.POT_IDENTITY, "POT batch", "SciPy faq"])
 def test_every_solver_returns_couplings_no_better_than_the_best(problem: Problem, name: str) -> None:
     pairs = [0, 2]

@@ -107,7 +107,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("fork", [True, False], ids=["in a copy", "here"])
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("kind", generators())
-@pytest.mark.representatives("of_torch-every other epoch-here", "counting-made anew every epoch-in a copy")
+@pytest.mark.representatives("of_torch-every other epoch-here")
 def test_validation_sees_what_it_would_have_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, setting: str, fork: bool
 ) -> None:

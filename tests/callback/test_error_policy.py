@@ -60,6 +60,7 @@ def test_an_error_in_a_look_costs_the_look_only(tmp_path: Path) -> None:
         trainer(tmp_path, watcher(tmp_path / "2", when=[3])).fit(Net(Breaking("raise")), loader())
 
 
+@pytest.mark.representatives("nan")
 @pytest.mark.parametrize("how", ["nan", "constant"])
 def test_a_layer_that_cannot_be_compared_is_named_and_the_rest_stands(tmp_path: Path, how: str) -> None:
     callback = watcher(tmp_path, when=[1, 3, 5], layers=["net.net.0", "net.net.1", "net.net.2"])

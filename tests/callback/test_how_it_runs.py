@@ -309,6 +309,7 @@ def test_too_few_inputs_end_no_training(tmp_path: Path) -> None:
     assert module.trainer.global_step == 2
 
 
+@pytest.mark.representatives("pytorch_lightning")
 @pytest.mark.parametrize("package", ["pytorch_lightning", "lightning.pytorch"])
 def test_steps_of_either_package(tmp_path: Path, package: str) -> None:
     package_of = pytest.importorskip(package)

@@ -219,6 +219,7 @@ class Halves(Base):
         return self.head(self.blocks[1](h.repeat(2, 1))).square().mean()
 
 
+@pytest.mark.slow
 def test_where_nothing_fits_there_are_no_looks_and_training_goes_on(tmp_path: Path) -> None:
     module = Halves()
     with pytest.warns(UserWarning, match=r"does not look at this network.*expected one row per.*rows=\.\.\.\)"):
@@ -253,6 +254,7 @@ class Sequences(Base):
         return h
 
 
+@pytest.mark.slow
 def test_a_pooling_function_gets_what_the_layer_put_out(tmp_path: Path) -> None:
     shapes: list[Any] = []
 

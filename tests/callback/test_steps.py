@@ -70,6 +70,7 @@ def test_batches_are_counted_where_the_global_step_stands_still(module: Any, tmp
     assert steps(watching) == [0, 3, 6, 8]  # two epochs of four batches
 
 
+@pytest.mark.representatives("2")
 @pytest.mark.parametrize("every", [1, 2])
 def test_of_several_optimizers_looks_are_logged_where_lightning_logs(every: int, tmp_path: Path) -> None:
     watching, logger = watcher(tmp_path, when=[8], **WATCHED), CSVLogger(tmp_path)

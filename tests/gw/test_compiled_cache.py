@@ -33,6 +33,7 @@ def fresh() -> Any:
     return compiled(nogil=True)(doubled)
 
 
+@pytest.mark.representatives("garbage*")
 @pytest.mark.parametrize("kind", ["nbi", "nbc"])
 @pytest.mark.parametrize("damage", [b"", b"garbage that is no pickle", b"\x80\x05."])
 def test_damaged_files_are_compiled_anew(folder: Path, kind: str, damage: bytes) -> None:

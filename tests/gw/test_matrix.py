@@ -75,6 +75,7 @@ def test_equal_layers_give_exactly_zero() -> None:
     assert result.distortion[0, 1] == 0
 
 
+@pytest.mark.slow
 def test_relabelling_all_layers_alike_leaves_every_value() -> None:
     reps = layers(n=50)
     scrambled = torch.randperm(50, generator=torch.Generator().manual_seed(1))
@@ -114,7 +115,7 @@ def test_never_above_what_pot_reaches() -> None:
 
 
 @pytest.mark.parametrize("anchor", [0.0, 0.4])
-@pytest.mark.representatives("0.4")
+@pytest.mark.slow
 def test_tight_bounds_are_higher_and_still_below_every_value(anchor: float) -> None:
     seen: list[tuple[int, int]] = []
     reps = layers(n=16, count=3)

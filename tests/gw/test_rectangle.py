@@ -30,6 +30,7 @@ def result(request: pytest.FixtureRequest, moves: str) -> GWMatrix:
     return solved(request.param, moves)
 
 
+@pytest.mark.representatives("standardized-compiled", "cka-compiled")
 def test_rows_and_columns_are_named_and_values_lie_between_bound_and_identity(result: GWMatrix) -> None:
     assert result.layers == ("layer.0", "layer.1", "layer.2", "layer.3")
     assert result.columns == ("layer.0", "layer.1", "layer.2")

@@ -55,6 +55,7 @@ def test_layers_that_do_the_same_have_no_groups_and_noise_on_both_sides_of_zero(
     assert (matrix.similarity <= 1).all()
 
 
+@pytest.mark.slow
 def test_what_is_taken_off_is_the_mean_of_what_halves_of_both_are_apart(planted: UnpairedMatrix) -> None:
     expected = planted.between - (planted.within[:, None] + planted.within[None]) / 2
     np.testing.assert_allclose(planted.debiased, expected, atol=1e-12)

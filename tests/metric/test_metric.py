@@ -229,6 +229,7 @@ def test_wrong_arguments_are_named(options: dict[str, Any], error: type[Exceptio
         GromovWassersteinMatrix(**{"layers": LAYERS, **options})
 
 
+@pytest.mark.representatives("standardized")
 @pytest.mark.parametrize("geometry", ["standardized", "euclidean", "cka"])
 def test_plot_draws_the_projects_own_figure(geometry: str, tmp_path: Path) -> None:
     metric = fed(GromovWassersteinMatrix(LAYERS, geometry=geometry, effort="fast"), inputs(), 24)
