@@ -106,6 +106,7 @@ def test_whether_there_are_similarities_is_asked_of_the_matrix_and_not_of_its_ge
             viewable(matrix)
 
 
+@pytest.mark.representatives("same*")
 @pytest.mark.parametrize("others", [12, 9], ids=["same inputs", "other inputs"])
 def test_a_matrix_between_two_sets_is_drawn_with_the_names_of_both(others):
     columns = representations("net", (6, 3, 4, 5), others)

@@ -2,7 +2,7 @@
 
 A test that takes long is marked ``slow`` as a whole. Of a parametrised one, ``@pytest.mark.representatives("a", "b*")``
 names the cases, by the patterns of their ids, that stand for all of them in the first tier; the others are slow. What
-holds on both machineries of the search is checked in the first tier in one geometry for torch's.
+holds on both machineries of the search is checked for torch's in the first tier on the square matrix, in one geometry.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ def mark_slow(items: list[Any]) -> None:
             continue
         marker = item.get_closest_marker("representatives")
         geometry = case.params.get("result", case.params.get("geometry", "standardized"))
-        twice = case.params.get("moves") == "batched torch" and geometry != "standardized"
+        stands_for_all = geometry == "standardized" and item.path.name == "test_matrix.py"
+        twice = case.params.get("moves") == "batched torch" and not stands_for_all
         if twice or (marker is not None and is_slow(case.id, marker.args)):
             item.add_marker(pytest.mark.slow)

@@ -214,6 +214,18 @@ def test_every_strategy_has_a_contract() -> None:
     assert found_names() == set(CONTRACTS) == set(s.__all__)
 
 
+@pytest.mark.representatives(
+    "Assembled",
+    "Lora",
+    "StageSupervised",
+    "EndToEnd",
+    "Full",
+    "FreezeLower",
+    "Pruned",
+    "LayerwiseRates",
+    "UnfreezeBottomUp",
+    "SelfDistillation",
+)
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_what_it_says_trains_and_all_else_stays_equal_to_the_bit(name: str, tiny_trainer) -> None:
     contract, watch = CONTRACTS[name], Watch()

@@ -55,6 +55,7 @@ def test_tweets_are_unique_masked_and_of_two_kinds():
     assert 0.25 < positive / len(tweets) < 0.35
 
 
+@pytest.mark.slow
 def test_split_is_disjoint_and_seeded():
     def ids(data: TweetData, part: str) -> list[tuple[int, ...]]:
         data.setup("fit")
