@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -151,8 +152,10 @@ def best_coupling(first: FloatArray, second: FloatArray, a: FloatArray, b: Float
     p, q = (np.asarray(np.bincount(*of), dtype=np.float64) for of in ((rows, a), (columns, b)))
     forward, backward = _directed(left, right, p, q, seed), _directed(right, left, q, p, seed)
     backward = replace(backward, coupling=backward.coupling.T)
-    better = forward if forward.distortion <= backward.distortion else backward
-    value = coupling_distortion(first[np.ix_(chosen, chosen)], second[np.ix_(others, others)], better.coupling)
+    # Both are valued before rounding: of two that are equal once rounded, either order of the sides takes the same.
+    exact = first[np.ix_(chosen, chosen)], second[np.ix_(others, others)]
+    valued = [(coupling_distortion(*exact, found.coupling), found) for found in (forward, backward)]
+    value, better = min(valued, key=itemgetter(0))
     shares = better.coupling[np.ix_(rows, columns)] * (a / p[rows])[:, None] * (b / q[columns])
     return replace(better, distortion=value, coupling=shares)
 
