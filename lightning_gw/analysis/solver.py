@@ -17,6 +17,7 @@ from lightning_gw.analysis.analysis import Analysis
 from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.analysis.job import LookJob, LookResult, failed
 from lightning_gw.records.history import History
+from lightning_gw.utilities.distributed import Ranks
 
 #: Seconds for which training waits until there is room for a look.
 LONGEST_WAIT = 600.0
@@ -93,6 +94,8 @@ class InlineWorker:
         try:
             record = job.solve(self._analysis, shared)
         except Exception as error:
+            if shared:  # or the others would only hear that this process left
+                Ranks("world", f"The look at step {job.step}").tell(error)
             self._results.append(failed(job, error, before))
             return
         whole = replace(record, seconds=job.seconds + record.seconds)

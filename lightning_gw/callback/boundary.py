@@ -56,7 +56,7 @@ def lose(loop: LookLoop, policy: ErrorPolicy, error: Exception, step: int, what:
     together, loop.together = loop.together, False
     if together:
         try:
-            Ranks("world", f"The look at step {step}").tell(error)
+            Ranks("world", f"The look at step {step}").leave(error)
         except RestoreError as theirs:
             error = theirs
     if isinstance(error, RestoreError):

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from lightning_gw.utilities import output
+from lightning_gw.utilities.distributed import is_known_to_all
 from lightning_gw.utilities.errors import reason_of
 
 OnError = Literal["warn", "raise"]
@@ -72,7 +73,7 @@ class ErrorPolicy:
             Exception: The error itself, where errors end the training.
         """
         self.let_through(error)
-        self.warn(f"GWSimilarity could not {what}: {reason_of(error)}")
+        self.warn(f"GWSimilarity could not {what}: {reason_of(error)}", everywhere=not is_known_to_all(error))
 
     @contextmanager
     def tolerating(self, what: str) -> Iterator[None]:
@@ -100,9 +101,14 @@ class ErrorPolicy:
         notes, self._notes = self._notes, []
         return tuple(dict.fromkeys(notes))
 
-    def warn(self, message: str) -> None:
-        """Say something, unless the same reason was said before; the step, before the first colon, makes no other."""
+    def warn(self, message: str, everywhere: bool = False) -> None:
+        """Say something, unless the same reason was said before; the step, before the first colon, makes no other.
+
+        Args:
+            message: What.
+            everywhere: Whether processes other than the first say it too.
+        """
         reason = message.split(": ", 1)[-1]
         if reason not in self._said:
             self._said.add(reason)
-            output.warn(message)
+            output.warn(message, everywhere)

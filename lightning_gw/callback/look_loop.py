@@ -339,7 +339,7 @@ class LookLoop:
     def _all_ranks(self, step: int) -> Iterator[None]:
         """What fails inside on one process fails on all, and none goes on before all can."""
         self.rounds += 1
-        with Ranks("world", f"The look at step {step}").failing_together(agree=True):
+        with Ranks("world", f"The look at step {step}").leaving_together():
             yield
         self.together = False
 

@@ -25,8 +25,8 @@ Found = TypeVar("Found", Tensor, tuple[Tensor, Tensor])
 ROUNDING = 1e-3
 #: Differences between ranks that an error lists.
 LISTED = 4
-#: Marks an error that all ranks know of.
-_TOLD = "_lightning_gw_told"
+#: Marks an error that all ranks know of, and one with which this rank has left what all do together.
+_TOLD, _LEFT = "_lightning_gw_told", "_lightning_gw_left"
 #: How an error says that a rank does not have something at all.
 NOTHING = "nothing"
 
@@ -41,6 +41,17 @@ class _Failure:
 
     message: str
     not_restored: bool
+
+    @classmethod
+    def of(cls, error: Exception) -> _Failure:
+        return cls(reason_of(error), isinstance(error, RestoreError))
+
+
+@dataclass(frozen=True)
+class _Left:
+    """What a rank hands over that does no more of what all do together, and why, where the others do not know yet."""
+
+    failure: _Failure | None
 
 
 class Ranks:
@@ -93,20 +104,28 @@ class Ranks:
         """
         if self.size == 1:
             return [mine]
+        everyone = self._gathered(mine)
+        if failures := _failures(everyone):
+            raise self._error(failures)
+        if left := [f"rank {rank}" for rank, theirs in enumerate(everyone) if isinstance(theirs, _Left)]:
+            raise RankError(f"{self._what} was left by {' and '.join(left)} before it was done")
+        return everyone
+
+    def _gathered(self, mine: object) -> list[Any]:
         everyone: list[Any] = [None] * self.size
         try:
             dist.all_gather_object(everyone, mine, group=self._group)
         except Exception:
             self._lost = True  # there is no way left to tell the others
             raise
-        failures = {rank: theirs for rank, theirs in enumerate(everyone) if isinstance(theirs, _Failure)}
-        if failures:
-            listing = "; ".join(f"rank {rank}: {theirs.message}" for rank, theirs in failures.items())
-            kind = RestoreError if any(theirs.not_restored for theirs in failures.values()) else RankError
-            error = kind(f"{self._what} failed on {listing}")
-            setattr(error, _TOLD, True)
-            raise error
         return everyone
+
+    def _error(self, failures: Mapping[int, _Failure]) -> RankError | RestoreError:
+        listing = "; ".join(f"rank {rank}: {theirs.message}" for rank, theirs in failures.items())
+        kind = RestoreError if any(theirs.not_restored for theirs in failures.values()) else RankError
+        error = kind(f"{self._what} failed on {listing}")
+        setattr(error, _TOLD, True)
+        return error
 
     @contextmanager
     def failing_together(self, agree: bool = False) -> Iterator[None]:
@@ -132,17 +151,62 @@ class Ranks:
             RestoreError: In place of `error`, if the network of another rank is no longer what it was.
         """
         # What was told further in, by a matrix that failed, is known everywhere: nobody waits to hear it again.
-        if self._lost or getattr(error, _TOLD, False):
+        if self._lost or is_known_to_all(error):
             return
         with suppress(AttributeError):  # of an exception that takes none
             setattr(error, _TOLD, True)
         try:
-            self.exchange(_Failure(reason_of(error), isinstance(error, RestoreError)))
+            self.exchange(_Failure.of(error))
         except RestoreError as theirs:
             if not isinstance(error, RestoreError):
                 raise theirs from error
         except Exception:
             pass  # the error at hand says more than whatever comes of telling it
+
+    @contextmanager
+    def leaving_together(self) -> Iterator[None]:
+        """An exception inside is raised on every rank, however far each has come; none goes on before all have left.
+
+        All ranks must come by here equally often, or `leave` in its place. What runs inside may exchange as often as it
+        likes, and one that fails need not have exchanged as often as the others.
+        """
+        try:
+            yield
+        except Exception as error:
+            self.leave(error)
+            raise
+        self.leave()
+
+    def leave(self, error: Exception | None = None) -> None:
+        """Do no more of what all do together, for `error` if there is one, and wait until all have left.
+
+        Whoever still exchanges is told each time that this rank has left, until it leaves as well.
+
+        Raises:
+            RankError: If another rank left for an error that this one has not heard of, and there is no `error`.
+            RestoreError: In place of either, if the network of another rank is no longer what it was.
+        """
+        if self.size == 1 or self._lost or getattr(error, _LEFT, False):
+            return
+        failure = None if error is None or is_known_to_all(error) else _Failure.of(error)
+        everyone: list[Any] = []
+        heard: dict[int, _Failure] = {}
+        while {type(theirs) for theirs in everyone} != {_Left}:
+            try:
+                everyone = self._gathered(_Left(failure))
+            except Exception as lost:
+                if error is None:
+                    raise _marked(lost)  # noqa: B904 - the very same
+                break  # the error at hand says more
+            failure = None
+            heard |= _failures(everyone)
+        heard.pop(self.rank, None)
+        if error is not None:
+            _marked(error)
+        if heard:
+            theirs = _marked(self._error(heard))
+            if error is None or (isinstance(theirs, RestoreError) and not isinstance(error, RestoreError)):
+                raise theirs from error
 
     def first(self, value: T) -> T:
         """What the first rank has, on every rank."""
@@ -234,6 +298,25 @@ class Ranks:
                 + ". Gather them over the ranks first, in the same order of inputs."
             )
         return same
+
+
+def is_known_to_all(error: Exception) -> bool:
+    """Whether every process that works together has heard of this error."""
+    return getattr(error, _TOLD, False)
+
+
+def _marked(error: Exception) -> Exception:
+    """The error, marked as one that all know of and that nobody waits for."""
+    with suppress(AttributeError):  # of an exception that takes none
+        setattr(error, _TOLD, True)
+        setattr(error, _LEFT, True)
+    return error
+
+
+def _failures(everyone: Sequence[Any]) -> dict[int, _Failure]:
+    """Why ranks failed, of those that handed over a failure."""
+    said = (theirs.failure if isinstance(theirs, _Left) else theirs for theirs in everyone)
+    return {rank: theirs for rank, theirs in enumerate(said) if isinstance(theirs, _Failure)}
 
 
 def digest(values: Tensor) -> str:

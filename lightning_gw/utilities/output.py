@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -56,12 +57,20 @@ def say(text: str, show: Callable[[str], object] | None = None, *, end: str = "\
         print(lines, end="", flush=True, file=stream)
 
 
-def warn(message: str) -> None:
-    """Warn on the first process; where warnings are errors, print it instead."""
-    from pytorch_lightning.utilities.rank_zero import rank_zero_warn  # slow to import
+def warn(message: str, everywhere: bool = False) -> None:
+    """Warn on the first process; where warnings are errors, print it instead.
+
+    Args:
+        message: One line.
+        everywhere: Whether any other process warns too, which then says which it is.
+    """
+    from pytorch_lightning.utilities.rank_zero import rank_zero_only, rank_zero_warn  # slow to import
 
     try:
-        rank_zero_warn(printable(message), stacklevel=5)
+        if everywhere and (rank := int(getattr(rank_zero_only, "rank", None) or 0)):
+            warnings.warn(printable(f"Rank {rank}: {message}"), stacklevel=5)
+        else:
+            rank_zero_warn(printable(message), stacklevel=5)
     except Exception:
         say(f"Warning: {message}", stream=sys.stderr)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ranks_at_work import APART, SAME, everything, run_ranks
+from ranks_at_work import APART, LEFT, SAME, everything, run_ranks
 
 from lightning_gw.gw import GWMatrix
 from lightning_gw.utilities.distributed import RankError
@@ -116,8 +116,29 @@ def test_a_failure_on_one_rank_is_raised_on_all(
             raise theirs[name]
 
 
+@pytest.mark.parametrize("size", SIZES[1:])
+@pytest.mark.parametrize("name", LEFT)
+def test_all_leave_together_however_far_each_had_come(name: str, size: int, found: Found) -> None:
+    """Whoever fails, and whether or not others mind what they are told: none waits, and all go on in step."""
+    for theirs in found[size]:
+        assert theirs[name][1] == list(range(size))  # the exchange that follows
+    said = [theirs[name][0] for theirs in found[size]]
+    if name == "left: nobody":
+        assert set(said) == {"done"}
+        return
+    failing = int(name.split("rank ")[1][0]) if "rank" in name else 1
+    kind = "RestoreError" if "restored" in name else "ZeroDivisionError"
+    assert said[failing] == f"{kind}: enough"
+    others = {text for rank, text in enumerate(said) if rank != failing}
+    if name.endswith(", caught") and "after 3" not in name:
+        assert others == {"done"}
+    else:
+        told = "RestoreError" if "restored" in name else "RankError"
+        assert others == {f"{told}: The work failed on rank {failing}: {kind}: enough"}
+
+
 def test_every_way_to_differ_was_tried(found: Found) -> None:
-    assert all(APART.keys() <= theirs.keys() for theirs in found[2])
+    assert all((APART | LEFT).keys() <= theirs.keys() for theirs in found[2])
 
 
 @pytest.mark.parametrize("size", SIZES[1:])

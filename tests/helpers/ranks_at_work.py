@@ -23,6 +23,7 @@ import lightning_gw.gw.search.pairs as pairs_module
 from lightning_gw.gw import GWMatrix, gw_matrix
 from lightning_gw.gw.moves.choice import BatchedMoves, choose_moves
 from lightning_gw.utilities.distributed import Ranks
+from lightning_gw.utilities.errors import RestoreError
 
 #: A group that waits longer than this has lost a member.
 PATIENCE = 60.0
@@ -144,6 +145,43 @@ def shares(rank: int) -> dict[int, list[int]]:
     return {count: ranks.pairs(work, torch.arange(count), torch.arange(count)).tolist() for count in (1, 3, 10)}
 
 
+def left(fails: int, after: int, caught: bool, kind: type[Exception] = ZeroDivisionError) -> Callable[[int], list[Any]]:
+    """One rank fails after so many of three exchanges, which others may not mind; what comes of it, and of the next."""
+
+    def work(rank: int) -> list[Any]:
+        ranks, found = Ranks("world", "The work"), []
+        try:
+            with ranks.leaving_together():
+                for turn in range(3):
+                    if rank == fails and turn == after:
+                        raise kind("enough")
+                    try:
+                        ranks.exchange(turn)
+                    except Exception:
+                        if not caught:
+                            raise
+                if rank == fails and after == 3:
+                    raise kind("enough")
+            found.append("done")
+        except Exception as error:
+            ranks.leave(error)  # for the second time, which is nothing
+            found.append(f"{type(error).__name__}: {error}")
+        return [*found, ranks.exchange(rank)]  # nobody is left waiting, and nobody is behind
+
+    return work
+
+
+#: Which rank fails, after how many exchanges, and whether the others go on from what they are told.
+LEFT = {
+    f"left: rank {fails} after {after}, {'caught' if caught else 'not caught'}": left(fails, after, caught)
+    for fails in (0, 1)
+    for after in (0, 1, 3)
+    for caught in (True, False)
+}
+LEFT["left: nobody"] = left(9, 0, caught=False)
+LEFT["left: not restored"] = left(1, 3, caught=False, kind=RestoreError)
+
+
 def everything(rank: int) -> dict[str, Any]:
     """All of the above, by name; an exception in place of the result where there was one."""
     tasks: dict[str, Callable[[], Any]] = {
@@ -151,7 +189,7 @@ def everything(rank: int) -> dict[str, Any]:
     }
     tasks["shares"] = lambda: shares(rank)
     if dist.get_world_size() > 1:
-        tasks |= {name: (lambda call=call: call(rank)) for name, call in APART.items()}
+        tasks |= {name: (lambda call=call: call(rank)) for name, call in (APART | LEFT).items()}
         tasks |= {"subgroup": lambda: subgroup(rank), "alone": lambda: alone(rank)}
     found: dict[str, Any] = {}
     for name, task in tasks.items():

@@ -94,7 +94,7 @@ def test_halves_of_64_inputs_show_the_stages_to_gromov_wasserstein_only(networks
         told.append(adjusted_rand_score(STAGES, cut_in_three(matrix.distance)))
         paired.append(adjusted_rand_score(STAGES, cut_in_three(identity_of_halves(layers, matrix.splits))))
     assert np.mean(told) >= 0.9
-    # Without being told how many, one of the two networks loses its first boundary, the smallest step: never the second.
+    # Without being told how many, one of the two networks loses its first boundary, the smallest step.
     assert min(found) >= 0.5
     assert max(found) >= 0.9
     assert np.mean(paired) <= 0.75
