@@ -15,12 +15,14 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from lightning_gw.activations.batches import count_rows, padding_mask
 from lightning_gw.activations.failures import explaining
-from lightning_gw.activations.layers import call_key, named_layers
+from lightning_gw.activations.layers import named_layers
 from lightning_gw.activations.masks import MaskSource
+from lightning_gw.activations.outputs import dense, first_tensor, output_leaves, why_unreadable
 from lightning_gw.activations.pooling import Pooling, PoolingFunction, pool, pool_by
 from lightning_gw.activations.readings import Reading
 from lightning_gw.activations.rows import Rows, regroup
-from lightning_gw.activations.trace import bound_arguments, output_leaves
+from lightning_gw.activations.trace import bound_arguments
+from lightning_gw.utilities.calls import call_key, module_of
 from lightning_gw.utilities.errors import ArgumentError
 
 _CONV1D = (nn.modules.conv._ConvNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.BatchNorm1d)
@@ -88,7 +90,7 @@ def capture(
     """
     named = named_layers(module)
     collector = _Collector(pooling, optional, scaled_widths, how)
-    layers = list(dict.fromkeys(name.split("#")[0] for name in layers))
+    layers = list(dict.fromkeys(module_of(name) for name in layers))
     with ExitStack() as hooks:
         for stack in collector.stacks:
             giving = module if not stack else named[stack]
@@ -161,6 +163,11 @@ class _Collector:
         key = call_key(layer, self._calls[layer])
         if self._how is not None and key not in self._how:
             return
+        if why := why_unreadable(output):
+            if not self._optional:
+                raise ArgumentError(f"Layer {key!r} cannot be read: {why}.")
+            self._misshapen[key] = f"Layer {key!r} cannot be read: {why}."
+            return
         if callable(self._pooling):
             self._current[key] = self._pooled_by_user(self._pooling, key, output)
             return
@@ -196,8 +203,6 @@ class _Collector:
                 f"probe input ({self._rows.count}). A layer that mixes or splits the inputs of a batch cannot be "
                 "compared."
             )
-        if tensor.is_quantized:
-            tensor = tensor.dequantize()
         if reading.guessed:
             self._notes[
                 f"Layer {key}: which axis of {tuple(tensor.shape)} holds the {reading.guessed} was not told by the "
@@ -245,9 +250,7 @@ class _Collector:
         tensor = first_tensor(output)
         if tensor is None:
             raise ShapeError(f"Layer {key!r} put out a {type(output).__name__} that holds no tensor with rows.")
-        if tensor.is_nested:
-            tensor = torch.nested.to_padded_tensor(tensor, 0.0)
-        tensor, of_rows = regroup(tensor, self._rows)
+        tensor, of_rows = regroup(dense(tensor), self._rows)
         if of_rows is not None:
             return tensor, of_rows if tensor.dim() == 3 else None
         self._settle_rows(tensor)
@@ -284,7 +287,7 @@ class _Collector:
     def result(self, layers: Sequence[str]) -> Activations:
         order = list(self._kept[0]) if self._kept else []
         in_all = [key for key in order if all(key in kept for kept in self._kept)]
-        called = {key.split("#")[0] for key in (*chain.from_iterable(self._kept), *self._misshapen)}
+        called = {module_of(key) for key in (*chain.from_iterable(self._kept), *self._misshapen)}
         silent = [name for name in layers if name not in called]
         if silent and not self._optional:
             one = len(silent) == 1
@@ -315,18 +318,6 @@ class _Collector:
                 "lengths do this: pool over positions instead, or use one probe batch."
             )
         return torch.cat(parts)
-
-
-def first_tensor(output: Any) -> Tensor | None:
-    """The tensor that stands for a module's output; None where there is none with rows."""
-    if isinstance(output, Tensor):
-        return output if output.is_nested or output.dim() > 0 else None
-    if isinstance(output, Mapping):
-        hidden = output.get("last_hidden_state")
-        return hidden if isinstance(hidden, Tensor) else first_tensor(tuple(output.values()))
-    if isinstance(output, tuple | list):
-        return next((found for item in output if (found := first_tensor(item)) is not None), None)
-    return None
 
 
 def _is_packed(output: Any) -> bool:

@@ -69,11 +69,6 @@ def match_layers(module: nn.Module, patterns: str | Sequence[str]) -> tuple[str,
     return tuple(name for name in named if name in wanted)
 
 
-def call_key(name: str, time: int) -> str:
-    """What one call of a module is known by: its name, from the second call on with the number of the call."""
-    return name if time == 1 else f"{name}#{time}"
-
-
 def _matches(name: Sequence[str], pattern: Sequence[str]) -> bool:
     if not pattern:
         return not name

@@ -30,6 +30,7 @@ from lightning_gw.activations.rows import OWN, PLAIN, RowRule, row_rules
 from lightning_gw.activations.settle import check_layers
 from lightning_gw.activations.sources import find_sources
 from lightning_gw.utilities import output
+from lightning_gw.utilities.calls import module_of
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import ArgumentError, LookError, RestoreError
 from lightning_gw.utilities.random_state import isolated_randomness
@@ -141,7 +142,7 @@ class Observer:
         ways = [*ways_to_run(module, self.config.step), *first_tensor_ways(module)]
         if self.config.layers is not None:
             check_layers(module, self.config.layers)
-        self._pass.known = tuple(name for name in known_layers if name.split("#")[0] in named_layers(module))
+        self._pass.known = tuple(name for name in known_layers if module_of(name) in named_layers(module))
         self._running = has_running_statistics(module)
         self._unsettled = unsettled_layers(module) if unsettled is None else frozenset(unsettled)
         self._pass.unsettled = self._unsettled

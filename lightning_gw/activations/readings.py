@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_gw.activations.axes import channel_axis
 from lightning_gw.activations.masks import MaskSource, mask_of
 from lightning_gw.activations.trace import Call, Output, Trace
+from lightning_gw.utilities.calls import call_key, module_of
 from lightning_gw.utilities.errors import ArgumentError
 
 
@@ -78,7 +79,7 @@ def readings(
         reading = _reading(
             call, full, *((held.get(key), trace) for held, trace in zip(there[1:], (fewer, shorter), strict=True))
         )
-        said = (layout or {}).get(key) or (layout or {}).get(key.split("#")[0])
+        said = (layout or {}).get(key) or (layout or {}).get(module_of(key))
         if said is not None:
             reading = _laid_out(key, call, said, reading)
         if isinstance(reading, Reading):
@@ -105,7 +106,7 @@ def parse_layout(said: str) -> tuple[int, int | None, int]:
 
 
 def _by_key(trace: Trace) -> dict[str, Call]:
-    return {call.name if call.time == 1 else f"{call.name}#{call.time}": call for call in trace.calls}
+    return {call_key(call.name, call.time): call for call in trace.calls}
 
 
 def _reading(

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from lightning_gw.activations.batches import count_rows, is_cut_by_rows, leaves, take_rows
 from lightning_gw.activations.choice import MOST_LAYERS, Choice, choose_layers, sequences, thinned
-from lightning_gw.activations.layers import call_key, match_layers, named_layers
+from lightning_gw.activations.layers import match_layers, named_layers
 from lightning_gw.activations.readings import Reading, parse_layout, readings
 from lightning_gw.activations.rows import Rows
 from lightning_gw.activations.trace import Trace, trace
+from lightning_gw.utilities.calls import call_key, module_of
 from lightning_gw.utilities.errors import ArgumentError
 
 #: Axes of outputs in words, for all layers or by name or glob.
@@ -91,7 +92,7 @@ def settle(
         return Settled(choice, dict.fromkeys(choice.layers, "its rows are not those of the batch"), shapes)
     full.rows = of.count
     fewer, shorter = _told_apart(module, batch, run, full, choice.layers)
-    said = {name: words for name in choice.layers if (words := _layout_of(name.split("#")[0], layout)) is not None}
+    said = {name: words for name in choice.layers if (words := _layout_of(module_of(name), layout)) is not None}
     return Settled(choice, readings(choice.layers, full, fewer, shorter, said), shapes)
 
 
@@ -105,16 +106,16 @@ def asked_layers(module: nn.Module, full: Trace, asked: str | Sequence[str]) -> 
         ValueError: If names or globs find nothing.
     """
     patterns = [asked] if isinstance(asked, str) else list(asked)
-    plain = [pattern.split("#")[0] for pattern in patterns]
-    names = match_layers(module, plain)
+    natural = named_layers(module)
+    parted = [_module_and_time(pattern, natural) for pattern in patterns]
+    names = match_layers(module, [plain for plain, _ in parted])
     first = full.first_calls()
     called = {id(call.module): name for name, call in first.items()}
-    natural = named_layers(module)
     known = {name: called.get(id(natural[name]), name) for name in names}
     times: dict[str, set[str]] = {}
-    for pattern in patterns:
-        if "#" in pattern:
-            times.setdefault(pattern.split("#")[0], set()).add(pattern.split("#")[1])
+    for plain, time in parted:
+        if time:
+            times.setdefault(plain, set()).add(time)
     loops = _loops(full, list(dict.fromkeys(known.values())))
     parts, gone = [], 0
     for part in sequences(full, sorted(dict.fromkeys(known.values()), key=lambda name: _begun(full, name))):
@@ -146,10 +147,17 @@ def check_layers(module: nn.Module, asked: str | Sequence[str]) -> None:
     Raises:
         ArgumentError: If names or globs find nothing.
     """
+    natural = named_layers(module)
+    patterns = [asked] if isinstance(asked, str) else asked
     try:
-        match_layers(module, [pattern.split("#")[0] for pattern in ([asked] if isinstance(asked, str) else asked)])
+        match_layers(module, [_module_and_time(pattern, natural)[0] for pattern in patterns])
     except ValueError as error:
         raise ArgumentError(str(error)) from error
+
+
+def _module_and_time(pattern: str, named: Mapping[str, nn.Module]) -> tuple[str, str]:
+    """A pattern of modules, and which of their calls are meant, if that is said; a module's own name may hold a #."""
+    return (pattern, "") if pattern in named else (module_of(pattern), pattern[len(module_of(pattern)) + 1 :])
 
 
 def check_layout(layout: Layout | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from typing import Any
@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from lightning_gw.activations.layers import named_layers
+from lightning_gw.activations.outputs import output_leaves
+from lightning_gw.utilities.calls import module_of
 
 #: Calls of one module that are told apart; those after them are counted.
 _TOLD_APART = 2
@@ -133,7 +134,7 @@ class Trace:
         """The shape of the first tensor that each of these layers put out, at the first call of each."""
         first = self.first_calls()
         put_out = {
-            name: first[name].outputs for name in dict.fromkeys(key.split("#")[0] for key in layers) if name in first
+            name: first[name].outputs for name in dict.fromkeys(module_of(key) for key in layers) if name in first
         }
         return {name: next(iter(found.values())).shape for name, found in put_out.items() if found}
 
@@ -280,25 +281,6 @@ class _Recorder(TorchDispatchMode):
             self._held[key] = (StorageWeakRef(tensor.untyped_storage()), -1, 0, True)
         _, number, bits, outside = self._held[key]
         return number, bits, outside
-
-
-def output_leaves(output: Any, path: str = "") -> list[tuple[str, Tensor]]:
-    """Every tensor in what a module put out, with its path, from containers, dataclasses and named fields."""
-    if isinstance(output, Tensor):
-        return [(path, torch.nested.to_padded_tensor(output, 0.0) if output.is_nested else output)]
-    if isinstance(output, PackedSequence):
-        return [(path, pad_packed_sequence(output, batch_first=True)[0])]
-    if isinstance(output, Mapping):
-        items = [(f"{path}.{key}", value) for key, value in output.items()]
-    elif isinstance(output, tuple | list):
-        items = [(f"{path}[{index}]", value) for index, value in enumerate(output)]
-    elif is_dataclass(output) and not isinstance(output, type):
-        items = [(f"{path}.{held.name}", getattr(output, held.name)) for held in fields(output)]
-    elif type(output).__module__ not in ("builtins", "torch") and hasattr(output, "__dict__"):
-        items = [(f"{path}.{key}", value) for key, value in vars(output).items() if isinstance(value, Tensor)]
-    else:
-        return []
-    return [leaf for key, value in items for leaf in output_leaves(value, key)]
 
 
 def bound_arguments(module: nn.Module, args: Any, keywords: Mapping[str, Any]) -> dict[str, Any]:

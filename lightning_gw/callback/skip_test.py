@@ -14,6 +14,7 @@ from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.groups.groups import Groups
 from lightning_gw.interventions.skip_test import Progress, skip_test
 from lightning_gw.interventions.skips import SkipTest
+from lightning_gw.utilities.calls import module_of
 from lightning_gw.utilities.files import write_json, write_whole
 
 #: Files of a skip test, in the folder of the history.
@@ -51,7 +52,7 @@ def skip_test_of_run(
         raise ValueError(
             "The skip test needs a network whose weights are whole on every process, and these are sharded."
         )
-    single = tuple(dict.fromkeys(layer.split("#")[0] for layer in layers))
+    single = tuple(dict.fromkeys(module_of(layer) for layer in layers))
     with trainer.precision_plugin.forward_context():
         return skip_test(
             module,

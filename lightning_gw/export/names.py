@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from lightning_gw.utilities.calls import module_of
+
 
 class ExportError(ValueError):
     """These layers cannot be said in that form; the message says why, and what to do."""
@@ -47,7 +49,7 @@ def seen_from(names: Iterable[str], inside: str) -> tuple[str, ...]:
     Raises:
         ExportError: If one of them is not in there.
     """
-    known = list(dict.fromkeys(name.split("#")[0] for name in names))
+    known = list(dict.fromkeys(module_of(name) for name in names))
     if not inside:
         return tuple(known)
     if outside := [name for name in known if not name.startswith(inside + ".")]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_gw.geometry.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
 from lightning_gw.geometry.geometries import get_geometry as get_geometry
+from lightning_gw.geometry.validation import at_workable_scale as at_workable_scale
 from lightning_gw.geometry.validation import check_representations as check_representations
 from lightning_gw.geometry.validation import find_defect, to_float64
 
@@ -62,7 +63,7 @@ def make_spaces(representations: Mapping[str, Tensor], geometry: str | Geometry)
     for name, x in representations.items():
         reason = find_defect(x, geometry)
         if reason is None:
-            plain = distance_matrix(f"layer {name!r}", to_float64(x), geometry)
+            plain = distance_matrix(f"layer {name!r}", at_workable_scale(x, geometry), geometry)
             matrix, variation, reason = make_space(plain, geometry)
             if matrix is not None:
                 names.append(name)

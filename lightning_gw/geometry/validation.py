@@ -12,6 +12,8 @@ from lightning_gw.geometry.geometries import GEOMETRIES, PRECOMPUTED, Geometry
 MINIMUM_INPUTS = 4
 #: Below this share of the largest squared norm, distances are rounding noise and the layer is constant.
 CONSTANT_TOLERANCE = 1e-10
+#: Powers of two within which squares, and sums of them, lose nothing.
+WORKABLE = 256
 
 
 def to_float64(x: Tensor) -> Tensor:
@@ -19,6 +21,22 @@ def to_float64(x: Tensor) -> Tensor:
     if x.device.type == "mps":
         x = x.cpu()
     return x.detach().to(torch.float64)
+
+
+def at_workable_scale(x: Tensor, geometry: Geometry | None = None) -> Tensor:
+    """``x`` in float64, of a size whose squares neither overflow nor vanish: nothing here depends on the scale.
+
+    Values beyond `WORKABLE` are multiplied by a power of two, which changes no digit. A geometry that is none of
+    `GEOMETRIES` may depend on the scale, and gets the values as they are.
+    """
+    x = to_float64(x)
+    if geometry is not None and geometry is not GEOMETRIES.get(geometry.name):
+        return x
+    exponent = int(torch.frexp(x.abs().max()).exponent) if x.numel() else 0
+    if abs(exponent) <= WORKABLE:
+        return x
+    half = exponent // 2  # in two steps, since the power itself might overflow
+    return torch.ldexp(torch.ldexp(x, torch.tensor(-half)), torch.tensor(half - exponent))
 
 
 def find_defect(x: Tensor, geometry: Geometry | None = None) -> str | None:
@@ -32,7 +50,7 @@ def find_defect(x: Tensor, geometry: Geometry | None = None) -> str | None:
         return f"{bad} of its {len(x)} inputs have NaN or infinite values"
     if geometry is PRECOMPUTED:
         return None
-    x = to_float64(x)
+    x = at_workable_scale(x, geometry)
     spread = (x - x.mean(dim=0)).square().sum(dim=1).max()
     size = x.square().sum(dim=1).max()
     if not bool(torch.isfinite(size)):

@@ -12,6 +12,7 @@ from lightning_gw.export import ExportError, to_finetuning_scheduler, to_mergeki
 from lightning_gw.export.names import place_of, seen_from
 from lightning_gw.groups.groups import STABLE, Groups, layer_ranges
 from lightning_gw.utilities.arrays import FloatArray
+from lightning_gw.utilities.calls import module_of
 
 FORMATS = ("peft", "finetuning-scheduler", "mergekit", "patterns", "json")
 
@@ -86,8 +87,8 @@ class Choice:
         """
         chosen, interior = seen_from(self.names, inside), seen_from(self.interior, inside)
         everything = seen_from((name for name in self.layers if not inside or name.startswith(inside + ".")), inside)
-        outside = {name.split("#")[0] for place, name in enumerate(self.layers) if place not in self.members}
-        if shared := [name for name in self.names if name.split("#")[0] in outside]:
+        outside = {module_of(name) for place, name in enumerate(self.layers) if place not in self.members}
+        if shared := [name for name in self.names if module_of(name) in outside]:
             raise ExportError(f"Layer {shared[0]!r} is one of several calls of a module, not all of which are chosen.")
         match to:
             case "peft":

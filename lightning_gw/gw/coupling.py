@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lightning_gw.geometry.geometries import PRECOMPUTED, Geometry, get_geometry_or_precomputed
 from lightning_gw.geometry.spaces import Spaces, distance_matrix, make_space
-from lightning_gw.geometry.validation import check_layer, find_defect, to_float64
+from lightning_gw.geometry.validation import at_workable_scale, check_layer, find_defect, to_float64
 from lightning_gw.gw.bounds.couplings import Profile, transport_bound
 from lightning_gw.gw.moves.batched_swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import choose_moves
@@ -212,7 +212,7 @@ def _space(
     points = points[weighty] if geometry is not PRECOMPUTED else points[weighty][:, weighty]
     reason = find_defect(points, geometry)
     if reason is None:
-        plain = distance_matrix(name, points, geometry)
+        plain = distance_matrix(name, at_workable_scale(points, geometry), geometry)
         made, _, reason = make_space(plain, geometry, torch.from_numpy(checked[checked > 0]).to(plain.device))
         if made is not None:
             return made.cpu().numpy(), checked

@@ -26,6 +26,7 @@ from lightning_gw.interventions.live import (
     share_of_steps,
     watcher_of,
 )
+from lightning_gw.utilities.calls import module_of
 
 #: Key of a dropped layer in the state of a network, after its name.
 _MARK = "_extra_state"
@@ -256,13 +257,13 @@ class DropLayers(Callback):
 
     def _interior(self, record: Any) -> list[str]:
         choice = choose_from(record, self.group, self.control, self.anyway)
-        inside = {name.split("#")[0] for name in choice.interior}
+        inside = {module_of(name) for name in choice.interior}
         outside = [name for name in choice.layers if name not in choice.interior]
         if not inside:
             raise NoGroupError(f"{choice.said} has one layer, and so no interior that could be removed.")
-        if shared := inside & {name.split("#")[0] for name in outside}:
+        if shared := inside & {module_of(name) for name in outside}:
             raise NoGroupError(f"Layer {sorted(shared)[0]!r} is called outside the group as well.")
-        return [name for name in dict.fromkeys(name.split("#")[0] for name in choice.interior)]
+        return [name for name in dict.fromkeys(module_of(name) for name in choice.interior)]
 
 
 def _forget(trainer: Trainer, parameters: Iterable[nn.Parameter]) -> None:

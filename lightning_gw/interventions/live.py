@@ -14,6 +14,7 @@ from lightning_gw.activations.layers import named_layers
 from lightning_gw.groups.choice import Choice, choose_group
 from lightning_gw.records.history import load_history
 from lightning_gw.records.record import Record
+from lightning_gw.utilities.calls import module_of
 from lightning_gw.utilities.errors import near_names, sentence
 
 
@@ -42,7 +43,7 @@ def recorded(folder: str | Path, module: nn.Module) -> Record:
     if not history:
         raise ValueError(f"{folder} holds no look.")
     known = named_layers(module)
-    unknown = [layer for layer in history[-1].layers if layer.split("#")[0] not in known]
+    unknown = [layer for layer in history[-1].layers if module_of(layer) not in known]
     if unknown:
         lacking = f"has no {', '.join(map(repr, unknown[:3]))}" + (", …" if len(unknown) > 3 else "")
         of = f"({len(unknown)} of its {len(history[-1].layers)} layers)"
@@ -64,7 +65,7 @@ def choose_from(record: Record, group: str | int, control: int | None, anyway: b
 def modules_of(module: nn.Module, names: Iterable[str]) -> list[nn.Module]:
     """The modules of layers, each once; a call of a module, ``name#2``, is all of it."""
     named = named_layers(module)
-    return list({id(layer): layer for layer in (named[name.split("#")[0]] for name in names)}.values())
+    return list({id(layer): layer for layer in (named[module_of(name)] for name in names)}.values())
 
 
 def freeze(module: nn.Module, layers: Sequence[nn.Module]) -> list[nn.Parameter]:

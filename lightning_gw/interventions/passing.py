@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_gw.activations.batches import count_rows, padding_mask
-from lightning_gw.activations.capture import first_tensor, is_channels_first
+from lightning_gw.activations.capture import is_channels_first
+from lightning_gw.activations.outputs import first_tensor
 from lightning_gw.activations.pooling import Pooling, pool
 from lightning_gw.interventions.identity import state_argument
 from lightning_gw.measures.catalogue import MEASURES

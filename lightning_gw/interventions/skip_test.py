@@ -27,6 +27,7 @@ from lightning_gw.interventions.skips import Control, GroupSkip, LayerSkip, Skip
 from lightning_gw.interventions.validation import Logged, Metric, choose_metric, lower_is_better, validate
 from lightning_gw.measures.catalogue import ANCHOR
 from lightning_gw.significance import AdjacentSolver
+from lightning_gw.utilities.calls import module_of
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
 
 #: Random blocks of equally many layers that every group is held against.
@@ -157,7 +158,7 @@ class _Runs:
         """The layers that a person would name, in the order of depth; all calls of one together."""
         one = _Runs(self.module, self.batches[:1], self._prepare, self._metric, self._seed)
         full = trace(self.module, lambda: one.whole(lambda batch: batch))
-        return tuple(dict.fromkeys(name.split("#")[0] for name in choose_layers(self.module, full).layers))
+        return tuple(dict.fromkeys(module_of(name) for name in choose_layers(self.module, full).layers))
 
     def whole(self, before: Callable[[Any], Any]) -> dict[str, Logged]:
         """What is logged of the network as it is; `before` is told of every batch."""

@@ -24,6 +24,7 @@ from lightning_gw.interventions.live import (
     share_of_steps,
     watcher_of,
 )
+from lightning_gw.utilities.calls import module_of
 
 
 class TrainGroup(BaseFinetuning):
@@ -130,6 +131,6 @@ class TrainGroup(BaseFinetuning):
         self._due, self._decided = state_dict["due"], state_dict["decided"]
 
     def _keep(self, choice: Choice) -> None:
-        own = {name.split("#")[0] for name in choice.names}
+        own = {module_of(name) for name in choice.names}
         self.trained = choice.names
-        self._frozen = tuple(name for name in choice.layers if name.split("#")[0] not in own)
+        self._frozen = tuple(name for name in choice.layers if module_of(name) not in own)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry, euclidean_distances, get_geometry, gram_matrix
-from lightning_gw.geometry.spaces import find_defect, make_spaces, to_float64
+from lightning_gw.geometry.spaces import at_workable_scale, find_defect, make_spaces
 from lightning_gw.utilities.arrays import FloatArray
 
 #: Below this share of the mean square of the plain entries, what centring leaves is rounding.
@@ -54,7 +54,7 @@ def _u_centred_similarity(representations: Mapping[str, Tensor], pairwise: Calla
     usable, flat = [], []
     for name, x in representations.items():
         if find_defect(x) is None:
-            plain = pairwise(to_float64(x))
+            plain = pairwise(at_workable_scale(x))
             centred = u_centred(plain)
             size = centred.square().sum()
             if bool(size > ROUNDING * plain.square().sum()):

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.geometry.validation import find_defect
+from lightning_gw.geometry.validation import at_workable_scale, find_defect
 from lightning_gw.utilities.arrays import FloatArray
 
 #: Share of the inputs that count as the most distant ones.
@@ -89,7 +89,7 @@ def dominant_inputs(representations: Mapping[str, Tensor]) -> NDArray[np.intp]:
 
 
 def _centred(x: Tensor) -> Tensor:
-    x = x.detach().double()
+    x = at_workable_scale(x)
     return x - x.mean(dim=0)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_gw.geometry.spaces import find_defect, to_float64
+from lightning_gw.geometry.spaces import at_workable_scale, find_defect
 from lightning_gw.measures.paired import in_place
 from lightning_gw.utilities.arrays import FloatArray
 
@@ -106,7 +106,7 @@ def _factors(
     usable, factors = [], []
     for name, x in representations.items():
         if find_defect(x) is None:
-            values = to_float64(x)
+            values = at_workable_scale(x)
             u, s, _ = torch.linalg.svd(values - values.mean(dim=0), full_matrices=False)
             # Rounding the activations to their dtype makes singular values up to about the first term, decomposing them
             # some up to the second; dimensions below that are none of the layer's.

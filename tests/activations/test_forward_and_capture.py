@@ -11,9 +11,14 @@ from callback_nets import Block, plain_net
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from lightning_gw.activations import outputs
 from lightning_gw.activations.capture import capture
 from lightning_gw.activations.forward import call_forward
 from lightning_gw.activations.isolation.undisturbed import undisturbed
+from lightning_gw.activations.settle import asked_layers
+from lightning_gw.activations.trace import trace
+from lightning_gw.utilities.calls import module_of
+from lightning_gw.utilities.errors import ArgumentError
 
 X, Y = torch.randn(4, 8), torch.tensor([0, 1, 2, 0])
 
@@ -139,8 +144,8 @@ def test_outputs_of_every_kind(how: Any) -> None:
 
 
 def test_modeloutput_counts_by_its_last_hidden_state() -> None:
-    outputs = pytest.importorskip("transformers.modeling_outputs")
-    module = Outer(lambda h: outputs.BaseModelOutput(last_hidden_state=h[:, None, :], hidden_states=(h + 1,)))
+    transformers = pytest.importorskip("transformers.modeling_outputs")
+    module = Outer(lambda h: transformers.BaseModelOutput(last_hidden_state=h[:, None, :], hidden_states=(h + 1,)))
     torch.testing.assert_close(look(module, ["wrap"], [X]).representations["wrap"], module.wrap.inner(X))
 
 
@@ -262,3 +267,78 @@ def test_lightning_modules_probe_through_their_forward(tmp_path: Any) -> None:
             return self.net(x)
 
     assert list(look(Silent(), ["net.1", "net.3"], [(X, Y)]).representations) == ["net.1", "net.3"]
+
+
+class Sparse(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x).relu().to_sparse()
+
+
+class Quantised(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.quantize_per_tensor(x, 0.5, 0, torch.qint8)
+
+
+@pytest.mark.parametrize("layer", [Sparse(), Quantised()], ids=["sparse", "quantised"])
+def test_outputs_that_are_stored_in_another_way_are_their_values(layer: nn.Module) -> None:
+    module = nn.Sequential(layer)
+    put_out = module(X)
+    expected = put_out.dequantize() if put_out.is_quantized else put_out.to_dense()
+    torch.testing.assert_close(look(module, ["0"], [X]).representations["0"], expected)
+    ((path, leaf),) = outputs.output_leaves((None, put_out))
+    assert path == "[1]"
+    torch.testing.assert_close(leaf, expected)
+
+
+class OneByOne(nn.Module):
+    """Its inner layers see one input at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.vmap(self.inner)(x)
+
+
+@pytest.mark.parametrize(
+    ("module", "silent", "why"),
+    [
+        (nn.Sequential(OneByOne()), "0.inner", "inside torch.vmap or torch.func, where it sees one input at a time"),
+        (Outer(lambda h: h.to("meta")), "wrap", "on the meta device, which holds no values"),
+    ],
+    ids=["vmap", "meta"],
+)
+def test_outputs_that_nothing_can_be_read_from_are_named(module: nn.Module, silent: str, why: str) -> None:
+    around = [name for name, _ in module.named_modules() if name and name != silent]
+    with pytest.raises(ArgumentError, match=f"Layer '{silent}' cannot be read: .*{why}"):
+        look(module, [*around, silent], [X])
+    found = look(module, [*around, silent], [X], optional=True)
+    assert list(found.representations) == around
+    assert any(silent in note and why in note for note in found.notes)
+
+
+def test_a_module_whose_name_looks_like_a_second_call_is_itself() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleDict({"a": Block(8), "a#2": Block(8)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.blocks["a#2"](self.blocks["a"](self.blocks["a"](x)))
+
+    module = Net()
+    kept = look(module, ["blocks.a", "blocks.a#2#1"], [X]).representations
+    assert list(kept) == ["blocks.a", "blocks.a#2", "blocks.a#2#1"]
+    first, second = module.blocks.values()
+    torch.testing.assert_close(kept["blocks.a#2"], first(first(X)))
+    torch.testing.assert_close(kept["blocks.a#2#1"], second(first(first(X))))
+    with undisturbed(module):
+        full = trace(module, lambda: module(X))
+        assert asked_layers(module, full, ["blocks.a#2"]).layers == ("blocks.a#2#1",)
+        assert asked_layers(module, full, ["blocks.a#*"]).layers == ("blocks.a", "blocks.a#2")
+    assert [module_of(key) for key in kept] == ["blocks.a", "blocks.a", "blocks.a#2"]

@@ -8,7 +8,10 @@ import torch
 from drifting_layers import layers
 from torch import Tensor
 
+from lightning_gw.geometry.geometries import GEOMETRIES, Geometry, squared_euclidean_distances
 from lightning_gw.gw import gw_matrix
+from lightning_gw.measures import MEASURES
+from lightning_gw.measures.spread import effective_rank
 
 
 def test_broken_layers_are_named_and_the_rest_stands() -> None:
@@ -82,9 +85,31 @@ def test_half_precision_integers_and_strides_are_fine() -> None:
     assert alone.identity[0, 1] == pytest.approx(gw_matrix([x[:, ::2], x]).identity[0, 1], rel=1e-12)
 
 
-def test_values_too_large_to_square_are_named() -> None:
-    result = gw_matrix({"huge": 1e200 * torch.randn(8, 2, dtype=torch.float64), "other": torch.randn(8, 2)})
-    assert "too large" in result.degenerate["huge"]
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+@pytest.mark.parametrize("power", [-1000, -500, 500, 1000])
+@pytest.mark.representatives("-1000-standardized", "1000-cka")
+def test_scale_is_nothing_though_squares_would_vanish_or_overflow(power: int, geometry: str) -> None:
+    x = torch.randn(12, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    plain, scaled = x.tanh(), torch.ldexp(x.tanh(), torch.tensor(power))
+    for measured in (gw_matrix, lambda *layers, **how: gw_matrix(*layers, [x[:9]], **how)):  # permutations, couplings
+        ours, theirs = (measured([x, layer], geometry=geometry) for layer in (plain, scaled))
+        assert not theirs.degenerate
+        np.testing.assert_array_equal(ours.distortion, theirs.distortion)
+
+
+@pytest.mark.parametrize("power", [-1000, 1000])
+def test_no_measure_minds_a_scale_whose_squares_would_vanish_or_overflow(power: int) -> None:
+    x = torch.randn(12, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    plain, scaled = x.tanh(), torch.ldexp(x.tanh(), torch.tensor(power))
+    for name, measure in MEASURES.items():
+        np.testing.assert_array_equal(measure({"x": x, "y": plain}), measure({"x": x, "y": scaled}), err_msg=name)
+    assert effective_rank({"y": plain}) == effective_rank({"y": scaled})
+
+
+def test_values_too_large_to_square_are_named_where_the_geometry_may_depend_on_the_scale() -> None:
+    squares = Geometry("squares", squared_euclidean_distances, "none", "none")
+    huge = {"huge": 1e200 * torch.randn(8, 2, dtype=torch.float64), "other": torch.randn(8, 2)}
+    assert "too large" in gw_matrix(huge, geometry=squares).degenerate["huge"]
 
 
 def test_a_gradient_asks_for_nothing_and_is_left_alone() -> None:
