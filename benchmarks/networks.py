@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_gw.activations.pooling import pool
+from lightning_gw.activations.reading.pooling import pool
 
 
 def _capture(

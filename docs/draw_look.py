@@ -57,8 +57,8 @@ BANDS = (
         (
             ("activations/observer.py", "holds layers and probe,|settled at the start"),
             ("activations/isolation/undisturbed.py", "puts everything back|afterwards"),
-            ("activations/forward.py", "one forward pass|of the probe inputs"),
-            ("activations/capture.py", "hooks take each output,|pooling.py makes it (n, d)"),
+            ("activations/running/forward.py", "one forward pass|of the probe inputs"),
+            ("activations/reading/capture.py", "hooks take each output,|pooling.py makes it (n, d)"),
         ),
         "layer name → (n, d)",
     ),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import lightning_gw as lgw
-from lightning_gw.activations.capture import capture
+from lightning_gw.activations.reading.capture import capture
 from lightning_gw.figures import draw_rectangle
 
 KINDS, HIDDEN = 3, 4

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 import lightning_gw as lgw
-from lightning_gw.activations.capture import capture
+from lightning_gw.activations.reading.capture import capture
 
 
 def make_network() -> nn.Sequential:

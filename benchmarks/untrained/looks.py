@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from benchmarks.untrained import language, vision
 from lightning_gw import gw_matrix
-from lightning_gw.activations.capture import capture
-from lightning_gw.activations.forward import call_forward
 from lightning_gw.activations.isolation.undisturbed import undisturbed
-from lightning_gw.activations.normalisation import normalised_widths, read_by_the_probe, unsettled_layers
-from lightning_gw.activations.settle import settle
+from lightning_gw.activations.reading.capture import capture
+from lightning_gw.activations.running.forward import call_forward
+from lightning_gw.activations.running.normalisation import normalised_widths, read_by_the_probe, unsettled_layers
+from lightning_gw.activations.running.settle import settle
 from lightning_gw.analysis import ANCHOR
 from lightning_gw.significance import AdjacentSolver
 from lightning_gw.utilities.arrays import FloatArray

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_gw.activations.forward import ProbeStep
-from lightning_gw.activations.pooling import Pooling, check_pooling
-from lightning_gw.activations.probe import Balance
-from lightning_gw.activations.rows import RowsOption
-from lightning_gw.activations.settle import Layout, check_layout
+from lightning_gw.activations.probe.probe import Balance
+from lightning_gw.activations.probe.rows import RowsOption
+from lightning_gw.activations.reading.pooling import Pooling, check_pooling
+from lightning_gw.activations.running.forward import ProbeStep
+from lightning_gw.activations.running.settle import Layout, check_layout
 
 
 @dataclass(frozen=True)

@@ -12,23 +12,23 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import nn
 
-from lightning_gw.activations.capture import Activations, ShapeError
 from lightning_gw.activations.config import ProbeConfig
-from lightning_gw.activations.contract import Choice, choose_way
-from lightning_gw.activations.forward import Way, first_tensor_ways, training_way, ways_to_run
 from lightning_gw.activations.isolation.steps import kept_weights
-from lightning_gw.activations.layers import named_layers
-from lightning_gw.activations.normalisation import (
+from lightning_gw.activations.layers.names import named_layers
+from lightning_gw.activations.passes import ProbePass, TooFewLayers, difference_of_passes, placing
+from lightning_gw.activations.probe.probe import SMALLEST_PROBE, Probe, Source, read_probe, require
+from lightning_gw.activations.probe.rows import OWN, PLAIN, RowRule, row_rules
+from lightning_gw.activations.probe.sources import find_sources
+from lightning_gw.activations.reading.capture import Activations, ShapeError
+from lightning_gw.activations.running.contract import Choice, choose_way
+from lightning_gw.activations.running.forward import Way, first_tensor_ways, training_way, ways_to_run
+from lightning_gw.activations.running.normalisation import (
     OWN_STATISTICS,
     PROBE_STATISTICS,
     has_running_statistics,
     unsettled_layers,
 )
-from lightning_gw.activations.passes import ProbePass, TooFewLayers, difference_of_passes, placing
-from lightning_gw.activations.probe import SMALLEST_PROBE, Probe, Source, read_probe, require
-from lightning_gw.activations.rows import OWN, PLAIN, RowRule, row_rules
-from lightning_gw.activations.settle import check_layers
-from lightning_gw.activations.sources import find_sources
+from lightning_gw.activations.running.settle import check_layers
 from lightning_gw.utilities import output
 from lightning_gw.utilities.calls import module_of
 from lightning_gw.utilities.distributed import Ranks

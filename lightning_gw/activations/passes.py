@@ -10,18 +10,18 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
-from lightning_gw.activations.batches import is_cut_by_rows, take_rows
-from lightning_gw.activations.capture import Activations, capture
 from lightning_gw.activations.config import ProbeConfig
-from lightning_gw.activations.failures import explaining, is_out_of_memory
-from lightning_gw.activations.forward import Way
 from lightning_gw.activations.isolation.snapshot import is_sharded
 from lightning_gw.activations.isolation.steps import harmless_steps
 from lightning_gw.activations.isolation.undisturbed import undisturbed
-from lightning_gw.activations.normalisation import normalised_widths, read_by_the_probe, unsettled_layers
-from lightning_gw.activations.probe import Probe
-from lightning_gw.activations.rows import RowRule, Rows, best_rule, guess_rows, row_rules
-from lightning_gw.activations.settle import Settled, settle
+from lightning_gw.activations.probe.batches import is_cut_by_rows, take_rows
+from lightning_gw.activations.probe.probe import Probe
+from lightning_gw.activations.probe.rows import RowRule, Rows, best_rule, guess_rows, row_rules
+from lightning_gw.activations.reading.capture import Activations, capture
+from lightning_gw.activations.reading.failures import explaining, is_out_of_memory
+from lightning_gw.activations.running.forward import Way
+from lightning_gw.activations.running.normalisation import normalised_widths, read_by_the_probe, unsettled_layers
+from lightning_gw.activations.running.settle import Settled, settle
 from lightning_gw.utilities.errors import ArgumentError, LookError
 
 Found = TypeVar("Found")

@@ -9,12 +9,12 @@ from typing import Any, Literal
 from torch import nn
 
 from lightning_gw.activations.config import ProbeConfig
-from lightning_gw.activations.forward import ProbeStep
 from lightning_gw.activations.observer import Observer
-from lightning_gw.activations.pooling import Pooling
-from lightning_gw.activations.probe import Balance
-from lightning_gw.activations.rows import RowsOption
-from lightning_gw.activations.settle import Layout
+from lightning_gw.activations.probe.probe import Balance
+from lightning_gw.activations.probe.rows import RowsOption
+from lightning_gw.activations.reading.pooling import Pooling
+from lightning_gw.activations.running.forward import ProbeStep
+from lightning_gw.activations.running.settle import Layout
 from lightning_gw.analysis.background import ProcessWorker
 from lightning_gw.analysis.config import ANCHOR, BOOTSTRAP_SAMPLES, MEASURES_KEPT, AnalysisConfig
 from lightning_gw.analysis.solver import Solver

@@ -11,7 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
-from lightning_gw.activations.layers import match_layers, named_layers
+from lightning_gw.activations.layers.names import match_layers, named_layers
 from lightning_gw.groups.choice import NoGroupError
 from lightning_gw.interventions.identity import Identity, SkipError, learning_identities
 from lightning_gw.interventions.live import (

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_gw.activations.layers import named_layers
-from lightning_gw.activations.outputs import first_tensor
+from lightning_gw.activations.layers.names import named_layers
+from lightning_gw.activations.layers.outputs import first_tensor
 from lightning_gw.utilities.errors import LookError
 
 #: An argument of a call: its position, or its keyword.

@@ -10,7 +10,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import BaseFinetuning
 from torch import nn
 
-from lightning_gw.activations.layers import named_layers
+from lightning_gw.activations.layers.names import named_layers
 from lightning_gw.groups.choice import Choice, choose_group
 from lightning_gw.records.history import load_history
 from lightning_gw.records.record import Record

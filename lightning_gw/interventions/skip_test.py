@@ -11,14 +11,14 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
-from lightning_gw.activations.batches import count_rows
-from lightning_gw.activations.choice import choose_layers
-from lightning_gw.activations.failures import explained
 from lightning_gw.activations.isolation.undisturbed import undisturbed
-from lightning_gw.activations.layers import match_layers, named_layers
-from lightning_gw.activations.normalisation import normalised_widths
-from lightning_gw.activations.pooling import Pooling
-from lightning_gw.activations.trace import trace
+from lightning_gw.activations.layers.choice import choose_layers
+from lightning_gw.activations.layers.names import match_layers, named_layers
+from lightning_gw.activations.layers.trace import trace
+from lightning_gw.activations.probe.batches import count_rows
+from lightning_gw.activations.reading.failures import explained
+from lightning_gw.activations.reading.pooling import Pooling
+from lightning_gw.activations.running.normalisation import normalised_widths
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.groups.groups import Groups
 from lightning_gw.interventions.identity import Identity, SkipError, learning_identities, replaced

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lightning_gw.activations.batches import count_rows
+from lightning_gw.activations.probe.batches import count_rows
 from lightning_gw.utilities.errors import near_names, sentence
 
 #: ``(module, batch) -> number``: a metric of one's own, the mean over the inputs of a batch.

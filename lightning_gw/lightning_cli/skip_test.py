@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from torch import nn
 
-from lightning_gw.activations.capture import Activations
+from lightning_gw.activations.reading.capture import Activations
 from lightning_gw.analysis.analysis import Analysis
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.callback.skip_test import SKIP_TEST_FILE, SKIP_TEST_PICTURE, skip_test_of_run, write_skip_test

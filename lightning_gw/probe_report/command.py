@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from lightning_gw.activations.capture import Activations
 from lightning_gw.activations.observer import Observer
-from lightning_gw.activations.pooling import check_pooling
-from lightning_gw.activations.probe import SMALLEST_PROBE, Balance, Probe
+from lightning_gw.activations.probe.probe import SMALLEST_PROBE, Balance, Probe
+from lightning_gw.activations.reading.capture import Activations
+from lightning_gw.activations.reading.pooling import check_pooling
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.groups.reference import Reference
 from lightning_gw.lightning_cli.checkpoints import (

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.activations.capture import Activations
+from lightning_gw.activations.reading.capture import Activations
 from lightning_gw.analysis import ANCHOR, BOOTSTRAP_SAMPLES, Analysis
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.geometry.validation import find_defect

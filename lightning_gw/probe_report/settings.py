@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from lightning_gw.activations.pooling import Pooling
-from lightning_gw.activations.probe import Balance
+from lightning_gw.activations.probe.probe import Balance
+from lightning_gw.activations.reading.pooling import Pooling
 from lightning_gw.measures.spread import dominant_inputs
 
 #: Kinds of differences between two settings, in the order in which they are told.

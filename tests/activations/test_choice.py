@@ -8,9 +8,9 @@ from callback_nets import Block
 from torch import Tensor, nn
 from traced_nets import Net, X, chosen, numbered
 
-from lightning_gw.activations.choice import thinned
-from lightning_gw.activations.settle import asked_layers
-from lightning_gw.activations.trace import trace
+from lightning_gw.activations.layers.choice import thinned
+from lightning_gw.activations.layers.trace import trace
+from lightning_gw.activations.running.settle import asked_layers
 
 IDS = torch.arange(12).reshape(3, 4) % 11
 

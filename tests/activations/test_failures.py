@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_sequence
 
-from lightning_gw.activations.batches import is_cut_by_rows, take_rows
-from lightning_gw.activations.failures import is_out_of_memory, shapes
+from lightning_gw.activations.probe.batches import is_cut_by_rows, take_rows
+from lightning_gw.activations.reading.failures import is_out_of_memory, shapes
 
 
 def raised_by_an_allocator() -> RuntimeError:

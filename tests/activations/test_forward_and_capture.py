@@ -11,12 +11,12 @@ from callback_nets import Block, plain_net
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from lightning_gw.activations import outputs
-from lightning_gw.activations.capture import capture
-from lightning_gw.activations.forward import call_forward
 from lightning_gw.activations.isolation.undisturbed import undisturbed
-from lightning_gw.activations.settle import asked_layers
-from lightning_gw.activations.trace import trace
+from lightning_gw.activations.layers import outputs
+from lightning_gw.activations.layers.trace import trace
+from lightning_gw.activations.reading.capture import capture
+from lightning_gw.activations.running.forward import call_forward
+from lightning_gw.activations.running.settle import asked_layers
 from lightning_gw.utilities.calls import module_of
 from lightning_gw.utilities.errors import ArgumentError
 

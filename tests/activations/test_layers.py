@@ -10,9 +10,9 @@ import torch
 from callback_nets import Block, ResNet
 from torch import Tensor, nn
 
-from lightning_gw.activations.choice import choose_layers
-from lightning_gw.activations.layers import match_layers, named_layers
-from lightning_gw.activations.trace import trace
+from lightning_gw.activations.layers.choice import choose_layers
+from lightning_gw.activations.layers.names import match_layers, named_layers
+from lightning_gw.activations.layers.trace import trace
 
 
 class Stacked(nn.Module):

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_gw import GWSimilarity
 from lightning_gw.activations.isolation.undisturbed import changes_of
-from lightning_gw.activations.normalisation import normalised_widths, unsettled_layers
+from lightning_gw.activations.running.normalisation import normalised_widths, unsettled_layers
 from lightning_gw.records.history import History
 
 
@@ -110,7 +110,7 @@ def test_a_probe_in_pieces_is_read_much_as_a_whole_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("batch_size", [32, 8])
 def test_statistics_momentum_and_modes_are_put_back(tmp_path: Path, batch_size: int) -> None:
     from lightning_gw.activations.isolation.undisturbed import undisturbed
-    from lightning_gw.activations.normalisation import read_by_the_probe
+    from lightning_gw.activations.running.normalisation import read_by_the_probe
 
     module = Images()
     module.train()

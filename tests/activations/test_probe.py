@@ -16,9 +16,9 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler, SubsetRandomSampler
 
-from lightning_gw.activations.batches import count_rows, fingerprint, take_rows
 from lightning_gw.activations.config import ProbeConfig
-from lightning_gw.activations.probe import Probe, ProbeError, draw_probe
+from lightning_gw.activations.probe.batches import count_rows, fingerprint, take_rows
+from lightning_gw.activations.probe.probe import Probe, ProbeError, draw_probe
 from lightning_gw.utilities.random_state import isolated_randomness
 
 

@@ -19,7 +19,7 @@ from callback_nets import (
 from torch import nn
 
 import lightning_gw as lgw
-from lightning_gw.activations.sources import find_sources
+from lightning_gw.activations.probe.sources import find_sources
 
 
 def test_validation_data_serves_even_when_validation_comes_late_or_never(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler, WeightedRandomSampler, get_worker_info
 
-from lightning_gw.activations import probe as probes
-from lightning_gw.activations.apart import ApartError, read_apart
 from lightning_gw.activations.config import ProbeConfig
-from lightning_gw.activations.probe import Probe, ProbeError, WrongProbeError, draw_probe
+from lightning_gw.activations.probe import probe as probes
+from lightning_gw.activations.probe.apart import ApartError, read_apart
+from lightning_gw.activations.probe.probe import Probe, ProbeError, WrongProbeError, draw_probe
 
 WIDTH = 8
 
@@ -299,6 +299,6 @@ def test_errors_classes_and_sharing_come_through_from_the_copy() -> None:
 def test_a_copy_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     import threading
 
-    monkeypatch.setattr("lightning_gw.activations.apart.PATIENCE", 0.2)
+    monkeypatch.setattr("lightning_gw.activations.probe.apart.PATIENCE", 0.2)
     with pytest.raises(ApartError, match="no sign of life"):
         read_apart(lambda alive: threading.Event().wait(60))

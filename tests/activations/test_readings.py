@@ -11,10 +11,10 @@ import torch
 from callback_nets import Block
 from torch import Tensor, nn
 
-from lightning_gw.activations.capture import capture
-from lightning_gw.activations.forward import call_forward
-from lightning_gw.activations.readings import Reading
-from lightning_gw.activations.settle import Settled, check_layout, settle
+from lightning_gw.activations.reading.capture import capture
+from lightning_gw.activations.reading.readings import Reading
+from lightning_gw.activations.running.forward import call_forward
+from lightning_gw.activations.running.settle import Settled, check_layout, settle
 from lightning_gw.utilities.errors import ArgumentError
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gw.activations.rows import OWN, PLAIN, Rows, best_rule, guess_rows, regroup, row_rules
+from lightning_gw.activations.probe.rows import OWN, PLAIN, Rows, best_rule, guess_rows, regroup, row_rules
 from lightning_gw.utilities.errors import ArgumentError
 
 IMAGES = [torch.zeros(3, 6 + k, 5) for k in range(8)]

@@ -15,10 +15,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_gw.activations.contract import choose_way
-from lightning_gw.activations.forward import Way, training_way, ways_to_run
 from lightning_gw.activations.isolation.steps import harmless_steps, kept_weights
 from lightning_gw.activations.isolation.undisturbed import undisturbed
+from lightning_gw.activations.running.contract import choose_way
+from lightning_gw.activations.running.forward import Way, training_way, ways_to_run
 from lightning_gw.utilities.errors import ArgumentError, LookError
 
 X = torch.randn(4, 8)

@@ -19,8 +19,8 @@ from every_training import SETTINGS, differences, train, watcher
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_gw.activations.capture import capture
 from lightning_gw.activations.isolation.undisturbed import undisturbed
+from lightning_gw.activations.reading.capture import capture
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

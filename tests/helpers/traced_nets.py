@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_gw.activations.choice import Choice, choose_layers
-from lightning_gw.activations.trace import trace
+from lightning_gw.activations.layers.choice import Choice, choose_layers
+from lightning_gw.activations.layers.trace import trace
 
 X = torch.randn(3, 12)
 

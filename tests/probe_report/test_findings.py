@@ -11,8 +11,8 @@ import torch
 from snapshots import Snapshots
 from torch import Tensor
 
-from lightning_gw.activations.capture import Activations
-from lightning_gw.activations.pooling import pool
+from lightning_gw.activations.reading.capture import Activations
+from lightning_gw.activations.reading.pooling import pool
 from lightning_gw.probe_report import (
     ProbeLook,
     ProbeReport,

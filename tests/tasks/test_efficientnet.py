@@ -10,8 +10,8 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import nn
 
-from lightning_gw.activations.choice import choose_layers
-from lightning_gw.activations.trace import trace
+from lightning_gw.activations.layers.choice import choose_layers
+from lightning_gw.activations.layers.trace import trace
 from lightning_gw.significance.nulls.origin import origin_of
 from tasks.vision import EfficientNetClassifier
 from tasks.vision.efficientnet import FEATURES, MEAN, STD, EfficientNetLite0, load_imagenet

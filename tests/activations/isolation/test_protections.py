@@ -19,7 +19,7 @@ from torch.multiprocessing import ProcessRaisedException
 import lightning_gw.activations.isolation.undisturbed as undisturbed_module
 import lightning_gw.activations.observer
 import lightning_gw.activations.passes
-import lightning_gw.activations.probe
+import lightning_gw.activations.probe.probe
 import lightning_gw.callback.look_loop
 from lightning_gw import load_history
 from lightning_gw.activations.isolation import snapshot
@@ -150,7 +150,7 @@ def test_without_evaluation_mode_dropout_draws(tmp_path: Path, monkeypatch: pyte
 
 
 def test_without_eager_code_warm_compiled_layers_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightning_gw.activations.capture import capture
+    from lightning_gw.activations.reading.capture import capture
 
     def layers_seen() -> int:
         torch._dynamo.reset()

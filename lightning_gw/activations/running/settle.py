@@ -10,12 +10,12 @@ from typing import Any
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
-from lightning_gw.activations.batches import count_rows, is_cut_by_rows, leaves, take_rows
-from lightning_gw.activations.choice import MOST_LAYERS, Choice, choose_layers, sequences, thinned
-from lightning_gw.activations.layers import match_layers, named_layers
-from lightning_gw.activations.readings import Reading, parse_layout, readings
-from lightning_gw.activations.rows import Rows
-from lightning_gw.activations.trace import Trace, trace
+from lightning_gw.activations.layers.choice import MOST_LAYERS, Choice, choose_layers, sequences, thinned
+from lightning_gw.activations.layers.names import match_layers, named_layers
+from lightning_gw.activations.layers.trace import Trace, trace
+from lightning_gw.activations.probe.batches import count_rows, is_cut_by_rows, leaves, take_rows
+from lightning_gw.activations.probe.rows import Rows
+from lightning_gw.activations.reading.readings import Reading, parse_layout, readings
 from lightning_gw.utilities.calls import call_key, module_of
 from lightning_gw.utilities.errors import ArgumentError
 

@@ -22,7 +22,7 @@ from torch.utils.data import (
     SubsetRandomSampler,
 )
 
-from lightning_gw.activations.rows import guess_rows
+from lightning_gw.activations.probe.rows import guess_rows
 from lightning_gw.utilities.errors import ArgumentError
 
 if TYPE_CHECKING:

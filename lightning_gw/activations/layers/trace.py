@@ -15,8 +15,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from lightning_gw.activations.layers import named_layers
-from lightning_gw.activations.outputs import output_leaves
+from lightning_gw.activations.layers.names import named_layers
+from lightning_gw.activations.layers.outputs import output_leaves
 from lightning_gw.utilities.calls import module_of
 
 #: Calls of one module that are told apart; those after them are counted.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_gw.activations.batches import leaves
+from lightning_gw.activations.probe.batches import leaves
 from lightning_gw.utilities.errors import LookError, reason_of
 
 #: How allocators and libraries say that memory ran out, where they do not raise an error of its own class.

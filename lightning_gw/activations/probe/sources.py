@@ -6,7 +6,7 @@ from typing import Any
 
 from pytorch_lightning import Trainer
 
-from lightning_gw.activations.probe import ProbeError, Source, WrongProbeError, sources_of
+from lightning_gw.activations.probe.probe import ProbeError, Source, WrongProbeError, sources_of
 
 
 def find_sources(trainer: Trainer, given: Any) -> list[Source]:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from lightning_gw.activations.layers import HOLDERS, NORMS, named_layers
-from lightning_gw.activations.trace import Trace
+from lightning_gw.activations.layers.names import HOLDERS, NORMS, named_layers
+from lightning_gw.activations.layers.trace import Trace
 
 EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 from torch.nn.utils.spectral_norm import SpectralNorm
 
-from lightning_gw.activations.batches import count_rows
-from lightning_gw.activations.failures import explaining
+from lightning_gw.activations.probe.batches import count_rows
+from lightning_gw.activations.reading.failures import explaining
 
 #: Running statistics count as settled where what they began with has less than this share in them.
 SETTLED = 0.05

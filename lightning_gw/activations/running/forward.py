@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_gw.activations.batches import leaves
+from lightning_gw.activations.probe.batches import leaves
 from lightning_gw.utilities.errors import ArgumentError, near_names, sentence
 
 #: ``(module, batch) -> anything``, a forward pass of one's own; or the name of a method of the module.

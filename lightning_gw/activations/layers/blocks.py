@@ -9,8 +9,8 @@ from itertools import combinations, pairwise
 
 from torch import nn
 
-from lightning_gw.activations.called import EMBEDDINGS, CalledModules, embeds, shapes, structure
-from lightning_gw.activations.trace import Call, Trace
+from lightning_gw.activations.layers.called import EMBEDDINGS, CalledModules, embeds, shapes, structure
+from lightning_gw.activations.layers.trace import Call, Trace
 
 #: A class is one of blocks if its instances hold this share of the weights, embeddings not counted.
 _WORTH_NAMING = 0.08

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_gw.activations.batches import leaves
+from lightning_gw.activations.probe.batches import leaves
 from lightning_gw.utilities.errors import ArgumentError
 
 #: How a user says it: the key or place of something in a batch with one entry per input, or a function of the batch

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from lightning_gw.activations.batches import count_rows, padding_mask
-from lightning_gw.activations.failures import explaining
-from lightning_gw.activations.layers import named_layers
-from lightning_gw.activations.masks import MaskSource
-from lightning_gw.activations.outputs import dense, first_tensor, output_leaves, why_unreadable
-from lightning_gw.activations.pooling import Pooling, PoolingFunction, pool, pool_by
-from lightning_gw.activations.readings import Reading
-from lightning_gw.activations.rows import Rows, regroup
-from lightning_gw.activations.trace import bound_arguments
+from lightning_gw.activations.layers.names import named_layers
+from lightning_gw.activations.layers.outputs import dense, first_tensor, output_leaves, why_unreadable
+from lightning_gw.activations.layers.trace import bound_arguments
+from lightning_gw.activations.probe.batches import count_rows, padding_mask
+from lightning_gw.activations.probe.rows import Rows, regroup
+from lightning_gw.activations.reading.failures import explaining
+from lightning_gw.activations.reading.masks import MaskSource
+from lightning_gw.activations.reading.pooling import Pooling, PoolingFunction, pool, pool_by
+from lightning_gw.activations.reading.readings import Reading
 from lightning_gw.utilities.calls import call_key, module_of
 from lightning_gw.utilities.errors import ArgumentError
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lightning_gw.activations.axes import channel_axis
-from lightning_gw.activations.masks import MaskSource, mask_of
-from lightning_gw.activations.trace import Call, Output, Trace
+from lightning_gw.activations.layers.trace import Call, Output, Trace
+from lightning_gw.activations.reading.axes import channel_axis
+from lightning_gw.activations.reading.masks import MaskSource, mask_of
 from lightning_gw.utilities.calls import call_key, module_of
 from lightning_gw.utilities.errors import ArgumentError
 

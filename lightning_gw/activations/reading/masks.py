@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_gw.activations.trace import Call, Trace
+from lightning_gw.activations.layers.trace import Call, Trace
 
 #: Names of masks that are of other positions than a layer's own, or of none.
 _OTHERS = (

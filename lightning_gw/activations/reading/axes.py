@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from lightning_gw.activations.trace import Node
+from lightning_gw.activations.layers.trace import Node
 
 #: They put channels second, whatever they are given.
 _SECOND = ("convolution", "batch_norm", "group_norm", "instance_norm", "_pool", "upsample", "pixel_shuffle")

@@ -11,11 +11,11 @@ from pytorch_lightning.utilities.combined_loader import CombinedLoader
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_gw.activations.apart import ApartError, can_read_apart, read_apart
-from lightning_gw.activations.batches import fingerprint, is_cut_by_rows, leaves, take_rows
 from lightning_gw.activations.isolation.snapshot import ModuleSnapshot
-from lightning_gw.activations.loaders import Drawing, Drawn
-from lightning_gw.activations.rows import guess_rows
+from lightning_gw.activations.probe.apart import ApartError, can_read_apart, read_apart
+from lightning_gw.activations.probe.batches import fingerprint, is_cut_by_rows, leaves, take_rows
+from lightning_gw.activations.probe.loaders import Drawing, Drawn
+from lightning_gw.activations.probe.rows import guess_rows
 from lightning_gw.utilities.errors import ArgumentError
 from lightning_gw.utilities.random_state import isolated_randomness
 

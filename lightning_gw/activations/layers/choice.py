@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from lightning_gw.activations.blocks import Blocks
-from lightning_gw.activations.layers import HOLDERS, NORMS, named_layers
-from lightning_gw.activations.trace import Call, Trace
+from lightning_gw.activations.layers.blocks import Blocks
+from lightning_gw.activations.layers.names import HOLDERS, NORMS, named_layers
+from lightning_gw.activations.layers.trace import Call, Trace
 from lightning_gw.utilities.calls import call_key
 from lightning_gw.utilities.errors import LookError
 from lightning_gw.utilities.text import listed, plural

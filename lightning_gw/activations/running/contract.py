@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from lightning_gw.activations.capture import ShapeError
-from lightning_gw.activations.choice import CompiledModules
-from lightning_gw.activations.forward import Way
+from lightning_gw.activations.layers.choice import CompiledModules
+from lightning_gw.activations.reading.capture import ShapeError
+from lightning_gw.activations.running.forward import Way
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import ArgumentError, LookError, RestoreError
 from lightning_gw.utilities.text import listed

@@ -1,0 +1,1 @@
+"""How a network is run on the probe: by which method, and with what settled before training."""
