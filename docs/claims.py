@@ -15,8 +15,8 @@ from scipy.stats import fisher_exact
 
 from lightning_gw import load_representations
 from lightning_gw.measures.agreement import adjusted_rand_index
+from lightning_gw.report.comparisons.tasks import TaskAnswer
 from lightning_gw.report.loading import ReportRun
-from lightning_gw.report.tasks import TaskAnswer
 from lightning_gw.statistics.results import Finding
 from lightning_gw.statistics.strategies import compare_strategies
 from lightning_gw.utilities.text import listed, plural

@@ -45,8 +45,8 @@ BANDS = (
         "#3949ab",
         (
             ("callback/gw_similarity.py", "hears the Trainer's hooks"),
-            ("callback/schedule.py", "is a look due?"),
-            ("callback/budget.py", "does it fit what|looking may cost?"),
+            ("callback/when/schedule.py", "is a look due?"),
+            ("callback/when/budget.py", "does it fit what|looking may cost?"),
             ("callback/look_loop.py", "makes the look, and|answers for errors"),
         ),
         "step, network",

@@ -13,10 +13,10 @@ import torch
 
 from lightning_gw import __version__
 from lightning_gw.report import load_source
+from lightning_gw.report.comparisons.rectangles import CACHE_FILE, TaskRectangles, rectangles_of
+from lightning_gw.report.comparisons.tasks import TaskAnswer, answer_tasks
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.report.pictures import task_pictures
-from lightning_gw.report.rectangles import CACHE_FILE, TaskRectangles, rectangles_of
-from lightning_gw.report.tasks import TaskAnswer, answer_tasks
 from lightning_gw.statistics.correspondence import correspondence_sentence
 from lightning_gw.statistics.description import strategy_sentence
 from lightning_gw.statistics.results import Estimate

@@ -10,7 +10,6 @@ from typing import Any
 
 from lightning_gw.analysis.job import LookJob, LookResult
 from lightning_gw.analysis.solver import Solver
-from lightning_gw.callback.budget import Budget
 from lightning_gw.callback.error_policy import ErrorPolicy
 from lightning_gw.callback.messages import (
     abandoned_message,
@@ -18,6 +17,7 @@ from lightning_gw.callback.messages import (
     look_message,
     overdrawn_message,
 )
+from lightning_gw.callback.when.budget import Budget
 from lightning_gw.interventions.skips import SkipTest
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record

@@ -13,15 +13,12 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from lightning_gw.activations.observer import Observer
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.boundary import costs_no_training, lose
-from lightning_gw.callback.budget import Pace
 from lightning_gw.callback.copies import RemembersCopies
 from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy
 from lightning_gw.callback.look_loop import LookLoop
 from lightning_gw.callback.messages import no_checkpoints_message, remote_message, say, uncounted_message
 from lightning_gw.callback.progress_bar import shown
-from lightning_gw.callback.schedule import Schedule
-from lightning_gw.callback.steps import Steps
 from lightning_gw.callback.trainer import (
     refuse_namesakes,
     resumes_another,
@@ -30,6 +27,9 @@ from lightning_gw.callback.trainer import (
     was_interrupted,
     why_no_checkpoints,
 )
+from lightning_gw.callback.when.budget import Pace
+from lightning_gw.callback.when.schedule import Schedule
+from lightning_gw.callback.when.steps import Steps
 from lightning_gw.records.history import History
 from lightning_gw.records.run_folder import remote_home, run_folder
 from lightning_gw.utilities.distributed import Ranks

@@ -18,13 +18,13 @@ from lightning_gw.activations.running.settle import Layout
 from lightning_gw.analysis.background import ProcessWorker
 from lightning_gw.analysis.config import ANCHOR, BOOTSTRAP_SAMPLES, MEASURES_KEPT, AnalysisConfig
 from lightning_gw.analysis.solver import Solver
-from lightning_gw.callback.budget import SHARES, Pace
 from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy, OnError
 from lightning_gw.callback.events import LookEvents
 from lightning_gw.callback.look_loop import LookLoop
-from lightning_gw.callback.schedule import Schedule
-from lightning_gw.callback.steps import Steps
+from lightning_gw.callback.when.budget import SHARES, Pace
+from lightning_gw.callback.when.schedule import Schedule
+from lightning_gw.callback.when.steps import Steps
 from lightning_gw.gw.search.effort import Effort
 
 

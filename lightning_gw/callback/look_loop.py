@@ -16,14 +16,14 @@ from torch import nn
 from lightning_gw.activations.observer import Observer
 from lightning_gw.analysis.job import LookJob
 from lightning_gw.analysis.solver import Solver
-from lightning_gw.callback.budget import Pace
 from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy
 from lightning_gw.callback.messages import postponed_message, postponed_note, say
 from lightning_gw.callback.progress_bar import shown
 from lightning_gw.callback.run_null import null_of_run
-from lightning_gw.callback.steps import Steps
 from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, total_steps
+from lightning_gw.callback.when.budget import Pace
+from lightning_gw.callback.when.steps import Steps
 from lightning_gw.records.context import LookContext
 from lightning_gw.significance.evidence import null_state
 from lightning_gw.utilities import output

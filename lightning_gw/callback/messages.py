@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_gw.analysis.job import LookResult
-from lightning_gw.callback.budget import Budget
+from lightning_gw.callback.when.budget import Budget
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
 from lightning_gw.records.next_step import next_step

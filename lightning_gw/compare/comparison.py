@@ -22,8 +22,8 @@ from lightning_gw.compare.executors.process import file_hash
 from lightning_gw.compare.folder import write_comparison
 from lightning_gw.compare.optimizer_steps import configured_steps
 from lightning_gw.compare.plan import Plan, PlannedRun
-from lightning_gw.compare.progress import RunState, View, clock, make_view
 from lightning_gw.compare.run_command import fit_arguments, prepare, thread_variables
+from lightning_gw.compare.showing.progress import RunState, View, clock, make_view
 from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.output import say
 
@@ -100,7 +100,7 @@ class Comparison:
         Raises:
             UsageError: If a run's config, the folder or the executor cannot be used; nothing has been started then.
         """
-        from lightning_gw.compare.summary import conclude
+        from lightning_gw.compare.showing.summary import conclude
 
         folder.check_owner(self.plan)  # before anything is written there, and again once nobody else can
         open_runs = [run.path for run in self.runs if folder.finished_seconds(self.plan.out / run.path) is None]
@@ -242,7 +242,7 @@ class Comparison:
 
     def _end(self, run: PlannedRun, end: Ended, view: View) -> bool:
         """Take note of how a run ended; returns whether it is to go on."""
-        from lightning_gw.compare.summary import failure
+        from lightning_gw.compare.showing.summary import failure
 
         state, place = self.states[run.path], self.plan.out / run.path
         again = False

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from lightning_gw.compare import folder
 from lightning_gw.compare.optimizer_steps import configured_steps, step_count_lines
 from lightning_gw.compare.plan import PlannedRun
-from lightning_gw.compare.progress import clock
 from lightning_gw.compare.run_command import fit_arguments
+from lightning_gw.compare.showing.progress import clock
 from lightning_gw.compare.trial import STEPS, Trial, TrialError, try_run
 from lightning_gw.records.description import never_logged
 

@@ -119,7 +119,7 @@ def try_run(plan: Plan, run: PlannedRun) -> Trial:
         code = RunProcess(order).wait()
         ended = time.time()
         if code or not file.exists():
-            from lightning_gw.compare.summary import failure
+            from lightning_gw.compare.showing.summary import failure
 
             raise TrialError(failure(code, order.log))
         found = json.loads(file.read_text(encoding="utf-8"))

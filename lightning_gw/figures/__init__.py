@@ -5,13 +5,13 @@ No function here touches pyplot, so pictures can be drawn from inside a training
 
 from __future__ import annotations
 
-from lightning_gw.figures.boundaries import draw_boundaries
-from lightning_gw.figures.comparison import draw_comparison
-from lightning_gw.figures.contrasts import draw_contrasts
-from lightning_gw.figures.correspondence import draw_correspondence
+from lightning_gw.figures.comparisons.boundaries import draw_boundaries
+from lightning_gw.figures.comparisons.contrasts import draw_contrasts
+from lightning_gw.figures.comparisons.correspondence import draw_correspondence
+from lightning_gw.figures.comparisons.mean_matrices import draw_mean_matrices
+from lightning_gw.figures.comparisons.timelines import draw_comparison
 from lightning_gw.figures.groups import draw_groups
 from lightning_gw.figures.matrix import draw_matrix, draw_rectangle
-from lightning_gw.figures.mean_matrices import draw_mean_matrices
 from lightning_gw.figures.profile import draw_profile
 from lightning_gw.figures.skip_test import draw_skip_test
 from lightning_gw.figures.timeline import draw_timeline

@@ -21,19 +21,19 @@ from matplotlib.colors import to_hex
 from plotly.offline import get_plotlyjs
 
 from lightning_gw.__about__ import __version__
-from lightning_gw.figures.contrasts import EFFECT_COLORMAP, LEVEL, effect_limit
+from lightning_gw.figures.comparisons.contrasts import EFFECT_COLORMAP, LEVEL, effect_limit
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
 from lightning_gw.records.next_step import next_step
-from lightning_gw.report.answers import headline
+from lightning_gw.report.comparisons.answers import headline
+from lightning_gw.report.comparisons.pairs import pair_table
+from lightning_gw.report.comparisons.rectangles import CACHE_FILE, TaskRectangles, rectangles_of, told_on_stderr
+from lightning_gw.report.comparisons.rows import rows_of
+from lightning_gw.report.comparisons.tasks import answer_tasks
 from lightning_gw.report.loading import ReportSource, load_source, source_of
 from lightning_gw.report.missing import missing_from
-from lightning_gw.report.pairs import pair_table
 from lightning_gw.report.payload import page_payload
 from lightning_gw.report.presentable import presentable, wordless
-from lightning_gw.report.rectangles import CACHE_FILE, TaskRectangles, rectangles_of, told_on_stderr
-from lightning_gw.report.rows import rows_of
-from lightning_gw.report.tasks import answer_tasks
 from lightning_gw.statistics.correspondence import correspondence_sentence
 from lightning_gw.statistics.verdict import headline_of_tasks
 from lightning_gw.utilities.errors import UsageError, reason_of

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
-from lightning_gw.figures.mean_matrices import spread_limit
+from lightning_gw.figures.comparisons.mean_matrices import spread_limit
 from lightning_gw.figures.series import Series, accuracy_names, loss_names, metric_series
 from lightning_gw.figures.style import (
     COLORMAP,
@@ -41,10 +41,10 @@ from lightning_gw.records.description import (
     stability_phrase,
 )
 from lightning_gw.records.record import Record
-from lightning_gw.report.answers import planted_sentence
+from lightning_gw.report.comparisons.answers import planted_sentence
+from lightning_gw.report.comparisons.rectangles import TaskRectangles
+from lightning_gw.report.comparisons.tasks import TaskAnswer
 from lightning_gw.report.loading import ReportRun
-from lightning_gw.report.rectangles import TaskRectangles
-from lightning_gw.report.tasks import TaskAnswer
 from lightning_gw.statistics.results import StrategySummary
 from lightning_gw.utilities.text import short_names
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
+from lightning_gw.report.comparisons.rows import rows_of
+from lightning_gw.report.comparisons.tasks import answer_tasks
 from lightning_gw.report.loading import ReportRun, ReportSource
 from lightning_gw.report.payload import page_payload
-from lightning_gw.report.rows import rows_of
-from lightning_gw.report.tasks import answer_tasks
 from lightning_gw.utilities.errors import reason_of
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 import lightning_gw as lgw
-from lightning_gw.callback import budget as budget_module
-from lightning_gw.callback.budget import FREE_SECONDS, REMEMBERED, SHORTEST_TRAINING, Budget, Pace
+from lightning_gw.callback.when import budget as budget_module
+from lightning_gw.callback.when.budget import FREE_SECONDS, REMEMBERED, SHORTEST_TRAINING, Budget, Pace
 
 
 class Clock:

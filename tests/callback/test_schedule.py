@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from lightning_gw.callback.schedule import Schedule, log_spaced_steps
+from lightning_gw.callback.when.schedule import Schedule, log_spaced_steps
 
 
 def looked_at(schedule: Schedule, last: int, stride: int = 1) -> list[int]:

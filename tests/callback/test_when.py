@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 import lightning_gw as lgw
-from lightning_gw.callback.schedule import Schedule
+from lightning_gw.callback.when.schedule import Schedule
 
 
 @pytest.mark.slow

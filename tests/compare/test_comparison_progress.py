@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from lightning_gw.compare.progress import LineView, RunState, TableView, make_view, seconds_left
+from lightning_gw.compare.showing.progress import LineView, RunState, TableView, make_view, seconds_left
 
 STATES = [
     RunState(

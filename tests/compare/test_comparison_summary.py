@@ -13,8 +13,8 @@ from snapshots import Snapshots
 from toy_comparison import write_toy
 
 from lightning_gw.compare.plan import Plan, read_plan
-from lightning_gw.compare.progress import RunState
-from lightning_gw.compare.summary import accuracy_notes, failure, log_tail, probe_notes, summary_lines
+from lightning_gw.compare.showing.progress import RunState
+from lightning_gw.compare.showing.summary import accuracy_notes, failure, log_tail, probe_notes, summary_lines
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from synthetic_runs import make_run
 from wandb_file import OfflineRun
 
 from lightning_gw.compare.plan import Plan, PlannedRun
-from lightning_gw.compare.wandb import (
+from lightning_gw.compare.showing.wandb import (
     comparison_workspace,
     log_summary_run,
     save_workspace,

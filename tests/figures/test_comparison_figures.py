@@ -14,10 +14,10 @@ from synthetic_comparison import make_task_comparison
 from synthetic_runs import make_run
 
 from lightning_gw.figures import draw_comparison
-from lightning_gw.figures.boundaries import draw_boundaries
-from lightning_gw.figures.contrasts import EFFECT_COLORMAP, LEVEL, draw_contrasts, effect_limit, ink_on
-from lightning_gw.figures.correspondence import draw_correspondence
-from lightning_gw.figures.mean_matrices import draw_mean_matrices, spread_limit
+from lightning_gw.figures.comparisons.boundaries import draw_boundaries
+from lightning_gw.figures.comparisons.contrasts import EFFECT_COLORMAP, LEVEL, draw_contrasts, effect_limit, ink_on
+from lightning_gw.figures.comparisons.correspondence import draw_correspondence
+from lightning_gw.figures.comparisons.mean_matrices import draw_mean_matrices, spread_limit
 from lightning_gw.figures.style import NO_EVIDENCE, effect_text, estimate_text, p_text, wrapped
 from lightning_gw.statistics.correspondence import Correspondence
 from lightning_gw.statistics.results import Estimate

@@ -8,7 +8,7 @@ import pytest
 from snapshots import Snapshots
 from synthetic_runs import DRIFT, WEAK, make_run
 
-from lightning_gw.report.answers import describe_comparison, growth_across, headline, planted_sentence
+from lightning_gw.report.comparisons.answers import describe_comparison, growth_across, headline, planted_sentence
 
 
 @pytest.mark.parametrize(

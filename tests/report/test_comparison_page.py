@@ -14,7 +14,7 @@ from report_folders import HOSTILE_STRATEGY, entry, save, write_comparison
 from synthetic_runs import DRIFT, make_run
 
 from lightning_gw.report import load_source, write_report
-from lightning_gw.report.pairs import pair_table
+from lightning_gw.report.comparisons.pairs import pair_table
 from lightning_gw.statistics.description import task_sentences
 from lightning_gw.statistics.strategies import compare_strategies
 

@@ -10,7 +10,8 @@ from comparison_pages import TOLD, make_comparison, page_of, story
 from report_folders import HOSTILE_STRATEGY, Parsed, keep
 from synthetic_runs import make_run
 
-from lightning_gw.report import load_source, rectangles, write_report
+from lightning_gw.report import load_source, write_report
+from lightning_gw.report.comparisons import rectangles
 from lightning_gw.utilities.errors import UsageError
 
 

@@ -12,7 +12,7 @@ from lightning_gw.compare.plan import Plan
 from lightning_gw.statistics.tables import comparison_tables
 
 if TYPE_CHECKING:
-    from lightning_gw.report.tasks import TaskAnswer
+    from lightning_gw.report.comparisons.tasks import TaskAnswer
 
 
 def log_summary_run(plan: Plan, mode: str, page: Path | None = None) -> str | None:
@@ -48,9 +48,9 @@ def _log(plan: Plan, mode: str, page: Path | None) -> str:
 
     from lightning_gw.figures.png import to_rgb
     from lightning_gw.report import load_source
+    from lightning_gw.report.comparisons.rectangles import CACHE_FILE, rectangles_of
+    from lightning_gw.report.comparisons.tasks import answer_tasks
     from lightning_gw.report.pictures import task_pictures
-    from lightning_gw.report.rectangles import CACHE_FILE, rectangles_of
-    from lightning_gw.report.tasks import answer_tasks
 
     source = load_source(plan.out)
     answers = answer_tasks(source.runs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lightning_gw.figures.contrasts import effect_colour, ink_on, is_significant
+from lightning_gw.figures.comparisons.contrasts import effect_colour, ink_on, is_significant
 from lightning_gw.figures.style import effect_text, estimate_text, p_text
 from lightning_gw.statistics.results import Contrast, TaskComparison
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from lightning_gw.compare.optimizer_steps import configured_steps, step_count_lines, unequal_step_counts
 from lightning_gw.compare.plan import Plan, PlannedRun
-from lightning_gw.compare.progress import RunState, clock
+from lightning_gw.compare.showing.progress import RunState, clock
 from lightning_gw.records.description import NOTABLE_GROWTH, never_logged
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.record import Record
@@ -175,7 +175,7 @@ def conclude(comparison: Comparison, seconds: float) -> int:
         done = len(plan.runs) - len(left) - len(failed)
         say(f"{done} of {len(plan.runs)} runs are finished; `lightning-gw report {plan.out}` draws those that are.")
     elif any(histories):
-        from lightning_gw.compare.wandb import log_summary_run
+        from lightning_gw.compare.showing.wandb import log_summary_run
         from lightning_gw.report import write_report
 
         page = write_report(plan.out)

@@ -1,0 +1,1 @@
+"""Which steps are looked at, counted how, and at what cost."""

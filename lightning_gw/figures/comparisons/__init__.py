@@ -1,0 +1,1 @@
+"""Pictures of several runs or strategies side by side."""
