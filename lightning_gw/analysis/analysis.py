@@ -248,7 +248,9 @@ class Analysis:
         The matrix is kept among the record's measures where the record does not hold it already.
         """
         if not self.config.paired:
-            unpaired = unpaired_gw_matrix(representations, splits=UNPAIRED_SPLITS, seed=self.config.seed)
+            unpaired = unpaired_gw_matrix(
+                representations, splits=UNPAIRED_SPLITS, seed=self.config.seed, progress=False
+            )
             measures["gw_unpaired"] = unpaired.similarity
             return unpaired.resolved_distance, "gw_unpaired"
         if anchored.anchor and anchored.unit_scale:

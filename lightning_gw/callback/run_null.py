@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from lightning_gw.activations.observer import Observer
 from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.significance import Null, reinitialisation_null
 from lightning_gw.significance.nulls.origin import Origin, origin_of
 from lightning_gw.utilities.files import user_cache
+from lightning_gw.utilities.progress import counted
 
 #: Networks with fresh weights that a run looks through unless it is told how many: so many where a forward pass is
 #: next to nothing beside the search, which is up to so many parameters times inputs, and one where it is not.
@@ -77,7 +75,8 @@ def null_of_run(
 
     asked = few(module, observer) if samples is None else samples
     try:
-        with _counted(asked) as progress:
+        # Also in a file: training has not begun, and there is nothing else to see.
+        with counted("Networks with fresh weights", delay=1.0, files=True) as progress:
             null = reinitialisation_null(
                 module,
                 represent,
@@ -91,26 +90,6 @@ def null_of_run(
     except Exception as error:
         return f"none: networks with fresh weights could not be looked through ({error})", trained
     return null, trained
-
-
-@contextmanager
-def _counted(total: int) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar, and what moves it on; a terminal that is gone is no reason to do without the null."""
-    # Beneath the second after which it is drawn, the bar is not seen; in a file it is not to be drawn over and over.
-    pace = 0.1 if sys.stderr.isatty() else 10.0
-    bar: Any = None
-    with suppress(Exception):
-        bar = tqdm(total=total, desc="Networks with fresh weights", delay=1, leave=False, mininterval=pace)
-
-    def progress(done: int, _: int) -> None:
-        with suppress(Exception):
-            bar.update(done - bar.n)
-
-    try:
-        yield progress
-    finally:
-        with suppress(Exception):
-            bar.close()
 
 
 def cache_folder() -> Path:

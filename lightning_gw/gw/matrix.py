@@ -20,9 +20,10 @@ from lightning_gw.gw.moves.shared import same_call, same_spaces
 from lightning_gw.gw.precision import full_precision, single_threaded
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search.effort import PLANS, Effort
-from lightning_gw.gw.search.pairs import Pairs, Progress, Solution, solve_pairs
+from lightning_gw.gw.search.pairs import Pairs, Solution, solve_pairs
 from lightning_gw.gw.search.starts import invert
 from lightning_gw.utilities.distributed import Ranks
+from lightning_gw.utilities.progress import Progress, counted
 from lightning_gw.utilities.random_state import usual_defaults
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def gw_matrix(
     warm_start: GWMatrix | None = None,
     bounds: Literal["fast", "tight"] | None = "fast",
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | Literal[False] | None = None,
     anchor: float = 0.0,
     process_group: ProcessGroup | Literal["world"] | None = None,
 ) -> GWMatrix:
@@ -71,7 +72,8 @@ def gw_matrix(
         bounds: ``"fast"`` (third lower bound and spectral), ``"tight"`` (also a convex quadratic relaxation, see
             `tight_bounds`; minutes where the search takes seconds), or None for no bounds (they are 0 then).
         seed: Seed of everything random inside; the global generators are never touched.
-        progress: Called with (work done, work in all).
+        progress: Called with (work done, work in all). None shows a bar where the search takes longer than two seconds,
+            in a terminal or a notebook; False shows nothing.
         anchor: ``λ``, added times the share of inputs not matched to themselves: fused Gromov-Wasserstein (Vayer et al.
             2020) with an identity feature cost. 0 is pure GW; from a large enough ``λ`` on it is the paired measure.
         process_group: Processes that share the pairs out between them: a process group of `torch.distributed`, or
@@ -132,15 +134,17 @@ def gw_matrix(
         asked = {"geometry": kind.name, "effort": effort, "bounds": bounds, "seed": seed, "anchor": anchor}
         same_call(ranks, rows, columns, warm_start, asked)
 
-        with full_precision(), single_threaded() as threads, torch.no_grad():
+        shown = False if ranks.rank and progress is None else progress
+        bar = counted(f"Pairs of {len(rows)} layers", shown)
+        with full_precision(), single_threaded() as threads, torch.no_grad(), bar as moved:
             spaces = same_spaces(ranks, make_spaces(rows, kind))
             other_spaces = None if columns is None else same_spaces(ranks, make_spaces(columns, kind))
             found: tuple[Pairs, Solution] | Plans
             if other_spaces is not None and _inputs(rows) != _inputs(columns):
-                found = solve_unequal(spaces, other_spaces, bounds, seed, progress, ranks)
+                found = solve_unequal(spaces, other_spaces, bounds, seed, moved, ranks)
             else:
                 pairs = Pairs.of(spaces, other_spaces)
-                found = pairs, solve_pairs(pairs, effort, warm_start, bounds, seed, progress, anchor, threads, ranks)
+                found = pairs, solve_pairs(pairs, effort, warm_start, bounds, seed, moved, anchor, threads, ranks)
         seconds = time.perf_counter() - started
         names = None if columns is None else tuple(columns)
         return ranks.first(assemble(tuple(rows), names, spaces, other_spaces, found, anchor, seconds))

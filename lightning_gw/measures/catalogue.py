@@ -81,11 +81,11 @@ class Measure:
 
 
 def _gw_similarity(representations: Mapping[str, Tensor], geometry: str, anchor: float = 0.0) -> FloatArray:
-    return gw_matrix(representations, geometry=geometry, bounds=None, anchor=anchor).similarity
+    return gw_matrix(representations, geometry=geometry, bounds=None, anchor=anchor, progress=False).similarity
 
 
 def _plain_distance(representations: Mapping[str, Tensor]) -> FloatArray:
-    return gw_matrix(representations, geometry="euclidean", bounds=None).distance
+    return gw_matrix(representations, geometry="euclidean", bounds=None, progress=False).distance
 
 
 def _gw(geometry: str, invariances: frozenset[Invariance]) -> Measure:

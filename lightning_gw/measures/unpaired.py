@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from lightning_gw.geometry.validation import MINIMUM_INPUTS, check_layer, find_d
 from lightning_gw.gw.matrix import gw_matrix
 from lightning_gw.gw.search.effort import PLANS, Effort
 from lightning_gw.utilities.arrays import FloatArray
+from lightning_gw.utilities.progress import Progress, counted
 from lightning_gw.utilities.random_state import usual_defaults
 
 #: Fewer splits than this have no spread, and so no resolution.
@@ -130,7 +132,7 @@ def unpaired_gw_matrix(
     effort: Effort = "fast",
     seed: int = 0,
     half: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | Literal[False] | None = None,
 ) -> UnpairedMatrix:
     """Gromov-Wasserstein matrix that pairs no inputs: for layers or models that saw different ones.
 
@@ -152,7 +154,7 @@ def unpaired_gw_matrix(
         effort: See `gw_matrix`; what is left of the search's slack is as much in `within` and goes with it.
         seed: Seed of the splits and the search; the global generators are never touched.
         half: Inputs in a half, at most half of the inputs of whichever layer has fewest, which is the default.
-        progress: Called with (splits done, splits in all).
+        progress: Called with (splits done, splits in all); None and False as for `gw_matrix`.
 
     Returns:
         UnpairedMatrix, float64. Layers with NaN, infinite or constant values are named in its `degenerate`
@@ -196,21 +198,21 @@ def unpaired_gw_matrix(
     shape = (splits, len(rows), len(rows if columns is None else columns))
     between, own, other_own = np.empty(shape), np.empty(shape[:2]), np.empty((splits, shape[2]))
     generator = torch.Generator().manual_seed(seed)
-    for k in range(splits):
-        halves = _halves(sorted({len(x) for x in everything}), half, generator)
-        first, second = _take(rows, halves, 0), _take(rows if columns is None else columns, halves, 1)
-        found = gw_matrix(first, second, geometry=kind, effort=effort, bounds=None, seed=seed)
-        between[k] = found.distortion
-        degenerate = {**found.degenerate, **degenerate}
-        if columns is None:
-            own[k] = other_own[k] = np.diag(found.distortion)
-            degenerate = {**found.other_degenerate, **degenerate}
-        else:
-            other_degenerate = {**found.other_degenerate, **other_degenerate}
-            own[k] = _within(first, _take(rows, halves, 1), kind, effort, seed)
-            other_own[k] = _within(_take(columns, halves, 0), second, kind, effort, seed)
-        if progress is not None:
-            progress(k + 1, splits)
+    with counted("Splits", progress) as moved:
+        for k in range(splits):
+            halves = _halves(sorted({len(x) for x in everything}), half, generator)
+            first, second = _take(rows, halves, 0), _take(rows if columns is None else columns, halves, 1)
+            found = gw_matrix(first, second, geometry=kind, effort=effort, bounds=None, seed=seed, progress=False)
+            between[k] = found.distortion
+            degenerate = {**found.degenerate, **degenerate}
+            if columns is None:
+                own[k] = other_own[k] = np.diag(found.distortion)
+                degenerate = {**found.other_degenerate, **degenerate}
+            else:
+                other_degenerate = {**found.other_degenerate, **other_degenerate}
+                own[k] = _within(first, _take(rows, halves, 1), kind, effort, seed)
+                other_own[k] = _within(_take(columns, halves, 0), second, kind, effort, seed)
+            moved(k + 1, splits)
     # A layer is left out of all splits, also of those whose halves happen to miss what is wrong with it.
     own[:, [name in degenerate for name in rows]] = np.nan
     other_own[:, [name in (degenerate if columns is None else other_degenerate) for name in columns or rows]] = np.nan
@@ -262,6 +264,6 @@ def _within(
 ) -> list[float]:
     """Distortion between two halves of every layer, searched as `gw_matrix` searches a pair between two sets."""
     return [
-        float(gw_matrix([first[name]], [second[name]], geometry, effort, None, None, seed).distortion[0, 0])
+        float(gw_matrix([first[name]], [second[name]], geometry, effort, None, None, seed, False).distortion[0, 0])
         for name in first
     ]

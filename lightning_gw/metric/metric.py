@@ -192,6 +192,7 @@ class GromovWassersteinMatrix(Metric):
             bounds=self.bounds,
             anchor=self.anchor,
             seed=self.seed,
+            progress=False,
             process_group=(self.process_group or "world") if everyone else None,
         )
 

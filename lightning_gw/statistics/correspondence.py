@@ -96,6 +96,7 @@ def correspondence(
         effort=effort if len(numbers) == 1 else "default",
         bounds="fast",
         seed=seed,
+        progress=False,
     )
     paired = gw.identity_similarity if same else None
     return _read(gw.layers, gw.columns, gw.similarity, paired, gw=gw)

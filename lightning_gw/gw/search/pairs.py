@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,11 +20,11 @@ from lightning_gw.gw.search.effort import ANCHORED, PLANS, WARM_PLANS
 from lightning_gw.gw.search.search import Best, PairSolver
 from lightning_gw.gw.search.starts import identity_start, sorted_rows_assignments
 from lightning_gw.utilities.distributed import Ranks
+from lightning_gw.utilities.progress import Progress
 
 if TYPE_CHECKING:
     from lightning_gw.gw.result import GWMatrix
 
-Progress = Callable[[int, int], None]
 
 #: Up to this many inputs a descent costs next to nothing, and few guesses lead to the optimum: random ones are added.
 #: Beyond it they no longer lead anywhere that the others do not.

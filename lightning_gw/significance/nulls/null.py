@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +20,7 @@ from lightning_gw.significance.nulls.cache import key_of, read_rows, write_rows
 from lightning_gw.significance.nulls.p_values import PValue, Statistic, p_value
 from lightning_gw.significance.nulls.reinitialise import Reinitialiser
 from lightning_gw.utilities.arrays import FloatArray
+from lightning_gw.utilities.progress import Progress, counted
 from lightning_gw.utilities.random_state import isolated_randomness
 
 Represent = Callable[[nn.Module], Mapping[str, Tensor]]
@@ -110,7 +111,7 @@ def reinitialisation_null(
     time_limit: float | None = None,
     cache: str | os.PathLike[str] | None = None,
     probe: str = "",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | Literal[False] | None = None,
 ) -> Null:
     """Adjacent distances in networks of the same architecture with fresh weights, on the same probe.
 
@@ -134,7 +135,8 @@ def reinitialisation_null(
         cache: Folder where nulls are kept, by architecture, probe and options. What is there is taken up, after its
             first network was made once more and found to be the same, and added to where more are asked for.
         probe: Hash of the probe inputs, part of what a stored null is found by.
-        progress: Called with (networks done, networks asked for).
+        progress: Called with (networks done, networks asked for). None shows a bar where that takes longer than two
+            seconds, in a terminal or a notebook; False shows nothing.
 
     Returns:
         Null.
@@ -178,15 +180,14 @@ def reinitialisation_null(
             else:
                 note = "The stored null came out differently now, so code or settings have changed; made anew."
         notes += [note] if note else []
-    if progress is not None:
-        progress(min(len(rows), samples), samples)
-    while len(rows) < samples:
-        if time_limit is not None and time.perf_counter() - started > time_limit:
-            notes.append(f"The null has {len(rows)} of {samples} networks: time ran out after {time_limit:g} s.")
-            break
-        rows.append(row(len(rows)))
-        if progress is not None:
-            progress(len(rows), samples)
+    with counted("Networks with fresh weights", progress) as moved:
+        moved(min(len(rows), samples), samples)
+        while len(rows) < samples:
+            if time_limit is not None and time.perf_counter() - started > time_limit:
+                notes.append(f"The null has {len(rows)} of {samples} networks: time ran out after {time_limit:g} s.")
+                break
+            rows.append(row(len(rows)))
+            moved(len(rows), samples)
     if cache is not None and len(rows) > stored and (note := write_rows(cache, key, np.stack(rows), description)):
         notes.append(note)
     table = np.stack(rows[:samples])
