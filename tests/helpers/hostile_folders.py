@@ -68,7 +68,7 @@ def _values(file: Path, random: Random) -> str:
         lines = [text] if file.suffix == ".json" else text.split("\n")
         number = random.randrange(len(lines))
         content = json.loads(lines[number])
-    except ValueError:
+    except (ValueError, RecursionError):
         return _bytes(file, random)
     at, holder, key = [], None, None
     node = content
