@@ -92,6 +92,7 @@ def matrix_table(record: Record) -> Table:
 
     ``place_a`` and ``place_b`` are the layers' numbers from 1, ``found`` the similarity in the matrix that the groups
     were found in, and ``group`` the lasting number of the group that holds both layers, from 1; empty where none does.
+    ``sequence_ends_after`` marks, on the diagonal, layers that the next one does not follow.
     """
     groups = _group_numbers(record)
     above = None if similarities_of(record.gw) is None else record.measures.get(record.found_in)
@@ -100,6 +101,7 @@ def matrix_table(record: Record) -> Table:
         a, b = row["place_a"] - 1, row["place_b"] - 1
         row["found"] = row["similarity"] if above is None else float(above[a, b])
         row["group"] = groups[a] if groups[a] == groups[b] else None
+        row["sequence_ends_after"] = a == b and a in record.groups.sequence_ends
         rows.append(row)
     return Table(list(rows[0]), (list(row.values()) for row in rows))
 

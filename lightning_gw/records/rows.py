@@ -79,6 +79,7 @@ def layer_rows(groups: Groups, layers: Sequence[str] = (), growth: NDArray[np.fl
                 **({"name": layers[layer]} if layers else {}),
                 "group": label + 1 if label >= 0 and groups.strength != "none" else None,
                 "boundary_after": layer in groups.boundaries,
+                "sequence_ends_after": layer in groups.sequence_ends,
                 "stability": stability.get(layer),
                 "distance_to_next": None if last else float(groups.adjacent[layer]),
                 **({} if growth is None else {"growth": None if last else float(growth[layer])}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,14 @@ def test_the_timeline_colours_groups_and_leaves_grey_what_has_none(looks: list[R
     grey = [shape for shape in drawn if f'fill="{GREY}"' in shape]
     missing = sum(label < 0 for look in history[1:] for label in look.groups.labels)
     assert len(grey) == size + missing
+
+
+def test_where_a_sequence_ends_both_pictures_show_it(looks: list[Record]) -> None:
+    """Dash-dotted, as in every other picture: what lies on either side is compared with nothing across."""
+    parted = [replace(look, groups=replace(look.groups, sequence_ends=(2,))) for look in looks]
+    dashed = [[shape for shape in shapes(chart, parted) if "stroke-dasharray" in shape] for chart in (MATRIX, TIMELINE)]
+    assert [len(drawn) for drawn in dashed] == [2, len(looks)]
+    assert not [shape for chart in (MATRIX, TIMELINE) for shape in shapes(chart, looks) if "stroke-dasharray" in shape]
 
 
 @pytest.mark.browser

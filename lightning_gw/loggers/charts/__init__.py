@@ -62,6 +62,7 @@ MATRIX = Chart(
     {
         "a": "place_a", "b": "place_b", "name_a": "layer_a", "name_b": "layer_b", "group": "group",
         "found": "found", "similarity": "similarity", "bound": "similarity_bound", "paired": "paired",
+        "ends": "sequence_ends_after",
     },
 )  # fmt: skip
 #: Which group every layer belongs to, look by look.
@@ -71,7 +72,7 @@ TIMELINE = Chart(
     "layers",
     {
         "start": "start", "end": "end", "step": "step", "layer": "layer", "name": "name",
-        "group": "group", "strength": "strength", "boundary": "boundary_after",
+        "group": "group", "strength": "strength", "boundary": "boundary_after", "ends": "sequence_ends_after",
     },
 )  # fmt: skip
 #: Distances to the next layer, one line a layer.
