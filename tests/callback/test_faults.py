@@ -63,9 +63,16 @@ def test_a_fault_anywhere_in_a_look_changes_nothing_of_the_training(
     every = sites(found, solve, tmp_path)
     assert len(every) > 150  # the tracing sees the looks
     chosen = random.Random(solve).sample(every, SAMPLE) if part == "sample" else every[int(part.split()[1]) :: PARTS]
+    missed = []
     for number, site in enumerate(chosen):
-        ended = train(tmp_path / str(number), solve, Tracer(site))
-        assert assert_undisturbed(ended, found["alone"], site) or site.callee.startswith(COSMETIC), site
+        ended = train(tmp_path / str(number), solve, tracer := Tracer(site))
+        reasons = assert_undisturbed(ended, found["alone"], site)
+        if tracer.raised:
+            assert reasons or site.callee.startswith(COSMETIC), site
+        else:
+            missed.append(site)
+    # What is called while something waits for the process beside training depends on which of the two is faster.
+    assert len(missed) <= (len(chosen) // 4 if solve == "background" else 0), missed
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def train(root: Path, solve: str = "inline", tracer: Tracer | None = None, looks
     fitting = trainer(root, *callbacks, *([tracer] if tracer else []), max_epochs=1, **options)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        with tracing(tracer or Tracer()):
+        with tracing():
             fitting.fit(module, loader(), loader(32))
     assert fitting.global_step == 4
     assert fitting.state.finished
