@@ -11,7 +11,7 @@ INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-ch
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
 	@echo "make reproduce  train every strategy over several seeds, and write docs/results.md (about an hour)"
-	@echo "make test    run what stands for every behaviour (about 6 minutes)"
+	@echo "make test    run what stands for every behaviour (about 4 minutes)"
 	@echo "make test-all  run every test (much longer)"
 	@echo "make test-oldest  run the smoke tests under the oldest dependencies, with Numba and without (about 8 minutes)"
 	@echo "make test-foreign  train public Lightning projects with the callback and without (about half an hour)"
