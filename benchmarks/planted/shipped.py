@@ -17,7 +17,7 @@ from lightning_gw import Groups, GroupTracker, find_groups, gw_matrix
 from lightning_gw.analysis import ANCHOR, BOOTSTRAP_SAMPLES
 from lightning_gw.analysis.start import Held, Start
 from lightning_gw.callback.run_null import FEW
-from lightning_gw.geometry.geometries import get_geometry
+from lightning_gw.geometry.spaces import make_spaces
 from lightning_gw.groups.events import Event
 from lightning_gw.significance import Null, null_of
 from lightning_gw.significance.evidence import judged, resampled, tested
@@ -88,9 +88,8 @@ def look(
     start = begun or Start(step, matrix.distance, matrix.identity_distance)
     reference = Held.of(start, null, first=begun is None, comparable=True).reference
     found = find_groups(matrix, reference)
-    kind = get_geometry(GEOMETRY)
-    groups = resampled(found, representations, matrix, BOOTSTRAP_SAMPLES, 0, kind, reference)
-    return judged(groups, tested(representations, null)), start
+    groups = resampled(found, make_spaces(representations, GEOMETRY), matrix, BOOTSTRAP_SAMPLES, 0, reference)
+    return judged(groups, tested(representations, null, ())), start
 
 
 def evaluate_shipped(

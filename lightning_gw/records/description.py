@@ -306,16 +306,18 @@ def _paired_view(record: Record) -> str:
 
 def _standing(history: Sequence[Record]) -> list[str]:
     last = history[-1]
-    since = last.step
-    for record in reversed(history):
-        if record.groups.strength == "none" or record.groups.boundaries != last.groups.boundaries:
-            break
-        since = record.step
+    kept = last.groups.boundaries
+    alike = [record.groups.strength != "none" and record.groups.boundaries == kept for record in history]
+    first = history[alike.index(True)].step
+    since = history[len(alike) - next((k for k, same in enumerate(reversed(alike)) if not same), len(alike))].step
+    gone = "" if first == since else f"first seen at step {first}, and gone in between"
     sentences = []
     if since != last.step:
-        sentences.append(f"These groups have stood since step {since}.")
+        sentences.append(f"These groups have stood since step {since}{gone and '; they were '}{gone}.")
     elif len(history) > 1:
-        sentences.append("They were first seen at this last look.")
+        sentences.append(
+            f"They are back at this last look, {gone}." if gone else "They were first seen at this last look."
+        )
     moves = [event for record in history for event in record.events if event.kind == "boundary_moved"]
     if moves and moves[-1].boundary_from is not None and moves[-1].boundary_to is not None:
         move = moves[-1]

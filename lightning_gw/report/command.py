@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_gw.report.loading import damages, load_runs, load_source
 from lightning_gw.report.page import write_page
-from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.errors import UsageError, reason_of
 from lightning_gw.utilities.output import say
 
 
@@ -32,7 +32,12 @@ def report(paths: Sequence[str], out: str | None = None, reference: str | None =
         source = load_source(folders[0]) if len(folders) == 1 else load_runs(folders)
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
-    page = write_page(source, Path(out) if out else folders[0] if len(folders) == 1 else Path(), reference)
+    place = Path(out) if out else folders[0] if len(folders) == 1 else Path()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"The page cannot be written into {place}: {reason_of(error)}") from error
+    page = write_page(source, place, reference)
     for damage in damages(source):
         say(f"Note: {damage}")
     address = page.resolve().as_uri()

@@ -45,6 +45,7 @@ class ReportRun:
         folder: Where it lies on disk.
         seconds: What it took, or None where that is not known.
         wandb: Where it lies in Weights & Biases, or None where that is not known.
+        apart: Whether it is of no comparison, but shown beside others: a strategy of its own, whose seed says nothing.
     """
 
     key: str
@@ -60,11 +61,12 @@ class ReportRun:
     folder: Path
     seconds: float | None = None
     wandb: WandbPlace | None = None
+    apart: bool = False
 
     @property
     def name(self) -> str:
         """How the page calls this run."""
-        return self.strategy if self.seed is None else f"{self.strategy}, seed {self.seed}"
+        return self.strategy if self.seed is None or self.apart else f"{self.strategy}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def load_runs(paths: Sequence[Path]) -> ReportSource:
             raise ValueError(f"{path} is a comparison, and has a page of its own: lightning-gw report {path}")
         (run,) = load_source(path).runs
         key = os.path.relpath(path)
-        runs.append(replace(run, key=key, strategy=name, seed=0))
+        runs.append(replace(run, key=key, strategy=name, seed=0, apart=True))
     return ReportSource(f"{len(runs)} runs side by side", tuple(runs), True, (), Path())
 
 

@@ -44,6 +44,13 @@ PAGE_FILE = "report.html"
 _SCRIPTS = ("theme.js", "timeline.js", "seeds.js", "look.js", "page.js")
 
 
+#: What several runs are together that are of no comparison.
+APART = (
+    "Single runs side by side: what differs between them may be how they were trained, the seed, or anything else that "
+    "was not the same, so nothing is tested."
+)
+
+
 def write_report(path: str | Path, reference: str | None = None) -> Path:
     """Build the page of a comparison or of one run from what is on disk.
 
@@ -125,9 +132,13 @@ def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) ->
     # How a run stands that is still training is no end of it.
     ended = [run for run in source.runs if run.status not in ("running", "waiting")]
     shown = [run for run in source.runs if run.history]
+    apart = bool(source.runs) and all(run.apart for run in source.runs)
+    answer = headline_of_tasks(compared) if compared else "No run has finished yet."
+    rectangles = {task: found for task, found in rectangles.items() if found.found or (found.missing and not apart)}
     return _template().render(
         source=source,
-        headline=headline_of_tasks(compared) if compared else "No run has finished yet.",
+        headline=APART if apart else answer,
+        apart=apart,
         standing=headline([run.history for run in ended or source.runs]) if source.is_comparison else "",
         answer=_first_sentence(describe(source.runs[0].history)) if source.runs else ("", ""),
         next_step=next_step(source.runs[0].history) if source.runs and not source.is_comparison else "",

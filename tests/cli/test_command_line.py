@@ -239,6 +239,16 @@ def test_finished_runs_stand_side_by_side_and_a_folder_above_names_them(
     page = (tmp_path / "report.html").read_text()
     assert "2 runs side by side" in page
     assert page.count('class="row-head"') == 2
+    assert "Single runs side by side: what differs between them may be" in page
+    assert "Runs side by side</h2>" in page
+    words = page.split("<main>")[1].split("<script")[0]
+    assert [said for said in ("seed 0", "over seeds", "Which layers correspond") if said in words] == []
+    assert main(["report", "runs/first", "runs/second", "--out", "a/new/folder"]) == 0
+    assert "2 runs side by side" in (tmp_path / "a/new/folder/report.html").read_text()
+    (tmp_path / "taken").write_text("")
+    capsys.readouterr()
+    assert main(["report", "runs/first", "--out", "taken"]) == 2
+    assert "The page cannot be written into taken" in capsys.readouterr().err
     assert main(["report", "runs"]) == 2
     assert "lightning-gw report runs/first runs/second" in capsys.readouterr().err
     assert main(["report", "runs/first", "runs/first"]) == 2
