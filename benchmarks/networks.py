@@ -124,7 +124,7 @@ def train_algebra(inputs: int, steps: tuple[int, ...], inner: bool = False) -> l
         def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
             self.on_train_batch_end(trainer)
 
-        def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:  # type: ignore[override]
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
             if trainer.global_step in steps:
                 found.append(_capture(modules, module, [lambda: module.model(x)]))
                 module.train()
@@ -150,7 +150,7 @@ class DigitsNet(pl.LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
             x = block(x)
-        return self.head(self.hidden(x))  # type: ignore[no-any-return]
+        return self.head(self.hidden(x))
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         return nn.functional.cross_entropy(self(batch[0]), batch[1])

@@ -171,7 +171,7 @@ def _ott_solver() -> Callable[[FloatArray, FloatArray], Any]:
     from ott.solvers.quadratic.gromov_wasserstein import GromovWasserstein
 
     solver = GromovWasserstein(Sinkhorn(), epsilon=OTT_EPSILON)
-    return jax.jit(lambda a, b: solver(QuadraticProblem(Geometry(a), Geometry(b))).matrix)  # type: ignore[no-any-return]
+    return jax.jit(lambda a, b: solver(QuadraticProblem(Geometry(a), Geometry(b))).matrix)
 
 
 def _ott(a: FloatArray, b: FloatArray) -> Coupling:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_gw import find_groups
+from lightning_gw.groups.finding import DEFAULT_GAMMA
 from lightning_gw.groups.groups import Strength
 
 FloatArray = NDArray[np.float64]
@@ -41,7 +42,7 @@ def gated(gamma: float | None) -> Detector:
     """`find_groups` with its gates; with its own exponent where `gamma` is None."""
 
     def detect(matrix: FloatArray, _: int, untrained: FloatArray | None = None) -> Found:
-        groups = find_groups(matrix, untrained, **({} if gamma is None else {"gamma": gamma}))
+        groups = find_groups(matrix, untrained, DEFAULT_GAMMA if gamma is None else gamma)
         return Found(groups.boundaries, groups.strength)
 
     return detect
@@ -51,7 +52,7 @@ def ungated(gamma: float | None) -> Detector:
     """What `find_groups` proposes before anything is taken back."""
 
     def detect(matrix: FloatArray, _: int, untrained: FloatArray | None = None) -> Found:
-        groups = find_groups(matrix, untrained, **({} if gamma is None else {"gamma": gamma}))
+        groups = find_groups(matrix, untrained, DEFAULT_GAMMA if gamma is None else gamma)
         return Found(groups.proposed, "strong" if groups.proposed else "none")
 
     return detect

@@ -48,7 +48,7 @@ class BasicBlock(nn.Module):
         if before != after:
             self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
         if identity:
-            nn.init.zeros_(self.branch[-1].weight)
+            nn.init.zeros_(self.branch[-1].get_parameter("weight"))
 
     def forward(self, h: Tensor) -> Tensor:
         return torch.relu(self.shortcut(h) + self.branch(h))
