@@ -45,7 +45,10 @@ def find_p_values(
     if not configs:
         configs = [folder / "config.yaml"]
         if not Path(configs[0]).is_file():
-            raise UsageError(f"{configs[0]} does not exist. Give the run's config with -c.")
+            raise UsageError(
+                f"{configs[0]} does not exist. Give the run's config with -c, or in a script call "
+                "lightning_gw.p_values with module and data."
+            )
     where = folder / "test" if out is None else Path(out)
     CheckpointCLI.look(configs, lambda watchers: replaying(watchers, [at.path], where, networks))
     for history in sorted(where.glob("gw*/history.jsonl")):

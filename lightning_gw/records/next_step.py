@@ -24,7 +24,7 @@ def next_step(history: Sequence[Record]) -> str:
             return "Next: more looks show whether groups came and went: GWSimilarity(when='log', looks=10)."
         return (
             "Next: to see whether that depends on how one looks, try other probe sizes, poolings and layers on a "
-            "checkpoint: lightning-gw probe-report CHECKPOINT -c CONFIG."
+            "checkpoint: lightning-gw probe-report CHECKPOINT -c CONFIG (in a script lgw.probe_report_of)."
         )
     if not groups.reference:
         return (
@@ -34,11 +34,11 @@ def next_step(history: Sequence[Record]) -> str:
     if groups.p_value is None or groups.p_values is None:
         return (
             "Next: for a p-value of every boundary, hold them against 99 networks with fresh weights: "
-            "lightning-gw test CHECKPOINT -c CONFIG, or null_samples=99 in a run to come."
+            "lightning-gw test CHECKPOINT -c CONFIG (in a script lgw.p_values), or null_samples=99 in a run to come."
         )
     if groups.strength == "weak" or (groups.stability and min(groups.stability) < 0.9):
         return (
             "Next: to see whether these groups hold with other inputs and poolings: "
-            "lightning-gw probe-report CHECKPOINT -c CONFIG."
+            "lightning-gw probe-report CHECKPOINT -c CONFIG (in a script lgw.probe_report_of)."
         )
     return "Next: to see whether another way of training moves these groups: lightning-gw compare CONFIG."

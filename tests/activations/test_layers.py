@@ -206,3 +206,16 @@ def test_compiled_modules_keep_their_natural_names() -> None:
     net.blocks[1] = torch.compile(net.blocks[1], backend="eager")
     assert list(named_layers(net)) == natural
     assert list(named_layers(torch.compile(net, backend="eager"))) == natural
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        ("block.*", "Near names: blocks.*"),
+        ("blocks.12", "In blocks are blocks.0 to blocks.8."),
+        ("heads.a", "In heads are heads.0 to heads.8."),
+    ],
+)
+def test_layers_that_are_not_there_bring_to_mind_those_that_are(pattern: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        match_layers(residual_mlp(), [pattern])

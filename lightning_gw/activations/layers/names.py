@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from lightning_gw.utilities.errors import near_names, sentence
+from lightning_gw.utilities.text import listed
 
 #: Containers that only hold others and are never called.
 HOLDERS = (nn.ModuleList, nn.ModuleDict)
@@ -54,7 +55,7 @@ def match_layers(module: nn.Module, patterns: str | Sequence[str]) -> tuple[str,
             problems.append(
                 sentence(
                     f"layers={pattern!r} names no module of {type(module).__name__}.",
-                    near_names(pattern, named) or f"Its first modules are: {', '.join(list(named)[:8])}.",
+                    _near(pattern, named) or f"Its first modules are: {', '.join(list(named)[:8])}.",
                 )
             )
         wanted |= found
@@ -67,6 +68,16 @@ def match_layers(module: nn.Module, patterns: str | Sequence[str]) -> tuple[str,
     if problems:
         raise ValueError("\n".join(problems))
     return tuple(name for name in named if name in wanted)
+
+
+def _near(pattern: str, named: dict[str, nn.Module]) -> str:
+    """What may have been meant: a neighbour in the same module, another module of which all is wanted, a like name."""
+    around = pattern.rpartition(".")[0]
+    inside = [name for name in named if name.rpartition(".")[0] == around] if around in named else []
+    if len(inside) > 1 and "*" not in pattern:
+        return f"In {around} are {listed(inside) if len(inside) <= 4 else f'{inside[0]} to {inside[-1]}'}."
+    globs = {f"{name.rpartition('.')[0]}.*" for name in named if "." in name}
+    return near_names(pattern, globs, dotted=False) if "*" in pattern and globs else near_names(pattern, named)
 
 
 def _matches(name: Sequence[str], pattern: Sequence[str]) -> bool:
