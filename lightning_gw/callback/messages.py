@@ -14,6 +14,8 @@ from lightning_gw.records.next_step import next_step
 from lightning_gw.utilities import output
 from lightning_gw.utilities.text import short_names
 
+#: Seconds that handing a look on takes from which they are told apart from what looking takes.
+WORTH_TELLING = 1.0
 #: Characters of a name that the terminal shows whole, and layers that it names one by one.
 LONGEST_NAME = 40
 MOST_LAYERS_NAMED = 16
@@ -43,6 +45,8 @@ def look_message(prefix: str, result: LookResult, handing_on: float) -> str:
     record = result.record
     assert record is not None
     cost = f"{record.seconds + handing_on:.1f} s"
+    if handing_on >= WORTH_TELLING:  # the record, and its page, count only what looking took
+        cost += f", {handing_on:.1f} s of it for the disk and the loggers"
     if result.aside:
         cost += f", and {result.solving:.1f} s in the background"
     line = f"{prefix.rstrip('/')} step {record.step}: {record.summary()}  ({cost})"

@@ -293,7 +293,7 @@ def _facts(record: Record) -> list[list[str]]:
     known += [f"hash {str(probe['hash'])[:12]}"] if "hash" in probe else []
     facts.append(["Probe", ", ".join(known) or "not described in the record"])
     facts.append(["Geometry", gw.geometry if gw is record.gw else f"{record.gw.geometry}, shown as {gw.geometry}"])
-    facts.append(["Cost", f"{record.seconds:.2g} s of training time"])
+    facts.append(["Cost", f"{record.seconds:.2g} s of training time, without its loggers"])
     facts += [["Note", note] for note in record.notes]
     return facts
 
