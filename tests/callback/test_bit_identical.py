@@ -87,13 +87,14 @@ def test_checkpoints_that_are_looked_at_are_the_same_in_both_packages(
 class Stored(Dataset):
     """Reads rows from a file that it opens at the first of them, in whatever process that is."""
 
-    def __init__(self, path: Path, count: int) -> None:
+    def __init__(self, path: Path, count: int, spawned: bool = False) -> None:
         rows = np.random.default_rng(count).standard_normal((count, 9), dtype=np.float32)
         rows.tofile(path)
         self.path, self.count = path, count
         self.file: Any = None
         self.read = 0
-        self.noise = torch.Generator().manual_seed(count)
+        # A worker that is spawned cannot be given torch's: its state is gone before the worker takes it up.
+        self.noise: Any = np.random.default_rng(count) if spawned else torch.Generator().manual_seed(count)
 
     def __len__(self) -> int:
         return self.count
@@ -105,7 +106,18 @@ class Stored(Dataset):
         self.file.seek(36 * index)
         time.sleep(0)  # where another process that shares the file may come in between
         row = torch.from_numpy(np.frombuffer(self.file.read(36), np.float32).copy())
-        return row[:8] + torch.rand(8, generator=self.noise) / 10, int(row[8] > 0)
+        if isinstance(self.noise, torch.Generator):
+            noise = torch.rand(8, generator=self.noise)
+        else:
+            noise = torch.from_numpy(self.noise.random(8, np.float32))
+        return row[:8] + noise / 10, int(row[8] > 0)
+
+    @property
+    def state(self) -> Any:
+        """Of its random numbers."""
+        return (
+            self.noise.get_state() if isinstance(self.noise, torch.Generator) else str(self.noise.bit_generator.state)
+        )
 
 
 LOADERS: dict[str, dict[str, Any]] = {
@@ -126,7 +138,7 @@ def test_data_sets_and_loaders_do_not_notice_that_the_probe_was_read(tmp_path: P
         options = dict(LOADERS[kind])
         if options.pop("generator", False):
             options["generator"] = torch.Generator().manual_seed(3)
-        module, data = Net(plain_net()), Stored(tmp_path / "rows", 48)
+        module, data = Net(plain_net()), Stored(tmp_path / "rows", 48, "multiprocessing_context" in options)
         loaded = DataLoader(data, 12, shuffle=True, **options)
         seen: list[Tensor] = []
         module.on_train_batch_start = lambda batch, _: seen.append(batch[0]) and None
@@ -135,7 +147,7 @@ def test_data_sets_and_loaders_do_not_notice_that_the_probe_was_read(tmp_path: P
         return {
             "weights": module.state_dict(),
             "batches": seen,
-            "random states": [torch.get_rng_state(), data.noise.get_state()],
+            "random states": [torch.get_rng_state(), data.state],
             "generator": None if loaded.generator is None else loaded.generator.get_state(),
             "data set": [data.read, data.file is None],
         }
