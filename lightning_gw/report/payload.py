@@ -222,9 +222,8 @@ def _references(record: Record) -> list[list[str]]:
         facts.append(["Architecture", words[0].upper() + words[1:]])
     if record.changed is not None:
         made = record.changed
-        facts.append(
-            ["This training", f"parted {made.ranges()}, {made.strength}" if made.boundaries else "no boundary"]
-        )
+        none = "no boundary: since the first look no step between layers grew beyond the others"
+        facts.append(["This training", f"parted {made.ranges()}, {made.strength}" if made.boundaries else none])
     return facts
 
 
