@@ -18,7 +18,7 @@ from every_training import differences
 from two_processes import train
 
 from lightning_gw import History, load_history
-from lightning_gw.analysis import analysis
+from lightning_gw.gw.looks import LayerMatrices
 from lightning_gw.utilities.distributed import Ranks
 
 
@@ -180,15 +180,15 @@ def test_a_solution_that_fails_on_one_process_costs_all_that_look_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
 ) -> None:
     """It fails between the two matrices of a look, where the other process is already waiting for the second."""
-    inner, calls = analysis.Analysis._solve, []
+    inner, calls = LayerMatrices._solved, []
 
-    def failing(self: analysis.Analysis, *arguments: Any) -> Any:
+    def failing(self: LayerMatrices, *arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 4 and dist.get_rank() == rank:  # the anchored matrix of the second look
             raise RuntimeError("no more of this")
         return inner(self, *arguments)
 
-    monkeypatch.setattr(analysis.Analysis, "_solve", failing)
+    monkeypatch.setattr(LayerMatrices, "_solved", failing)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         watched = train(tmp_path / "with", "ddp_fork", 2, on_error="warn")
