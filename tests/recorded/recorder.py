@@ -231,6 +231,7 @@ def clean(value: Any, root: Path) -> Any:
         text = value.replace(str(root), "<root>")
         text = re.sub(r"offline-run-\d+_\d+-\w+|run-\w{8}-gw-history|run-\w{8}\b", "<run>", text)
         text = re.sub(r"^Looking took .*$", "Looking took <time>.", text, flags=re.MULTILINE)
+        text = re.sub(r", [\d.]+ s of it for the disk and the loggers", "", text)  # said where that takes long
         text = re.sub(r", run [0-9a-f]{12};", ", run <id>;", text)
         text = re.sub(
             r"(gwevents|gwmatrix|gwlayers|gwadjacent_table|gwgrowth_table)-[\w-]{6}|(gw-history)-\w{8}",
