@@ -318,7 +318,7 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
 def _memory(tensor: Tensor) -> int:
     try:
         return int(tensor.untyped_storage()._cdata)
-    except (RuntimeError, NotImplementedError):  # sparse and the like
+    except RuntimeError:  # of sparse tensors and the like it is a NotImplementedError, which is one
         return 0
 
 
