@@ -231,6 +231,10 @@ class Solver:
         for job in self._pending:
             self.worker.submit(job, self.shared)
 
+    def drop(self, step: int | None) -> None:
+        """Forget the looks up to `step` that were pending in a loaded state: their records were written since."""
+        self._pending = [job for job in self._pending if step is None or job.step > step]
+
     def abandon(self) -> tuple[int, ...]:
         """Give up the looks that are not solved yet, and return their steps."""
         self._take(wait=0.0)

@@ -200,9 +200,10 @@ class LookEvents(RemembersCopies, Callback):
 
     @costs_no_training
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._loaded is not None and self._solver.pending and trainer.is_global_zero:
-            # Training that was over when it was resumed never starts, but it may have left looks unsolved.
-            loaded, self._loaded = self._loaded, None
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None and trainer.is_global_zero:
+            # Training that was over when it was resumed never starts, but it may have left looks unsolved, or been
+            # ended before it could say what it had found.
             folder = partial(run_folder, trainer, self.save_dir, self.name)
             self._look_loop.conclude_earlier_run(trainer, pl_module, folder, loaded)
 

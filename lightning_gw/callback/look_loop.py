@@ -198,8 +198,15 @@ class LookLoop:
         folder: Callable[[], Path | None],
         loaded: Mapping[str, Any],
     ) -> None:
-        """Solve and hand on the looks that a run left unsolved which was over when it was resumed; see `prepare`."""
+        """Conclude a run that was over when it was resumed: with the records it wrote, and the looks it left unsolved.
+
+        Args:
+            trainer, module, folder, loaded: See `prepare`.
+        """
+        # No look will be made again, so that no record gives way, not even one later than the checkpoint.
+        self.last = self._delivery.last = self._steps.now(trainer)
         self._open_history(trainer, folder, loaded)
+        self._solver.drop(self._delivery.last)
         self._solver.resume()
         self.conclude(trainer, module)
 

@@ -18,7 +18,9 @@ from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.callback.trainer import total_steps
 from lightning_gw.compare.executors.process import PARENT_VARIABLE
 from lightning_gw.records.description import planted_beyond
+from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
+from lightning_gw.records.run_folder import metric_values
 from lightning_gw.utilities.errors import UsageError, reason_of
 from lightning_gw.utilities.files import read_text, write_whole
 from lightning_gw.utilities.output import say, warn
@@ -66,14 +68,16 @@ class RunProgress(Callback):
         self._value: float | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Note when the run was ready to train, and how long its earlier attempts took."""
+        """Note when the run was ready to train."""
         self._leave_if_orphaned()
         for callback in watchers(trainer):
             callback.keep_representations = True  # runs of a comparison are compared layer by layer
         self._started = time.monotonic()
-        if trainer.ckpt_path and self.file.exists():
-            with suppress(OSError, ValueError, KeyError, TypeError):  # what cannot be read counts as nothing
-                self._earlier = float(json.loads(read_text(self.file))["seconds"])
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note how long earlier attempts took, where this one goes on from them."""
+        with suppress(OSError, ValueError, KeyError, TypeError):  # what cannot be read counts as nothing
+            self._earlier = float(json.loads(read_text(self.file))["seconds"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check what was planted against the layers, which are known by now, and report the first step."""
@@ -119,16 +123,18 @@ class RunProgress(Callback):
             self._failed = True
 
     def _report(self, trainer: Trainer) -> None:
-        if self.accuracy in trainer.callback_metrics:
-            self._value = float(trainer.callback_metrics[self.accuracy])
         history = history_so_far(trainer)
+        # A run that was over when it was resumed logs nothing any more; its history knows what it logged.
+        logged = {**_logged_before(history), **trainer.callback_metrics}
+        if self.accuracy in logged:
+            self._value = float(logged[self.accuracy])
         now, done = time.monotonic(), trainer.global_step - self._first_step
         content = {
             "step": trainer.global_step,
             "steps": planned_steps(trainer),
             "pace": (now - self._started_training) / done if done > 0 else None,
             "accuracy": self._value if self._value is not None and math.isfinite(self._value) else None,
-            "metrics": sorted(trainer.callback_metrics),
+            "metrics": sorted(logged),
             "looks": len(history),
             "groups": history[-1].summary() if len(history) else None,
             "seconds": round(self._earlier + now - self._started, 2),
@@ -147,6 +153,12 @@ class RunProgress(Callback):
 def history_so_far(trainer: Trainer) -> Sequence[Record]:
     """What the run's GWSimilarity has found so far."""
     return next((callback.history for callback in watchers(trainer) if callback.history is not None), ())
+
+
+def _logged_before(history: Sequence[Record]) -> dict[str, float]:
+    """The run's own metrics, as its history knows them."""
+    rows = history.metrics if isinstance(history, History) else ()
+    return {name: value for row in rows for name, value in metric_values(row).items()}
 
 
 def watchers(trainer: Trainer) -> list[GWSimilarity]:

@@ -62,7 +62,7 @@ def next_step(comparison: TaskComparison) -> str:
     if untested or (not _found(comparison) and smallest_p(comparison) >= LEVEL):
         needed = fewest_seeds(strategies)
         return (
-            f"Next: {number_word(needed)} seeds of each strategy (seeds: [0, …, {needed - 1}] in the config) are the "
+            f"Next: {number_word(needed)} seeds of each strategy (seeds: {[*range(needed)]} in the config) are the "
             f"fewest with which p can fall below {LEVEL}; the same command keeps the runs that are done."
         )
     if _found(comparison):

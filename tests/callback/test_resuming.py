@@ -146,3 +146,18 @@ def test_a_callback_used_again_for_a_run_that_it_did_not_watch_begins_anew(tmp_p
         )
     assert module.trainer.state.finished
     assert steps(callback) == [3, 5, 8]
+
+
+def test_a_run_that_was_over_when_it_was_resumed_keeps_what_it_found(tmp_path: Path) -> None:
+    saver = ModelCheckpoint(tmp_path / "checkpoints", filename="{step}", every_n_train_steps=4, save_top_k=-1)
+    whole = watcher(tmp_path, when=[1, 3])
+    trainer(tmp_path, saver, whole, max_epochs=3).fit(Net(plain_net()), loader(), loader(32))
+    assert steps(whole) == [0, 1, 3, 12]  # the last is later than the checkpoint of step 12
+
+    resumed = watcher(tmp_path, when=[1, 3])
+    fit = trainer(tmp_path, resumed, max_epochs=3)
+    with no_warning_of_ours():
+        fit.fit(Net(), loader(), loader(32), ckpt_path=tmp_path / "checkpoints/step=12.ckpt")
+    assert_same_history(resumed.history, whole.history)
+    assert_same_history(lgw.load_history(tmp_path), whole.history)
+    assert resumed.last_look == 12

@@ -108,7 +108,7 @@ def test_what_so_few_seeds_cannot_tell_is_the_answer_also_where_nothing_lies_apa
         assert smallest_p(comparison) == pytest.approx(least)
         assert verdict(comparison).startswith("No difference found. With ")
         assert f"cannot reach p below {least:.2g}." in verdict(comparison)
-        assert f"seeds: [0, …, {needed - 1}]" in next_step(comparison)
+        assert f"seeds: {[*range(needed)]}" in next_step(comparison)
     enough = compare_strategies(planted(np.random.default_rng(0), tuple(range(strategies)), needed), "task")
     assert enough.overall["groups"].p < 0.05, "the number of seeds that was named is enough"
 
