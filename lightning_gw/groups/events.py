@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -12,7 +12,7 @@ from lightning_gw.groups.groups import layer_ranges
 from lightning_gw.utilities.text import numbered
 
 #: What can happen to a group; `Event` says what each is.
-EventKind = Literal["birth", "death", "split", "merge", "boundary_moved", "growth"]
+EventKind = Literal["birth", "return", "death", "split", "merge", "boundary_moved", "growth"]
 #: Identity of a group → the indices of its layers, ascending.
 Members = Mapping[int, tuple[int, ...]]
 
@@ -22,8 +22,8 @@ class Event:
     """Something that happened to a group while training went on.
 
     Attributes:
-        kind: ``birth`` (a group where there was none), ``death``, ``split`` (out of `others`), ``merge`` (of `others`
-            into `group`), ``boundary_moved`` (`boundary_from` → `boundary_to`, between `group` and ``others[0]``), or
+        kind: ``birth`` (a group where there was none), ``return`` (one that had dissolved), ``death``, ``split`` (out of
+            `others`), ``merge`` (of `others` into `group`), ``boundary_moved`` (`boundary_from` → `boundary_to`, between `group` and ``others[0]``), or
             ``growth`` (the adjacent distances after `layers` are no longer what they were at the first look).
         step: Trainer global step of the look that first showed it.
         group: Identity of the group, the same number for its whole life; −1 for ``growth``, which is of no group.
@@ -62,6 +62,8 @@ class Event:
         match self.kind:
             case "birth":
                 return f"{span} {'is' if one else 'are'} first seen as a group."
+            case "return":
+                return f"{span} {'is' if one else 'are'} a group again."
             case "death":
                 return f"The group of {span[0].lower()}{span[1:]} dissolved."
             case "split":
@@ -92,7 +94,9 @@ class Event:
                 return f"Beyond its noise, the distance has since the first look {' and '.join(told)}."
 
 
-def compare_groups(step: int, confirmed: int, before: Members, after: Members) -> list[Event]:
+def compare_groups(
+    step: int, confirmed: int, before: Members, after: Members, earlier: Collection[int] = ()
+) -> list[Event]:
     """What turned one set of groups into another.
 
     Args:
@@ -100,9 +104,10 @@ def compare_groups(step: int, confirmed: int, before: Members, after: Members) -
         confirmed: Trainer global step of the look that confirmed it.
         before: Groups of the earlier look.
         after: Groups of the later one; a group that lives on has the same identity in both.
+        earlier: Identities of the groups that there were at any look before.
 
     Returns:
-        Deaths, births and splits, merges, then moved boundaries, each in depth order.
+        Deaths, births, returns and splits, merges, then moved boundaries, each in depth order.
     """
     owner_before = {layer: group for group, layers in before.items() for layer in layers}
     owner_after = {layer: group for group, layers in after.items() for layer in layers}
@@ -111,7 +116,7 @@ def compare_groups(step: int, confirmed: int, before: Members, after: Members) -
     events = [Event("death", step, group, before[group], confirmed=confirmed) for group in gone if not heirs[group]]
     for group in (group for group in after if group not in before):
         parents = owners(after[group], owner_before)
-        kind: EventKind = "split" if parents else "birth"
+        kind: EventKind = "split" if parents else "return" if group in earlier else "birth"
         events.append(Event(kind, step, group, after[group], parents, confirmed=confirmed))
     for group in gone:
         if heirs[group]:

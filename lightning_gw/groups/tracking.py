@@ -64,6 +64,7 @@ class GroupTracker:
         self._last_seen: dict[int, tuple[int, ...]] = {}
         self._next = 0
         self._steady: dict[int, tuple[int, ...]] = {}  # the groups that events are told of
+        self._earlier: frozenset[int] = frozenset()  # all that were ever among them
         self._cut = DebouncedGroups(persistence, certain)
         self._growth = GrowthWatch(persistence)
 
@@ -90,8 +91,8 @@ class GroupTracker:
             groups: Its groups; with strength "none" there are none.
 
         Returns:
-            What is now certain to have happened, in depth order: deaths, births, splits, merges, moved boundaries, then
-            growth.
+            What is now certain to have happened, in depth order: deaths, births, returns, splits, merges, moved boundaries,
+            then growth.
         """
         members = groups.members() if groups.strength != "none" else ()
         matched = _match(members, self._members or self._last_seen, 0.0 if self._members else 0.5)
@@ -119,8 +120,9 @@ class GroupTracker:
             return []
         members, first = change
         steady = self._identify(members)
-        events = compare_groups(first, step, self._steady, steady)
+        events = compare_groups(first, step, self._steady, steady, self._earlier)
         self._steady = steady
+        self._earlier |= steady.keys()
         return events
 
     def _identify(self, members: Cut) -> dict[int, tuple[int, ...]]:
@@ -140,6 +142,7 @@ class GroupTracker:
             "last_seen": _plain(self._last_seen),
             "next": self._next,
             "steady": _plain(self._steady),
+            "earlier": sorted(self._earlier),
             "cut": self._cut.state_dict(),
             "growth": self._growth.state_dict(),
         }
@@ -152,6 +155,7 @@ class GroupTracker:
         self._next = int(state["next"])
         # Checkpoints made before events were steadied told of every look as it was.
         self._steady = _parsed(state.get("steady", state["members"]))
+        self._earlier = frozenset(int(group) for group in state.get("earlier", self._steady))
         self._cut.load_state_dict(state.get("cut", {}))
         self._growth.load_state_dict(state.get("growth", {}))
 

@@ -14,7 +14,7 @@ from lightning_gw.groups.groups import Groups, layer_ranges
 from lightning_gw.groups.sequences import sequence_parts
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.record import Record
-from lightning_gw.utilities.text import listed, numbered, plural, short_names
+from lightning_gw.utilities.text import listed, number_word, numbered, plural, short_names
 
 _PAIRED_NAMES = {
     "standardized": "RSA",
@@ -309,11 +309,13 @@ def _standing(history: Sequence[Record]) -> list[str]:
     kept = last.groups.boundaries
     alike = [record.groups.strength != "none" and record.groups.boundaries == kept for record in history]
     first = history[alike.index(True)].step
-    since = history[len(alike) - next((k for k, same in enumerate(reversed(alike)) if not same), len(alike))].step
+    looks = next((k for k, same in enumerate(reversed(alike)) if not same), len(alike))
+    since = history[len(alike) - looks].step
     gone = "" if first == since else f"first seen at step {first}, and gone in between"
     sentences = []
     if since != last.step:
-        sentences.append(f"These groups have stood since step {since}{gone and '; they were '}{gone}.")
+        stood = f"These groups stood at each of the {number_word(looks)} looks since step {since}"
+        sentences.append(f"{stood}{gone and '; they were '}{gone}.")
     elif len(history) > 1:
         sentences.append(
             f"They are back at this last look, {gone}." if gone else "They were first seen at this last look."

@@ -54,6 +54,23 @@ def test_groups_are_born_move_and_die() -> None:
     assert tracker.group_ids == ()
 
 
+def test_a_group_that_dissolved_returns_and_is_not_called_new() -> None:
+    tracker = GroupTracker(persistence=1)
+    tracker.update(0, cut(4))
+    tracker.update(10, cut())
+    state = json.loads(json.dumps(tracker.state_dict()))
+    events = tracker.update(20, cut(4))
+    assert kinds(events) == ["return"] * 2
+    assert events[0].sentence() == "Layers 1–5 are a group again."
+    assert tracker.group_ids == (0, 1)
+    resumed = GroupTracker(persistence=1)
+    resumed.load_state_dict(state)
+    assert resumed.update(20, cut(4)) == events
+    # One that shares too little with what was there is another.
+    tracker.update(30, cut())
+    assert kinds(tracker.update(40, cut(0))) == ["birth", "return"]
+
+
 def test_nothing_happens_when_nothing_changes() -> None:
     tracker = GroupTracker(persistence=1)
     tracker.update(0, cut(1, 5))
@@ -87,7 +104,7 @@ def test_a_group_that_returns_after_a_gap_is_itself_again() -> None:
     tracker = GroupTracker(persistence=1)
     tracker.update(0, cut(1, 5))
     tracker.update(1, cut())
-    assert kinds(tracker.update(2, cut(1, 5))) == ["birth"] * 3
+    assert kinds(tracker.update(2, cut(1, 5))) == ["return"] * 3
     assert tracker.group_ids == (0, 1, 2)
     tracker.update(3, cut())
     tracker.update(4, cut(0, 7))
