@@ -125,7 +125,7 @@ class RunProgress(Callback):
     def _report(self, trainer: Trainer) -> None:
         history = history_so_far(trainer)
         # A run that was over when it was resumed logs nothing any more; its history knows what it logged.
-        logged = {**_logged_before(history), **trainer.callback_metrics}
+        logged: dict[str, Any] = {**_logged_before(history), **trainer.callback_metrics}
         if self.accuracy in logged:
             self._value = float(logged[self.accuracy])
         now, done = time.monotonic(), trainer.global_step - self._first_step
@@ -155,7 +155,7 @@ def history_so_far(trainer: Trainer) -> Sequence[Record]:
     return next((callback.history for callback in watchers(trainer) if callback.history is not None), ())
 
 
-def _logged_before(history: Sequence[Record]) -> dict[str, float]:
+def _logged_before(history: Sequence[Record]) -> dict[str, Any]:
     """The run's own metrics, as its history knows them."""
     rows = history.metrics if isinstance(history, History) else ()
     return {name: value for row in rows for name, value in metric_values(row).items()}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from lightning_gw.groups.groups import Groups
 
@@ -34,7 +35,7 @@ class DebouncedGroups:
         self._pending: dict[int, tuple[int, int]] = {}  # boundary that changes → (first step, looks)
         self._candidate: tuple[Cut, int, int] | None = None  # groups as a whole, first step, looks
 
-    def update(self, step: int, groups: Groups, steady: Cut) -> tuple[Cut, int] | None:
+    def update(self, step: int, groups: Groups, steady: Cut) -> list[tuple[Cut, int]]:
         """What the steadied groups become.
 
         Args:
@@ -43,7 +44,8 @@ class DebouncedGroups:
             steady: The steadied groups so far, as layer indices; empty where there are none.
 
         Returns:
-            The groups from now on, and the step that first showed the change; None where nothing changes for good.
+            What they become one after the other, each with the step of the look that first showed it, in order; the
+            last are the groups from now on. Empty where nothing changes for good.
         """
         found = groups.members() if groups.strength != "none" else ()
         if not (_contiguous(found) and _contiguous(steady)):
@@ -58,29 +60,43 @@ class DebouncedGroups:
             k: (self._pending[k][0], self._pending[k][1] + 1) if k in self._pending else (step, 1) for k in changed
         }
         settled = {k for k in changed if self._settled(k, k in stands, groups.support)}
-        flips: set[int] = set()
+        flips: dict[int, set[int]] = {}  # first step → boundaries
         for cluster in _clusters(changed, sorted(stands & stood)):
-            mixed = 0 < len(stands.intersection(cluster)) < len(cluster)
-            if not mixed or settled.issuperset(cluster):
-                flips |= settled.intersection(cluster)
-        if not flips:
-            return None
-        first = min(self._pending.pop(k)[0] for k in flips)
-        kept = stood ^ flips
-        return _cut(usable, kept | ends if kept else kept), first
+            if not 0 < len(stands.intersection(cluster)) < len(cluster):
+                for k in settled.intersection(cluster):
+                    flips.setdefault(self._pending[k][0], set()).add(k)
+            elif settled.issuperset(cluster):
+                for k, first in self._moves(cluster, stands).items():
+                    flips.setdefault(first, set()).add(k)
+        became = []
+        for first in sorted(flips):
+            for k in flips[first]:
+                del self._pending[k]
+            stood ^= flips[first]
+            became.append((_cut(usable, stood | ends if stood else stood), first))
+        return became
 
-    def _as_a_whole(self, step: int, found: Cut, steady: Cut) -> tuple[Cut, int] | None:
+    def _moves(self, cluster: Sequence[int], stands: set[int]) -> dict[int, int]:
+        """The first step of each boundary that comes or goes; where one came for the other, of both: the later."""
+        first = {k: self._pending[k][0] for k in cluster}
+        comes, goes = ([k for k in cluster if (k in stands) is there] for there in (True, False))
+        for row, column in zip(*linear_sum_assignment(abs(np.subtract.outer(comes, goes))), strict=True):
+            pair = comes[row], goes[column]
+            first |= dict.fromkeys(pair, max(first[k] for k in pair))
+        return first
+
+    def _as_a_whole(self, step: int, found: Cut, steady: Cut) -> list[tuple[Cut, int]]:
         if found == steady:
             self._candidate = None
-            return None
+            return []
         first, looks = step, 0
         if self._candidate is not None and self._candidate[0] == found:
             _, first, looks = self._candidate
         self._candidate = (found, first, looks + 1)
         if looks + 1 < self.persistence:
-            return None
+            return []
         self._candidate = None
-        return found, first
+        return [(found, first)]
 
     def _settled(self, k: int, stands: bool, support: NDArray[np.float64] | None) -> bool:
         if self._pending[k][1] >= self.persistence:

@@ -91,8 +91,8 @@ class GroupTracker:
             groups: Its groups; with strength "none" there are none.
 
         Returns:
-            What is now certain to have happened, in depth order: deaths, births, returns, splits, merges, moved boundaries,
-            then growth.
+            What is now certain to have happened, in the order in which looks first showed it, at each of them in depth
+            order: deaths, births, returns, splits, merges, moved boundaries; then growth.
         """
         members = groups.members() if groups.strength != "none" else ()
         matched = _match(members, self._members or self._last_seen, 0.0 if self._members else 0.5)
@@ -115,14 +115,12 @@ class GroupTracker:
 
     def _settle(self, step: int, groups: Groups) -> list[Event]:
         """Take into the steadied picture what has changed for good, and tell of it."""
-        change = self._cut.update(step, groups, tuple(self._steady.values()))
-        if change is None:
-            return []
-        members, first = change
-        steady = self._identify(members)
-        events = compare_groups(first, step, self._steady, steady, self._earlier)
-        self._steady = steady
-        self._earlier |= steady.keys()
+        events: list[Event] = []
+        for members, first in self._cut.update(step, groups, tuple(self._steady.values())):
+            steady = self._identify(members)
+            events += compare_groups(first, step, self._steady, steady, self._earlier)
+            self._steady = steady
+            self._earlier |= steady.keys()
         return events
 
     def _identify(self, members: Cut) -> dict[int, tuple[int, ...]]:

@@ -178,6 +178,17 @@ def test_what_is_beyond_the_noise_of_the_probe_is_told_at_once() -> None:
     assert (event.kind, event.step, event.confirmed) == ("boundary_moved", 20, 30)
 
 
+
+def test_changes_that_settle_together_are_each_told_of_the_look_that_first_showed_them() -> None:
+    tracker = GroupTracker()
+    tracker.update(200, cut(7, support={7: 1.0}))
+    assert tracker.update(400, cut(1, 7, support={7: 1.0})) == []
+    split, moved = tracker.update(800, cut(1, 6, support={6: 1.0, 7: 0.0}))
+    assert (split.kind, split.step, split.confirmed) == ("split", 400, 800)
+    assert (moved.kind, moved.step, moved.confirmed) == ("boundary_moved", 800, 800)
+    assert (moved.boundary_from, moved.boundary_to) == (7, 6)
+
+
 def test_changes_apart_from_each_other_do_not_wait_for_each_other() -> None:
     tracker = GroupTracker()
     for step in (0, 1):
