@@ -6,7 +6,11 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+
+from lightning_gw.utilities.errors import reason_of
+from lightning_gw.utilities.output import warn
 
 #: Seconds for which a process may stand still, as one does that was sent SIGSTOP, before it is ended.
 STANDSTILL = 30.0
@@ -32,13 +36,14 @@ def watched(process: subprocess.Popen[bytes], ended: list[str]) -> Iterator[None
                 process.kill()
                 return
 
-    watcher = threading.Thread(target=watch, name="lightning-gw-watchdog", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        watcher.join()
+    with ThreadPoolExecutor(1, "lightning-gw-watchdog") as thread:
+        watching = thread.submit(watch)
+        try:
+            yield
+        finally:
+            over.set()
+            if (error := watching.exception()) is not None:
+                warn(f"The process that solves looks was not watched while it was waited for: {reason_of(error)}")
 
 
 def _is_stopped(process: subprocess.Popen[bytes]) -> bool:

@@ -22,9 +22,10 @@ class Event:
     """Something that happened to a group while training went on.
 
     Attributes:
-        kind: ``birth`` (a group where there was none), ``return`` (one that had dissolved), ``death``, ``split`` (out of
-            `others`), ``merge`` (of `others` into `group`), ``boundary_moved`` (`boundary_from` → `boundary_to`, between `group` and ``others[0]``), or
-            ``growth`` (the adjacent distances after `layers` are no longer what they were at the first look).
+        kind: ``birth`` (a group where there was none), ``return`` (one that had dissolved), ``death``, ``split`` (out
+            of `others`), ``merge`` (of `others` into `group`), ``boundary_moved`` (`boundary_from` → `boundary_to`,
+            between `group` and ``others[0]``), or ``growth`` (the adjacent distances after `layers` are no longer what
+            they were at the first look).
         step: Trainer global step of the look that first showed it.
         group: Identity of the group, the same number for its whole life; −1 for ``growth``, which is of no group.
         layers: Indices of the group's layers at that look (at the previous one for a death).

@@ -167,8 +167,11 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
                 "text": event.sentence(short_names(record.layers)),
                 "colour": NO_EVIDENCE if event.group < 0 else group_colour(event.group),
             }
-            for index, record in enumerate(history)
-            for event in record.events
+            # In the order in which looks first showed it, not in that in which later ones confirmed it.
+            for index, record, event in sorted(
+                ((index, record, event) for index, record in enumerate(history) for event in record.events),
+                key=lambda told: told[2].step,
+            )
         ],
     }
 

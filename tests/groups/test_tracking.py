@@ -178,7 +178,6 @@ def test_what_is_beyond_the_noise_of_the_probe_is_told_at_once() -> None:
     assert (event.kind, event.step, event.confirmed) == ("boundary_moved", 20, 30)
 
 
-
 def test_changes_that_settle_together_are_each_told_of_the_look_that_first_showed_them() -> None:
     tracker = GroupTracker()
     tracker.update(200, cut(7, support={7: 1.0}))

@@ -130,11 +130,16 @@ def test_only_what_is_so_is_said() -> None:
         ("--+", "They were first seen at this last look."),
         ("+-+", "They are back at this last look, first seen at step 0, and gone in between."),
         ("-+o+", "They are back at this last look, first seen at step 10, and gone in between."),
-        ("+-++", "These groups stood at each of the two looks since step 20; they were first seen at step 0, and gone in between."),
+        (
+            "+-++",
+            "These groups stood at each of the two looks since step 20; they were first seen at step 0, and gone in "
+            "between.",
+        ),
     ],
 )
 def test_since_when_groups_stand_forgets_no_earlier_look(seen: str, said: str) -> None:
     kinds = {"-": ("none", (), ()), "+": ("weak", (3,), (0, 1)), "o": ("weak", (5,), (0, 1))}
     told = describe(make_run([(10 * k, *kinds[sign]) for k, sign in enumerate(seen)]))
     assert said in told
-    assert told.count("first seen") + told.count("stood at each") == (2 if "stood at each" in said and "gone" in said else 1)
+    both = "stood at each" in said and "gone" in said
+    assert told.count("first seen") + told.count("stood at each") == (2 if both else 1)
