@@ -67,3 +67,25 @@ def test_what_was_accumulated_before_a_checkpoint_is_lost_by_lightning_and_not_b
     without = interrupted(tmp_path / "interrupted alone", False, validated)
     assert same(without, alone["alone"]) is not lost, "docs/undisturbed.md says otherwise"
     assert same(interrupted(tmp_path / "interrupted and watched", True, validated), without)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("looks", [False, True], ids=["alone", "looked at"])
+def test_training_resumed_at_a_step_saves_that_step_over_again_once_it_has_accumulated_more(
+    tmp_path: Path, looks: bool
+) -> None:
+    def fit(broken: int, resumed: Path | None = None) -> int:
+        """Train until batch `broken`; returns how many batches the checkpoint of the first step has seen."""
+        saver = ModelCheckpoint(tmp_path / "checkpoints", filename="{step}", every_n_train_steps=1, save_top_k=-1)
+        watching = [watcher(tmp_path, null_samples=0, bootstrap_samples=2, max_overhead=None)] if looks else []
+        callbacks = (saver, *watching, Broken(broken))
+        fitting = trainer(tmp_path, *callbacks, max_epochs=1, accumulate_grad_batches=ACCUMULATED)
+        with pytest.raises(RuntimeError, match="power cut"):
+            fitting.fit(Net(plain_net()), Resumable(task(16 * BATCHES), batch_size=16), ckpt_path=resumed)
+        saved = torch.load(tmp_path / "checkpoints/step=1.ckpt", weights_only=True)
+        assert saved["global_step"] == 1
+        return int(saved["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["processed"])
+
+    assert fit(ACCUMULATED + 1) == ACCUMULATED
+    # One batch more, whose gradients no checkpoint holds: whoever resumes from there has lost them.
+    assert fit(ACCUMULATED + 1, tmp_path / "checkpoints/step=1.ckpt") == ACCUMULATED + 1
