@@ -96,7 +96,11 @@ def command_parser(run: Mapping[str, Callable[[argparse.Namespace], int]]) -> ar
         description="Rebuild report.html of a comparison, of one run, or of several runs side by side, from disk.",
     )
     report.add_argument("path", nargs="+", metavar="PATH", help="folder of a comparison or of a run, or several runs")
-    report.add_argument("--out", metavar="DIR", help="where report.html goes (default: PATH; of several runs, here)")
+    report.add_argument(
+        "--out",
+        metavar="PAGE",
+        help="the page, or the folder that report.html goes to (default: PATH; of several runs, here)",
+    )
     report.add_argument("--open", action="store_true", help="open the page in a browser")
     report.add_argument(
         "--reference",

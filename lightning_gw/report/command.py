@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_gw.report.loading import damages, load_runs, load_source
-from lightning_gw.report.page import write_page
+from lightning_gw.report.page import PAGE_FILE, write_page
 from lightning_gw.utilities.errors import UsageError, reason_of
 from lightning_gw.utilities.output import say
 
@@ -17,7 +17,8 @@ def report(paths: Sequence[str], out: str | None = None, reference: str | None =
 
     Args:
         paths: The folder of a comparison or of a run, or those of several runs.
-        out: Folder of the page; None takes the only path, or the working directory for several runs.
+        out: The page, a name that ends in .html, or its folder; None takes the only path, or the working directory for
+            several runs.
         reference: See `write_report`.
         show: Whether to open it in a browser.
 
@@ -33,11 +34,13 @@ def report(paths: Sequence[str], out: str | None = None, reference: str | None =
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
     place = Path(out) if out else folders[0] if len(folders) == 1 else Path()
+    named = place.suffix.lower() in (".html", ".htm") and not place.is_dir()
+    page = place if named else place / PAGE_FILE
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        page.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"The page cannot be written into {place}: {reason_of(error)}") from error
-    page = write_page(source, place, reference)
+        raise UsageError(f"The page cannot be written into {page.parent}: {reason_of(error)}") from error
+    write_page(source, page, reference)
     for damage in damages(source):
         say(f"Note: {damage}")
     address = page.resolve().as_uri()

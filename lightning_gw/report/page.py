@@ -66,14 +66,16 @@ def write_report(path: str | Path, reference: str | None = None) -> Path:
         ValueError: If ``comparison.json`` is damaged, or a history was written by a newer version.
         UsageError: If no strategy is named `reference`.
     """
-    return write_page(load_source(Path(path)), Path(path), reference)
+    return write_page(load_source(Path(path)), Path(path) / PAGE_FILE, reference)
 
 
-def write_page(source: ReportSource, folder: Path, reference: str | None = None) -> Path:
-    """Build the page of what `load_source` read, ``report.html`` in `folder`."""
-    cache = folder / CACHE_FILE
+def write_page(source: ReportSource, page: Path, reference: str | None = None) -> Path:
+    """Build the page of what `load_source` read; what was slow to find for it is kept beside it."""
+    cache = page.parent / CACHE_FILE
     if reference is not None and not source.is_comparison:
-        raise UsageError(f"{folder} is one run: there is no other strategy that its layers could be compared with.")
+        raise UsageError(
+            f"{page.parent} is one run: there is no other strategy that its layers could be compared with."
+        )
     rectangles: Mapping[str, TaskRectangles] = {}
     if source.is_comparison:
         try:
@@ -84,7 +86,6 @@ def write_page(source: ReportSource, folder: Path, reference: str | None = None)
             lost = f"Which layers of the strategies correspond could not be found: {reason_of(error)}."
             source = replace(source, notes=(*source.notes, lost))
     html = render(source, rectangles)
-    page = folder / PAGE_FILE
     write_whole(page, html.encode(errors="replace"))  # half of a surrogate pair is no UTF-8
     return page
 

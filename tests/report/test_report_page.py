@@ -159,6 +159,14 @@ def test_the_command_says_what_the_page_says_of_damaged_lines(tmp_path, capsys):
     assert "Note" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("out", "page"), [("new/page.html", "new/page.html"), ("new", "new/report.html")])
+def test_the_page_goes_where_it_is_told_to(tmp_path, out, page):
+    save(make_run(), tmp_path / "run")
+    assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / out)]) == 0
+    assert "<html" in (tmp_path / page).read_text(encoding="utf-8")
+    assert [file for file in (tmp_path / "run").iterdir() if file.suffix == ".html"] == []
+
+
 @pytest.mark.parametrize(
     ("folder", "title"),
     [

@@ -95,6 +95,16 @@ function outlines(look, colours, depth) {
   return shapes;
 }
 
+// Powers of two where growth spans them, else steps so fine that there are at least three marks.
+function growthTicks(low, high) {
+  const within = (values) => values.filter((value) => value >= low * 0.94 && value <= high * 1.06);
+  const steps = (step, last) => Array.from({ length: Math.round(last / step) }, (_, k) => Number(((k + 1) * step).toFixed(2)));
+  const words = { 0.125: "⅛", 0.25: "¼", 0.5: "½" };
+  const powers = within(Array.from({ length: 24 }, (_, k) => 2 ** (k - 9)));
+  const tickvals = powers.length > 2 ? powers : [steps(0.5, 8), steps(0.2, 4), steps(0.1, 4)].map(within).find((fine) => fine.length > 2) ?? powers;
+  return { tickvals, ticktext: tickvals.map((value) => words[value] ?? String(Number(value.toPrecision(3)))) };
+}
+
 function drawProfile(element, run, index) {
   const colours = theme(), look = run.looks[index], first = run.looks[0], gaps = run.layers.length - 1;
   const at = Array.from({ length: gaps }, (_, i) => i), narrow = element.clientWidth < 480;
@@ -128,7 +138,7 @@ function drawProfile(element, run, index) {
     ],
     xaxis: axis(colours, { anchor: "y2", range: [-0.5, gaps - 0.5], tickvals: shown, ticktext: shown.map((i) => `${i + 1}→${i + 2}`), tickangle: 0, title: axisTitle("from layer → to next layer", colours) }),
     yaxis: axis(colours, { domain: [0.42, 1], range: [0, run.adjacentTop * 1.06], showgrid: true, gridcolor: colours.grid, nticks: 6, title: axisTitle("GW distance found", colours) }),
-    yaxis2: axis(colours, { domain: [0, 0.33], type: "log", range: [Math.log10(low * 0.93), Math.log10(high * 1.07)], tickvals: [0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64], ticktext: ["⅛", "¼", "½", "1", "2", "4", "8", "16", "32", "64"], showgrid: true, gridcolor: colours.grid, title: axisTitle("× first look", colours) }),
+    yaxis2: axis(colours, { domain: [0, 0.33], type: "log", range: [Math.log10(low * 0.93), Math.log10(high * 1.07)], ...growthTicks(low, high), showgrid: true, gridcolor: colours.grid, title: axisTitle("× first look", colours) }),
   }, CONFIG);
 }
 
