@@ -28,8 +28,8 @@ from rich.table import Table
 from benchmarks.untrained import language, vision
 from benchmarks.untrained.looks import CACHE, Untrained, look, names
 from lightning_gw import Groups, find_groups
-from lightning_gw.groups.finding import STRONG_CONTRAST
 from lightning_gw.groups.reference import Reference
+from lightning_gw.groups.strength import STRONG_CONTRAST
 
 OUTPUT = CACHE.parent / "architectures.json"
 SEEDS = 3

@@ -10,7 +10,8 @@ import numpy as np
 
 from lightning_gw.export import ExportError, to_finetuning_scheduler, to_mergekit, to_patterns, to_peft
 from lightning_gw.export.names import place_of, seen_from
-from lightning_gw.groups.groups import STABLE, Groups, layer_ranges
+from lightning_gw.groups.groups import Groups, layer_ranges
+from lightning_gw.groups.strength import STABLE
 from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.calls import module_of
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_gw.groups.groups import Groups, Strength
+from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.partition import (
     best_contiguous,
     best_hierarchical,
@@ -20,6 +20,7 @@ from lightning_gw.groups.partition import (
 from lightning_gw.groups.reference import Reference, ReferenceLike
 from lightning_gw.groups.roughness import roughness
 from lightning_gw.groups.sequences import joined, sequence_parts
+from lightning_gw.groups.strength import STRONG_CONTRAST, WEAK_CONTRAST, WEAK_END_CONTRAST, strength_of
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.utilities.arrays import FloatArray
 
@@ -27,12 +28,6 @@ Method = Literal["contiguous", "hierarchical"]
 
 #: Exponent on the squared distances in the modularity cost; 2 emphasises strong contrasts, 1.5 follows weaker ones.
 DEFAULT_GAMMA = 2.0
-#: From this contrast on a boundary is kept, …
-WEAK_CONTRAST = 1.3
-#: … and from this one where it cuts off a single layer at either end, where networks take larger steps anyway.
-WEAK_END_CONTRAST = 1.7
-#: Groups whose weakest boundary has this contrast are "strong".
-STRONG_CONTRAST = 1.8
 
 
 def find_groups(
@@ -52,10 +47,8 @@ def find_groups(
     ``Σ_b 1/|b| Σ_{i<j in b} (mean(D^γ) − D^γ_ij)`` with ``D`` the squared distances (``2 (1 − similarity)``), found
     exactly by dynamic programming. Since every matrix has such a best cut, also one of pure drift, proposed boundaries
     whose step does not stand out from the trend of those inside groups (see `partition.contrasts`) are taken back one
-    by one, the least contrasted first. What remains is as strong as its weakest boundary, and never "strong" if all it
-    does is to cut off a single layer at an end, as entry and readout do in any network. The same matrix always gives
-    the same
-    groups: of equally good cuts the one with longer first blocks is taken.
+    by one, the least contrasted first. What remains is as strong as its weakest boundary (see `strength.strength_of`).
+    The same matrix always gives the same groups: of equally good cuts the one with longer first blocks is taken.
 
     Widths that change, strides and blocks that begin as the identity are steps of the architecture, which an untrained
     network has as well. What counts as a step is therefore how far a distance goes beyond the same distance in a
@@ -139,18 +132,14 @@ def find_groups(
     boundaries = boundaries_of(labels)
     weakest = float(contrast.min()) if len(contrast) else float("nan")
     unreferenced = () if held is None else held.missing()
-    sure = held is not None and not set(boundaries) & set(unreferenced)
-    amid = any(0 < k < len(usable) - 2 for k in boundaries)
-    strength: Strength = "none"
-    if boundaries and weakest >= weak:
-        strength = "strong" if sure and weakest >= strong and amid else "weak"
+    referenced = held is not None and not set(boundaries) & set(unreferenced)
     of_all = np.full(layers, -1)
     of_all[usable] = labels
     return Groups(
         labels=tuple(of_all.tolist()),
         boundaries=tuple(int(usable[k]) for k in boundaries),
         adjacent=adjacent,
-        strength=strength,
+        strength=strength_of(boundaries, weakest, len(usable), referenced=referenced, weak=weak, strong=strong),
         contrast=weakest,
         roughness=roughness(steps),
         proposed=tuple(int(usable[k]) for k in boundaries_of(proposed)),

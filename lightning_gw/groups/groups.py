@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
 Strength = Literal["none", "weak", "strong"]
 
-#: A boundary that returns in fewer probe resamples than this is no strong one.
-STABLE = 0.5
-
 
 @dataclass(frozen=True)
 class Groups(Shown):

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from lightning_gw.groups.groups import Groups, Strength
+from lightning_gw.groups.groups import Groups
+from lightning_gw.groups.strength import strength_of_all
 from lightning_gw.utilities.arrays import FloatArray
 
 
@@ -49,9 +50,6 @@ def joined(found: Sequence[Groups], parts: Sequence[slice]) -> Groups:
         parts: Its layers.
     """
     told = [one for one in found if one.boundaries]
-    strength: Strength = "none"
-    if told:
-        strength = "strong" if all(one.strength == "strong" for one in told) else "weak"
     labels: list[int] = []
     for one in found:
         next_label = max(labels, default=-1) + 1 if told else 0
@@ -65,7 +63,7 @@ def joined(found: Sequence[Groups], parts: Sequence[slice]) -> Groups:
         labels=tuple(labels),
         boundaries=places("boundaries"),
         adjacent=_end_to_end([one.adjacent for one in found]),
-        strength=strength,
+        strength=strength_of_all(one.strength for one in found),
         contrast=(min if told else max)(contrasts, default=float("nan")),
         roughness=max((one.roughness for one in found if np.isfinite(one.roughness)), default=float("nan")),
         proposed=places("proposed"),

@@ -13,8 +13,9 @@ from torch import Tensor
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.geometry.spaces import Spaces
 from lightning_gw.groups.finding import find_boundaries
-from lightning_gw.groups.groups import STABLE, Groups
+from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.reference import Reference
+from lightning_gw.groups.strength import no_stronger_than_stable
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.measures.spread import dominant_inputs, dominant_share, effective_rank
 from lightning_gw.significance import AdjacentSolver, Null, noise_of_adjacent, resample_distances, stability
@@ -154,9 +155,7 @@ def judged(groups: Groups, test: Tested | None) -> Groups:
     """
     if test is not None and test.p_values is not None:
         groups = _tested(groups, test.p_values)
-    unstable = groups.stability is not None and min(groups.stability, default=1.0) < STABLE
-    weakened = groups.strength == "strong" and unstable
-    return replace(groups, strength="weak" if weakened else groups.strength)
+    return no_stronger_than_stable(groups)
 
 
 def _tested(groups: Groups, p_values: FloatArray) -> Groups:

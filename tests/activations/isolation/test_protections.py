@@ -20,7 +20,7 @@ import lightning_gw.activations.isolation.undisturbed as undisturbed_module
 import lightning_gw.activations.observer
 import lightning_gw.activations.passes
 import lightning_gw.activations.probe.probe
-import lightning_gw.callback.boundary
+import lightning_gw.callback.guard
 import lightning_gw.callback.look_loop
 from lightning_gw import load_history
 from lightning_gw.activations.isolation import snapshot
@@ -206,7 +206,7 @@ def test_without_failing_together_processes_part(tmp_path: Path, monkeypatch: py
         def __init__(self, group: Any, what: str) -> None:
             super().__init__(None, what)
 
-    for room in (lightning_gw.activations.observer, lightning_gw.callback.look_loop, lightning_gw.callback.boundary):
+    for room in (lightning_gw.activations.observer, lightning_gw.callback.look_loop, lightning_gw.callback.guard):
         monkeypatch.setattr(room, "Ranks", EachForItself)
     impatient = DDPStrategy(start_method="fork", timeout=timedelta(seconds=5))
     with pytest.raises(ProcessRaisedException):
