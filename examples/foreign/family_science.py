@@ -57,6 +57,6 @@ def molecules(callbacks: list[Any], folder: Path) -> nn.Module:
     dataset = data.MoleculeDataset(points)
     train = data.build_dataloader(dataset, batch_size=8, shuffle=True, num_workers=0)
     validate = data.build_dataloader(dataset, batch_size=8, shuffle=False, num_workers=0)
-    network = parts.BondMessagePassing(d_h=32, depth=3)
+    network = parts.BondMessagePassing(d_h=32, depth=4)
     head = parts.RegressionFFN(input_dim=32, hidden_dim=32, n_layers=3)
     return fit(models.MPNN(network, parts.MeanAggregation(), head), train, validate, callbacks, folder)

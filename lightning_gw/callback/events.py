@@ -73,20 +73,31 @@ class LookEvents(RemembersCopies, Callback):
     def history(self) -> History | None:
         """What was found so far; None before ``fit``, and on all processes but the first.
 
-        Of a callback that trained only as a copy, which some libraries make of what they are given, that of the last.
+        Of a callback that trained only as a copy, which some libraries make of what they are given, that of the last;
+        so are `last_look` and `seconds_spent`.
         """
-        copies = (copied.history for copied in reversed(self._copies) if copied.history is not None)
-        return self._delivery.history if self._delivery.history is not None else next(copies, None)
+        return self._one_that_looked._delivery.history
 
     @property
     def last_look(self) -> int | None:
         """Step of the last look, on all processes alike; None before the first. It may still wait to be solved."""
-        return self._look_loop.last
+        return self._one_that_looked._look_loop.last
 
     @property
     def seconds_spent(self) -> float:
         """Seconds that looking held the training up so far, which ``max_overhead`` limits."""
-        return self._pace.budget.spent
+        return self._one_that_looked._pace.budget.spent
+
+    @property
+    def _one_that_looked(self) -> Self:
+        """Itself, or the last of its copies that looked where it did not."""
+        copies = (copied._one_that_looked for copied in reversed(self._copies))
+        return self if self._looked else next((copied for copied in copies if copied._looked), self)
+
+    @property
+    def _looked(self) -> bool:
+        """Whether it looked at a training, or tried to; only the first process has a history."""
+        return self._delivery.history is not None or self._look_loop.last is not None or self._pace.budget.spent > 0
 
     @property
     def state_key(self) -> str:

@@ -94,3 +94,88 @@ def test_places_that_an_author_left_empty_are_passed_over() -> None:
     plain = Net(lambda self, x: self.one(x), one=nn.Sequential(nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 3)))
     plain.one = Skips(nn.Linear(12, 12), None, nn.ReLU(), nn.Linear(12, 3))
     assert list(chosen(plain, X).layers) == ["one.2", "one.3"]
+
+
+class Attention(nn.Module):
+    """Several heads, each with projections of its own, as forecasting networks write them."""
+
+    def __init__(self, width: int = 12, heads: int = 2) -> None:
+        super().__init__()
+        self.queries = nn.ModuleList(nn.Linear(width, width // heads) for _ in range(heads))
+        self.keys = nn.ModuleList(nn.Linear(width, width // heads) for _ in range(heads))
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pairs = zip(self.queries, self.keys, strict=True)
+        return self.out(torch.cat([query(x) * key(x).softmax(-1) for query, key in pairs], -1))
+
+
+class Gated(nn.Module):
+    def __init__(self, width: int = 12) -> None:
+        super().__init__()
+        self.first, self.gate = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor, context: Tensor | float = 0.0) -> Tensor:
+        return x + self.first(x + context).relu() * self.gate(x).sigmoid()
+
+
+def test_contexts_and_gates_beside_the_way_through_do_not_cut_it() -> None:
+    """As in a temporal fusion transformer: every step has a way around it, and static contexts come in at several."""
+
+    def run(self: Net, x: Tensor) -> Tensor:
+        static = self.static(x)
+        past = self.past(x, self.choosing(static))
+        future = self.future(x.flip(-1))
+        joined = self.recurrent(past) + future
+        enriched = self.enrichment(joined, self.enriching(static))
+        return joined + self.forward_block(enriched + self.attention(enriched))
+
+    names = "static", "choosing", "past", "future", "recurrent", "enriching", "enrichment", "forward_block"
+    held: dict[str, nn.Module] = {name: Gated() for name in names}
+    choice = chosen(Net(run, **held, attention=Attention()), X)
+    way, *beside = [list(part) for part in choice.sequences]
+    assert way == ["static", "choosing", "past", "recurrent", "enrichment", "attention", "forward_block"]
+    assert beside == [["future"], ["enriching"]]
+
+
+def test_what_lies_beside_each_other_within_one_step_is_one_layer() -> None:
+    class Inception(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.narrow, self.pre, self.wide = nn.Linear(12, 4), nn.Linear(12, 4), nn.Linear(4, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.narrow(x), self.wide(self.pre(x).relu())], -1)
+
+    parts = {"stem": nn.Linear(12, 12), "mixed": Inception(), "attention": Attention(), "last": nn.Linear(12, 12)}
+    net = Net(lambda self, x: self.last(self.attention(self.mixed(self.stem(x)))), **parts)
+    assert [list(part) for part in chosen(net, X).sequences] == [["stem", "mixed", "attention", "last"]]
+
+
+def test_heads_and_towers_beside_each_other_are_no_step() -> None:
+    class Heads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mean, self.spread = nn.Linear(12, 12), nn.Linear(12, 12)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.mean(x), self.spread(x)
+
+    parts = {"one": nn.Linear(12, 12), "two": nn.Linear(12, 12), "three": nn.Linear(12, 12), "heads": Heads()}
+    net = Net(lambda self, x: self.heads(self.three(self.two(self.one(x).relu()).relu()).relu()), **parts)
+    parted = [list(part) for part in chosen(net, X).sequences]
+    assert parted == [["one", "two", "three"], ["heads.mean"], ["heads.spread"]]
+
+
+def test_message_passing_is_one_layer_per_call_of_one_pass() -> None:
+    """A step that runs the network once for the loss and once more for a metric makes it no deeper."""
+
+    def once(self: Net, x: Tensor) -> Tensor:
+        states = begun = self.begin(x)
+        for _ in range(3):
+            states = (begun + self.message(states)).relu()
+        return self.end(states)
+
+    parts = {name: nn.Linear(12, 12) for name in ("begin", "message", "end")}
+    twice = Net(lambda self, x: once(self, x) + once(self, x).detach(), **parts)
+    assert list(chosen(twice, X).layers) == ["begin", "message", "message#2", "message#3", "end"]

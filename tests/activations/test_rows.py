@@ -119,3 +119,25 @@ def test_what_has_one_row_per_input_stays_as_it_is() -> None:
     assert regroup(pooled, Rows(3, torch.tensor([2, 0, 1, 0, 2, 2])))[0] is pooled
     assert regroup(pooled, Rows(3))[1] is None
     assert regroup(pooled, Rows(3, torch.arange(3)))[1] is None
+
+
+def test_edges_belong_to_the_graph_of_the_nodes_between_which_they_lead() -> None:
+    batch = graphs()
+    batch.edge_index = torch.tensor([[0, 1, 3, 4, 5], [1, 0, 4, 5, 3]])
+    rows = row_rules(batch, 3)[0].of(batch, 3)
+    messages, mask = regroup(torch.arange(5.0)[:, None], rows)
+    assert mask is not None
+    assert mask.tolist() == [[True, True, False], [False, False, False], [True, True, True]]
+    assert messages[..., 0].tolist() == [[0, 1, 0], [0, 0, 0], [2, 3, 4]]
+    _, mask = regroup(torch.arange(6.0)[:, None], rows)
+    assert mask is not None
+    assert mask.sum(1).tolist() == [2, 1, 3]
+    of_graphs = torch.arange(3.0)[:, None]
+    assert regroup(of_graphs, rows) == (of_graphs, None)
+
+
+@pytest.mark.parametrize("edges", [torch.zeros(2, 3), torch.full((2, 3), 99), torch.zeros(3, 2, dtype=torch.long)])
+def test_what_leads_between_no_nodes_tells_nothing_of_edges(edges: Tensor) -> None:
+    batch = graphs()
+    batch.edge_index = edges
+    assert row_rules(batch, 3)[0].of(batch, 3).others == ()

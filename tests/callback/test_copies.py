@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 
 import pytest
+import torch
 from callback_nets import Net, loader, steps, trainer, watcher
 
 
@@ -16,10 +17,29 @@ def test_the_original_knows_the_history_of_the_copy_that_trained(tmp_path: Path)
     trainer(tmp_path, copied).fit(Net(), loader())
     assert steps(copied) == steps(watching) == [0, 8]
     assert watching.history is copied.history
-    assert idle.history is None
+    assert watching.last_look == copied.last_look == 8
+    assert watching.seconds_spent == copied.seconds_spent > 0
+    assert idle.history is idle.last_look is None
+    assert idle.seconds_spent == 0
     again = copy.deepcopy(copied)
     trainer(tmp_path, again).fit(Net(), loader())
     assert again.history is not copied.history
+
+
+def test_a_copy_that_could_not_look_tells_what_trying_cost(tmp_path: Path) -> None:
+    class Unread(torch.utils.data.Dataset):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return 32
+
+        def __getitem__(self, index: int) -> torch.Tensor:
+            raise OSError("gone")
+
+    watching = watcher(tmp_path, probe=Unread(), on_error="warn")
+    copied = copy.deepcopy(watching)
+    with pytest.warns(UserWarning, match="gone"):
+        trainer(tmp_path, copied).fit(Net(), loader())
+    assert watching.history is None
+    assert watching.seconds_spent == copied.seconds_spent > 0
 
 
 @pytest.mark.slow

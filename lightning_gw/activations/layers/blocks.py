@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import combinations, pairwise
 
 from torch import nn
@@ -32,13 +32,14 @@ class Blocks(CalledModules):
     Args:
         module: The network.
         trace: What the forward pass did.
+        among: Names of the modules that may be chosen; None for all.
 
     Attributes:
         reasons: Why modules are left out, to their names.
     """
 
-    def __init__(self, module: nn.Module, trace: Trace) -> None:
-        super().__init__(module, trace)
+    def __init__(self, module: nn.Module, trace: Trace, among: Collection[str] | None = None) -> None:
+        super().__init__(module, trace, among)
         self.reasons: dict[str, list[str]] = defaultdict(list)
 
     def find(self) -> list[str]:
@@ -47,8 +48,8 @@ class Blocks(CalledModules):
         units = self.outermost([*units, *self._between(units), *self._beside(units)])
         units = self._without_frozen(units)
         if not units:
-            return self.in_order(self._without_frozen(self.leaves(self.calls)))
-        return self.in_order([*self._embeddings(units), *units, *self._chains_beside(units)])
+            return self._folded(self._without_frozen(self.leaves(self.calls)))
+        return self._folded([*self._embeddings(units), *units, *self._chains_beside(units)])
 
     def seen_at(self, name: str) -> str:
         """Where a layer is read: a single one at the normalisation and activation that follow it in its container."""
@@ -250,6 +251,32 @@ class Blocks(CalledModules):
         return any(isinstance(leaf, EMBEDDINGS) for leaf in leaves) or all(
             leaf.kernel_size == leaf.stride for leaf in windows
         )
+
+    def _folded(self, units: Sequence[str]) -> list[str]:
+        """In order, with one module in the place of units that lie beside each other inside it and are brought together
+        there, such as the projections of an attention: they are one step of the way through the network.
+        """
+        found = self.in_order(units)
+        for name in sorted(self.calls, key=lambda name: len(self.inside[name])):
+            held = [unit for unit in found if unit in self.inside[name]]
+            rest = [unit for unit in found if unit not in held]
+            if len(held) > 1 and len(rest) > 1 and self._is_one_step(name, held) and self._is_a_part(name, held, rest):
+                found = self.in_order([name, *rest])
+        return found
+
+    def _is_a_part(self, name: str, held: Sequence[str], rest: Sequence[str]) -> bool:
+        """Whether a module is one step among others, not most of the network: it is between others, or smaller."""
+        call, others = self.calls[name], [self.calls[unit] for unit in rest]
+        between = any(call.after(other) for other in others) and any(other.after(call) for other in others)
+        return between or self.size(held) <= self.size(rest)
+
+    def _is_one_step(self, name: str, held: Sequence[str]) -> bool:
+        """Whether these begin beside each other, none is followed by more than one more, and the result uses all."""
+        calls = [self.calls[unit] for unit in held]
+        followers = [[call for call in calls if call.after(other)] for other in calls]
+        later = {call.name for found in followers for call in found}
+        deep = any(b.after(a) for found in followers for a in found for b in found)
+        return len(held) - len(later) > 1 and not deep and self.trace.uses_all(self.calls[name], calls)
 
     def _without_frozen(self, names: Sequence[str]) -> list[str]:
         """Leave out what does not train and feeds nothing that does: teachers, and networks that only judge."""

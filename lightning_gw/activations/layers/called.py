@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from torch import nn
 
@@ -19,6 +19,7 @@ class CalledModules:
     Args:
         module: The network.
         trace: What the forward pass did.
+        among: Names of the modules that count; None for all.
 
     Attributes:
         module: The network.
@@ -29,7 +30,7 @@ class CalledModules:
         total: Number of weights, embeddings not counted.
     """
 
-    def __init__(self, module: nn.Module, trace: Trace) -> None:
+    def __init__(self, module: nn.Module, trace: Trace, among: Collection[str] | None = None) -> None:
         self.module = module
         self.trace = trace
         self.named = named_layers(module)
@@ -38,6 +39,7 @@ class CalledModules:
             name: call
             for name, call in trace.first_calls().items()
             if name
+            and (among is None or name in among)
             and next(call.module.parameters(), None) is not None
             and not _within(name, metrics)
             and name not in metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,7 +52,7 @@ class Choice:
         )
 
 
-def choose_layers(module: nn.Module, trace: Trace) -> Choice:
+def choose_layers(module: nn.Module, trace: Trace, among: Collection[str] | None = None) -> Choice:
     """The layers a person would name: the repeated blocks, and the embedding before them.
 
     Candidates are what the forward pass called. Blocks are instances of a class that follow one another along the flow
@@ -66,11 +66,12 @@ def choose_layers(module: nn.Module, trace: Trace) -> Choice:
     Args:
         module: The network.
         trace: One forward pass of it.
+        among: Names of the modules that can be looked at, where not all can: those that put out a row per input.
 
     Raises:
         ValueError: If fewer than two layers are found.
     """
-    blocks = Blocks(module, trace)
+    blocks = Blocks(module, trace, among)
     units = blocks.find()
     if len(units) < 2 and not (units and blocks.loops(units)):
         named = list(named_layers(module))
@@ -107,8 +108,9 @@ def choose_layers(module: nn.Module, trace: Trace) -> Choice:
 def sequences(trace: Trace, names: Sequence[str]) -> list[list[str]]:
     """Part layers into sequences along which data flows; they end where branches part or join.
 
-    A decoder is a sequence of its own: what its first layer works on does not come from the encoder, which it only
-    looks at.
+    Where one branch goes through all that the others do and more, it is the way on, and the others are beside it: a
+    gate, a context, a shortcut. A decoder is a sequence of its own: what its first layer works on does not come from
+    the encoder, which it only looks at.
 
     Args:
         trace: The forward pass.
@@ -116,22 +118,20 @@ def sequences(trace: Trace, names: Sequence[str]) -> list[list[str]]:
     """
     first = trace.first_calls()
     calls = [first[name] for name in names if name in first]
-    direct: dict[str, list[str]] = {}
-    for call in calls:
-        before = [other for other in calls if call.after(other)]
-        direct[call.name] = [a.name for a in before if not any(b.after(a) for b in before)]
-    forks = {
-        name
-        for name in direct
-        if len(after := [first[other] for other, before in direct.items() if name in before]) > 1
-        and not all(a.after(b) or b.after(a) for a in after for b in after if a is not b)
-    }
+    before = {call.name: {other.name for other in calls if call.after(other)} for call in calls}
+    after = {name: {other for other in before if name in before[other]} for name in before}
+    feeding = {name: [a for a in found if not found & after[a]] for name, found in before.items()}
+    fed = {name: [other for other in after[name] if name in feeding[other]] for name in before}
     parts: list[list[str]] = []
     ends: dict[str, list[str]] = {}
     for call in calls:
-        fed = direct[call.name]
-        follows = len(fed) == 1 and fed[0] not in forks and not _only_looks_at(call, first[fed[0]], calls)
-        part = ends.pop(fed[0], None) if follows else None
+        from_where = _way_on(feeding[call.name], before)
+        follows = (
+            from_where is not None
+            and _way_on(fed[from_where], after) == call.name
+            and not _only_looks_at(call, first[from_where], calls)
+        )
+        part = ends.pop(from_where, None) if follows and from_where is not None else None
         if part is None:
             part = []
             parts.append(part)
@@ -139,6 +139,18 @@ def sequences(trace: Trace, names: Sequence[str]) -> list[list[str]]:
         ends[call.name] = part
     unseen = [name for name in names if name not in first]
     return parts + ([unseen] if unseen else [])
+
+
+def _way_on(branches: Sequence[str], reach: Mapping[str, set[str]]) -> str | None:
+    """The one branch that goes through all that the others do and more; None where there is none.
+
+    Args:
+        branches: Layers beside each other.
+        reach: Layer → all layers before it, or all after it.
+    """
+    longest = max(branches, key=lambda name: len(reach[name]), default=None)
+    beside = (reach[name] for name in branches if name != longest)
+    return longest if longest is not None and all(other < reach[longest] for other in beside) else None
 
 
 def _only_looks_at(call: Call, before: Call, calls: Sequence[Call]) -> bool:
@@ -182,24 +194,24 @@ def _unrolled(trace: Trace, part: Sequence[str], loops: set[str], blocks: Blocks
     """The calls of one sequence in their order, all of them of what is called over and over."""
     starts: list[tuple[int, str]] = []
     for number, call in enumerate(trace.calls):
-        if call.name in part and (call.time == 1 or call.name in loops):
+        if call.name in part and (call.time == 1 or (call.name in loops and trace.goes_on(call))):
             starts.append((number, call_key(blocks.seen_at(call.name), call.time)))
     return [key for _, key in sorted(starts)]
 
 
 def _left_out(blocks: Blocks, module: nn.Module, trace: Trace, units: Sequence[str]) -> str:
     """What else there is: modules that forward never calls, and those that are none of the layers chosen."""
-    named = named_layers(module)
-    ids = {id(named[name]): None for name in blocks.calls}
+    named, called = named_layers(module), trace.first_calls()
+    ids = {id(call.module) for call in called.values()}
     idle = [
         name
         for name, child in named.items()
         if id(child) not in ids
         and not isinstance(child, HOLDERS)
         and next(child.parameters(), None) is not None
-        and not any(called.startswith(name + ".") for called in blocks.calls)
+        and not any(other.startswith(name + ".") for other in called)
     ]
-    idle = [name for name in idle if not any(name.startswith(other + ".") for other in (*idle, *blocks.calls))]
+    idle = [name for name in idle if not any(name.startswith(other + ".") for other in (*idle, *called) if other)]
     passed = set(units) | {name for names in blocks.reasons.values() for name in names}
     other = [
         name

@@ -130,6 +130,11 @@ class Trace:
             self._first = {call.name: call for call in self.calls if call.time == 1}
         return self._first
 
+    def goes_on(self, call: Call) -> bool:
+        """Whether a call is the first of its module or goes on from what that put out, and begins nothing anew."""
+        first = self.first_calls()[call.name]
+        return call is first or call.after(first)
+
     def shapes(self, layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
         """The shape of the first tensor that each of these layers put out, at the first call of each."""
         first = self.first_calls()
@@ -137,6 +142,18 @@ class Trace:
             name: first[name].outputs for name in dict.fromkeys(module_of(key) for key in layers) if name in first
         }
         return {name: next(iter(found.values())).shape for name, found in put_out.items() if found}
+
+    def uses_all(self, call: Call, others: Sequence[Call]) -> bool:
+        """Whether the first tensor that `call` put out depends on something that each of `others` did."""
+        first = next(iter(call.outputs.values()), None)
+        todo = [] if first is None or first.node is None else [first.node.number]
+        seen: set[int] = set()
+        while todo:
+            number = todo.pop()
+            if number >= call.start and number not in seen:
+                seen.add(number)
+                todo += self.feeds[number]
+        return all(any(number in seen for number in range(other.start, other.end)) for other in others)
 
     def goes_around(self, call: Call, others: list[Call]) -> bool:
         """Whether anything gets from what `call` was given to what it puts out without passing any of `others`."""

@@ -12,6 +12,7 @@ from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning_fabric.utilities.data import sized_len
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -113,7 +114,9 @@ class Drawing:
         self.drawn.notes.append(f"The {self.drawn.source} can only be iterated; the probe is its first inputs.")
         if self._config.balance is not None:
             self.drawn.notes.append("Data that can only be iterated was not balanced over classes.")
-        self._take((batch.content, batch.items) if isinstance(batch, _Batch) else (batch, None) for batch in stream)
+        # Lightning asks for no more batches than there are said to be, and not every loader ends well.
+        batches = islice(stream, sized_len(stream))
+        self._take((batch.content, batch.items) if isinstance(batch, _Batch) else (batch, None) for batch in batches)
 
     def _by_item(self, loader: DataLoader[Any], pool: Sequence[Any]) -> None:
         """Any inputs, in batches of the loader's size: its sampler would put any of them together."""

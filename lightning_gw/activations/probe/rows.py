@@ -31,10 +31,18 @@ class Rows:
         count: Number of inputs; None where it is what the layers put out, of all of them alike.
         index: ``(m,)``, the input that each of m finer rows belongs to (nodes of graphs, tokens of packed sequences);
             None where there are none.
+        others: The same of other finer rows of another number (edges beside nodes).
     """
 
     count: int | None
     index: Tensor | None = None
+    others: tuple[Tensor, ...] = ()
+
+    def index_of(self, shape: Sequence[int]) -> Tensor | None:
+        """The index of such an output's finer rows, which may lie behind a first axis of 1; None where none fits."""
+        finer = [] if self.index is None else [self.index, *(held for held in self.others if len(held) != self.count)]
+        lengths = (*shape[:1], *(shape[1:2] if len(shape) > 2 and shape[0] == 1 else ()))
+        return next((index for length in lengths for index in finer if len(index) == length), None)
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,9 @@ def row_rules(batch: Any, items: int | None, asked: RowsOption | None = None) ->
         return [RowRule(f"rows={_name(asked)}", lambda batch, items: _asked(batch, asked))]
     rules = []
     if _index_of_graphs(batch) is not None:
-        rules.append(RowRule("graphs", lambda batch, items: _indexed(_index_of_graphs(batch), items)))
+        rules.append(
+            RowRule("graphs", lambda batch, items: _indexed(_index_of_graphs(batch), items, _index_of_edges(batch)))
+        )
     elif _index_of_packed(batch) is not None:
         rules.append(RowRule("packed sequences", lambda batch, items: _indexed(_index_of_packed(batch), None)))
     elif items is not None and _holds(batch, items):
@@ -104,15 +114,16 @@ def regroup(tensor: Tensor, rows: Rows) -> tuple[Tensor, Tensor | None]:
 
     What has other rows than these comes back as it is, without a mask.
     """
-    if rows.index is None or rows.count is None or tensor.dim() < 2:
+    index = None if rows.count is None or tensor.dim() < 2 else rows.index_of(tensor.shape)
+    if index is None or rows.count is None:
         return tensor, None
-    m = len(rows.index)
-    if tensor.dim() >= 3 and tensor.shape[:2] == (1, m):
+    m = len(index)
+    if tensor.shape[0] != m:
         tensor = tensor[0]
-    if tensor.shape[0] != m or (m == rows.count and torch.equal(rows.index.cpu(), torch.arange(m))):
+    index = index.to(tensor.device)
+    if m == rows.count and torch.equal(index, torch.arange(m, device=index.device)):
         return tensor, None
     tensor = tensor.flatten(1)
-    index = rows.index.to(tensor.device)
     order = torch.argsort(index, stable=True)
     counts = torch.bincount(index, minlength=rows.count)
     begins = counts.cumsum(0) - counts
@@ -124,9 +135,7 @@ def regroup(tensor: Tensor, rows: Rows) -> tuple[Tensor, Tensor | None]:
 
 
 def _score(rows: Rows, shapes: Sequence[tuple[int, ...]]) -> int:
-    wanted = {rows.count} if rows.index is None else {rows.count, len(rows.index)}
-    packed = None if rows.index is None else (1, len(rows.index))
-    return sum(bool(shape) and (shape[0] in wanted or shape[:2] == packed or 0) for shape in shapes)
+    return sum(bool(shape) and (shape[0] == rows.count or rows.index_of(shape) is not None) for shape in shapes)
 
 
 def _asked(batch: Any, asked: RowsOption) -> Rows:
@@ -144,9 +153,9 @@ def _asked(batch: Any, asked: RowsOption) -> Rows:
         raise ArgumentError(f"rows={_name(asked)} gives a {type(found).__name__}, which has no entries.") from error
 
 
-def _indexed(index: Tensor | None, items: int | None) -> Rows:
+def _indexed(index: Tensor | None, items: int | None, other: Tensor | None = None) -> Rows:
     assert index is not None
-    return Rows(items or (int(index.max()) + 1 if len(index) else 0), index)
+    return Rows(items or (int(index.max()) + 1 if len(index) else 0), index, () if other is None else (other,))
 
 
 def _counting(path: str) -> Callable[[Any, int | None], Rows]:
@@ -204,6 +213,17 @@ def _index_of_graphs(batch: Any) -> Tensor | None:
         nodes = getattr(part, "batch_num_nodes", None)  # DGL
         if callable(nodes) and isinstance(counts := nodes(), Tensor):
             return torch.repeat_interleave(torch.arange(len(counts)), counts.cpu())
+    return None
+
+
+def _index_of_edges(batch: Any) -> Tensor | None:
+    """Of every edge the graph of the node that it leaves, where the batch says which nodes edges lead between."""
+    nodes = _index_of_graphs(batch)
+    for part in _parts(batch):
+        edges = part.get("edge_index") if isinstance(part, Mapping) else getattr(part, "edge_index", None)
+        if nodes is not None and isinstance(edges, Tensor) and edges.dim() == 2 and edges.shape[0] == 2:
+            within = edges.dtype == torch.int64 and (edges.numel() == 0 or int(edges.max()) < len(nodes))
+            return nodes[edges[0]] if within else None
     return None
 
 

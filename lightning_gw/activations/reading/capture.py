@@ -218,7 +218,8 @@ class _Collector:
             if there_are_masks:
                 said = f"Layer {key}: no mask fits, since {reading.unmasked}, so all positions were pooled."
                 self._notes[said] = None
-        return tensor, self._fitting(key, mask, tensor), channels_first
+        lengthened = reading.mask is not None and reading.mask.lengthened
+        return tensor, self._fitting(key, mask, tensor, lengthened), channels_first
 
     def _pooled_by_user(self, pooling: PoolingFunction, key: str, output: Any) -> Tensor:
         """The user's function gets what was put out; where it takes only tensors, the one that stands for it."""
@@ -270,10 +271,12 @@ class _Collector:
             return tensor, None
         return tensor, self._fitting(key, mask, tensor)
 
-    def _fitting(self, key: str, mask: Tensor | None, tensor: Tensor) -> Tensor | None:
-        """The mask, where it is one of this tensor's positions."""
+    def _fitting(self, key: str, mask: Tensor | None, tensor: Tensor, lengthened: bool = False) -> Tensor | None:
+        """The mask, where it is one of this tensor's positions; `lengthened` where the network pads them further."""
         if mask is None:
             return None
+        if lengthened and mask.shape[1] < tensor.shape[1]:
+            mask = nn.functional.pad(mask, (0, tensor.shape[1] - mask.shape[1]), value=False)
         if mask.shape[1] > tensor.shape[1] and not bool(mask[:, tensor.shape[1] :].any()):
             mask = mask[:, : tensor.shape[1]]  # nested tensors are padded to the longest input only
         if mask.shape != tensor.shape[:2]:

@@ -24,6 +24,8 @@ _OTHERS = (
     "time",
     "masked",
 )
+#: What is added to the scores of positions that do not count is below this.
+_LOW = -1e3
 #: The masks of a decoder, where a whole network is given those of both its stacks.
 _OF_DECODERS = ("decoder_attention_mask", "tgt_key_padding_mask", "decoder_padding_mask", "tgt_padding_mask")
 
@@ -37,19 +39,23 @@ class MaskSource:
         time: Which call of it, from 1.
         argument: The name it has there.
         counts: Whether it is nonzero where a position counts, rather than where it is padding.
+        added: Whether it is added to scores instead: far below 0 where a position is padding.
+        lengthened: Whether the network pads it to positions of its own, behind those of the batch.
     """
 
     stack: str
     time: int
     argument: str
     counts: bool
+    added: bool = False
+    lengthened: bool = False
 
     def __str__(self) -> str:
         return f"{self.argument} of {self.stack or 'the network'}"
 
     def read(self, mask: Tensor) -> Tensor:
         """``(n, t)``, True where a position counts."""
-        return mask.bool() if self.counts else ~mask.bool()
+        return _read(mask, self.counts, self.added)
 
 
 def mask_of(call: Call, layers: Sequence[str], trace: Trace) -> tuple[MaskSource | None, str]:
@@ -71,7 +77,9 @@ def mask_of(call: Call, layers: Sequence[str], trace: Trace) -> tuple[MaskSource
             if isinstance(mask, Tensor) and (counts := _counts(name, mask, trace.rows)) is not None:
                 if (other := _beside(call, trace, at, mask)) is not None:
                     return None, f"{name} is that of {other.name}"
-                return MaskSource(at.name, at.time, name, counts), ""
+                added = _is_added(mask)
+                lengthened = _is_lengthened(_read(mask, counts, added), trace)
+                return MaskSource(at.name, at.time, name, counts, added, lengthened), ""
         is_stack = sum(1 for other in trace.calls if other.parent is at and other.name in layers) > 1
         if decoder and (both or (at.cross and is_stack and own)):
             return None, f"{at.name or 'the network'} was given no {listed_or(own)}"
@@ -112,6 +120,8 @@ def _counts(name: str, mask: Tensor, rows: int) -> bool | None:
     """Whether a mask is nonzero where a position counts; None where it is no mask of positions, or does not tell."""
     if mask.dim() != 2 or mask.shape[0] != rows:
         return None
+    if _is_added(mask):
+        return True
     if mask.is_floating_point() and not bool(((mask == 0) | (mask == 1)).all()):
         return None
     if "padding" in name:
@@ -124,3 +134,29 @@ def _counts(name: str, mask: Tensor, rows: int) -> bool | None:
     if bool(ends.any()) and not bool(none.all()):
         return True
     return False if bool(none.any()) else None
+
+
+def _is_added(mask: Tensor) -> bool:
+    """Whether a mask is one that is added to scores; what marks what counts marks something."""
+    low = mask <= _LOW
+    return mask.is_floating_point() and bool((low | (mask >= 0)).all()) and bool(low.any() or not mask.any())
+
+
+def _read(mask: Tensor, counts: bool, added: bool) -> Tensor:
+    if added:
+        return mask > _LOW
+    return mask.bool() if counts else ~mask.bool()
+
+
+def _is_lengthened(mask: Tensor, trace: Trace) -> bool:
+    """Whether any module was given the same mask with more positions behind, none of which counts."""
+    length = mask.shape[1]
+    for call in trace.calls:
+        for name, held in call.masks.items():
+            if not isinstance(held, Tensor) or held.dim() != 2 or held.shape[1] <= length or not _is_padding(name):
+                continue
+            if (counts := _counts(name, held, trace.rows)) is not None:
+                longer = _read(held, counts, _is_added(held))
+                if torch.equal(longer[:, :length], mask) and not bool(longer[:, length:].any()):
+                    return True
+    return False

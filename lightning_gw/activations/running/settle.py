@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
-from lightning_gw.activations.layers.choice import MOST_LAYERS, Choice, choose_layers, sequences, thinned
+from lightning_gw.activations.layers.choice import (
+    MOST_LAYERS,
+    Choice,
+    choose_layers,
+    listed_shortly,
+    sequences,
+    thinned,
+)
 from lightning_gw.activations.layers.names import match_layers, named_layers
 from lightning_gw.activations.layers.trace import Trace, trace
 from lightning_gw.activations.probe.batches import count_rows, is_cut_by_rows, leaves, take_rows
 from lightning_gw.activations.probe.rows import Rows
 from lightning_gw.activations.reading.readings import Reading, parse_layout, readings
 from lightning_gw.utilities.calls import call_key, module_of
-from lightning_gw.utilities.errors import ArgumentError
+from lightning_gw.utilities.errors import ArgumentError, LookError
 
 #: Axes of outputs in words, for all layers or by name or glob.
 Layout = str | Mapping[str, str]
@@ -41,6 +49,11 @@ class Settled:
         """Stack → the argument that is the mask of its layers."""
         read = [reading for reading in self.how.values() if isinstance(reading, Reading)]
         return {held.mask.stack: held.mask.argument for held in read if held.mask is not None}
+
+    @property
+    def readable(self) -> list[str]:
+        """Names of the layers that put out a row per input."""
+        return [name for name, reading in self.how.items() if isinstance(reading, Reading)]
 
     @property
     def sequences(self) -> tuple[tuple[str, ...], ...]:
@@ -91,9 +104,24 @@ def settle(
     if of.count is None or of.index is not None:  # they are read by the index, or as they come
         return Settled(choice, dict.fromkeys(choice.layers, "its rows are not those of the batch"), shapes)
     full.rows = of.count
-    fewer, shorter = _told_apart(module, batch, run, full, choice.layers)
-    said = {name: words for name in choice.layers if (words := _layout_of(module_of(name), layout)) is not None}
-    return Settled(choice, readings(choice.layers, full, fewer, shorter, said), shapes)
+
+    def read(choice: Choice) -> Settled:
+        said = {name: words for name in choice.layers if (words := _layout_of(module_of(name), layout)) is not None}
+        fewer, shorter = _told_apart(module, batch, run, full, choice.layers)
+        return Settled(choice, readings(choice.layers, full, fewer, shorter, said), full.shapes(choice.layers))
+
+    settled = read(choice)
+    if asked is not None or known or len(settled.readable) > 1:
+        return settled
+    found = readings(list(full.first_calls()), full, None, None)
+    with suppress(ValueError, LookError):
+        other = read(choose_layers(module, full, [name for name, how in found.items() if isinstance(how, Reading)]))
+        if len(other.readable) > len(settled.readable):
+            gone = listed_shortly([name for name in choice.layers if name not in settled.readable])
+            also = other.choice.left_out.removeprefix("Left out: ").removesuffix(".")
+            said = "; ".join(filter(None, [f"{gone} (no row per input)", also]))
+            return replace(other, choice=replace(other.choice, left_out=f"Left out: {said}."))
+    return settled
 
 
 def asked_layers(module: nn.Module, full: Trace, asked: str | Sequence[str]) -> Choice:
@@ -119,13 +147,14 @@ def asked_layers(module: nn.Module, full: Trace, asked: str | Sequence[str]) -> 
     loops = _loops(full, list(dict.fromkeys(known.values())))
     parts, gone = [], 0
     for part in sequences(full, sorted(dict.fromkeys(known.values()), key=lambda name: _begun(full, name))):
-        rows = [(name, call.time) for call in full.calls for name in part if call.name == name]
+        rows = [(call.name, call.time) for call in full.calls if call.name in part]
         rows += [(name, 1) for name in part if name not in first]
+        onward = {(call.name, call.time) for call in full.calls if call.name in loops and full.goes_on(call)}
         said = {name: [times[p] for p in (name, *_aliases(known, name)) if p in times] for name in part}
         wanted = [
             (name, time)
             for name, time in rows
-            if (any(t & {"*", str(time)} for t in said[name]) if said[name] else time == 1 or name in loops)
+            if (any(t & {"*", str(time)} for t in said[name]) if said[name] else time == 1 or (name, time) in onward)
         ]
         kept = [call_key(name, time) for name, time in wanted]
         if loops & set(part) and not times:
