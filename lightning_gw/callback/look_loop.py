@@ -205,6 +205,7 @@ class LookLoop:
         """
         # No look will be made again, so that no record gives way, not even one later than the checkpoint.
         self.last = self._delivery.last = self._steps.now(trainer)
+        self._pace.start(self.last)
         self._open_history(trainer, folder, loaded)
         self._solver.drop(self._delivery.last)
         self._solver.resume()

@@ -161,3 +161,4 @@ def test_a_run_that_was_over_when_it_was_resumed_keeps_what_it_found(tmp_path: P
     assert_same_history(resumed.history, whole.history)
     assert_same_history(lgw.load_history(tmp_path), whole.history)
     assert resumed.last_look == 12
+    assert resumed._pace.budget.training < 60  # seconds: this process did not train at all
