@@ -20,6 +20,7 @@ from lightning_gw.activations.probe.probe import SMALLEST_PROBE, Probe, Source, 
 from lightning_gw.activations.probe.rows import OWN, PLAIN, RowRule, row_rules
 from lightning_gw.activations.probe.sources import find_sources
 from lightning_gw.activations.reading.capture import Activations, ShapeError
+from lightning_gw.activations.riding import Riding
 from lightning_gw.activations.running.contract import Choice, choose_way
 from lightning_gw.activations.running.forward import Way, first_tensor_ways, training_way, ways_to_run
 from lightning_gw.activations.running.normalisation import (
@@ -46,12 +47,14 @@ class Observer:
         config: The same.
         probe: The probe inputs; None before `prepare`.
         notes: What the user should know of the probe; empty before `prepare`.
+        riding: Catches the same in the passes of Lightning's validation.
     """
 
     def __init__(self, config: ProbeConfig) -> None:
         self.config = config
         self.probe: Probe | None = None
         self._pass = ProbePass(config)
+        self.riding = Riding(self._pass)
         self._unsettled: frozenset[str] | None = None  # normalisation layers, as they were at the start of the run
         self._running = False  # whether there are any that gather statistics
         self._unsteady = ""  # what to say of a network that gave other outputs the second time

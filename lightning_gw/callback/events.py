@@ -164,24 +164,55 @@ class LookEvents(RemembersCopies, Callback):
         return self._pace.due(step), False
 
     @costs_no_training
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._look_loop.catch_up(trainer, pl_module)
+        self._look_loop.ride.end()
+
+    @costs_no_training
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._watching and not trainer.sanity_checking:
+            self._look_loop.board(trainer, pl_module, self._schedule.at_checkpoints)
+
+    def on_validation_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._look_loop.ride.batch_begins(pl_module, batch, batch_idx, dataloader_idx)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._look_loop.ride.batch_ends()
+
+    @costs_no_training
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._watching and not trainer.sanity_checking:
+            self._look_loop.ride.arrive(pl_module)
+            self._look_loop.catch_up(trainer, pl_module, last_chance=False)
             metrics = scalar_metrics(trainer)
             self._look_loop.metrics |= metrics
             self._delivery.put_metrics(self._steps.now(trainer), trainer.current_epoch, metrics)
 
     @costs_no_training
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        if self._schedule.at_checkpoints and self._watching and not was_interrupted(trainer):
-            self._look_loop.together = True
-            self._look_loop.look_if_it_fits(trainer, pl_module, ask_again=False)
+        waiting = self._look_loop.ride.due is not None
+        if (self._schedule.at_checkpoints or waiting) and self._watching and not was_interrupted(trainer):
+            self._look_loop.catch_up(trainer, pl_module)
+            if self._schedule.at_checkpoints:
+                self._look_loop.together = True
+                self._look_loop.look_if_it_fits(trainer, pl_module, ask_again=False)
             # Lightning asked for the state before this hook; the checkpoint is to hold what was just found.
             checkpoint["callbacks"][self.state_key] = self.state_dict()
 
     @costs_no_training
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._look_loop.together = True
-        for part in (self._look_loop.look_at_end, self._look_loop.conclude):
+        for part in (self._look_loop.catch_up, self._look_loop.look_at_end, self._look_loop.conclude):
             try:
                 part(trainer, pl_module)
             except Exception as error:
@@ -221,12 +252,14 @@ class LookEvents(RemembersCopies, Callback):
     @costs_no_training
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         watching, self._watching = self._watching, False
+        self._look_loop.ride.end()
         if watching:
             self._look_loop.give_up(trainer, pl_module)
 
     @costs_no_training
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._watching = False
+        self._look_loop.ride.end()
         self._solver.close()
 
     def state_dict(self) -> dict[str, Any]:

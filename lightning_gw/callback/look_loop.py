@@ -2,97 +2,33 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from torch import nn
 
-from lightning_gw.activations.observer import Observer
-from lightning_gw.analysis.job import LookJob
-from lightning_gw.analysis.solver import Solver
-from lightning_gw.callback.delivery import RecordDelivery
-from lightning_gw.callback.error_policy import ErrorPolicy
-from lightning_gw.callback.messages import postponed_message, postponed_note, say
+from lightning_gw.callback.look_maker import LookMaker
+from lightning_gw.callback.messages import say
 from lightning_gw.callback.progress_bar import shown
 from lightning_gw.callback.run_null import null_of_run
-from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, total_steps
-from lightning_gw.callback.when.budget import Pace
-from lightning_gw.callback.when.steps import Steps
-from lightning_gw.records.context import LookContext
+from lightning_gw.callback.trainer import total_steps
 from lightning_gw.significance.evidence import null_state
-from lightning_gw.utilities import output
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import ArgumentError
-from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
-from lightning_gw.utilities.text import folded
 
 #: Seconds to wait for each look that is being solved in the background: when training ends well, and when it does not.
 PATIENCE, SHORT_PATIENCE = 600.0, 5.0
 
 
-class LookLoop:
-    """Makes the looks of one `GWSimilarity`, on every process alike, and holds what its checkpoints keep.
+class LookLoop(LookMaker):
+    """Makes the looks of one `GWSimilarity` from the start of a training to its end, with what checkpoints keep.
 
-    Args:
-        observer: Brings representations.
-        solver: Turns them into records.
-        pace: What looks cost, and which fit.
-        error_policy: What becomes of errors.
-        delivery: Where records go.
-        steps: Counts how far training is.
-        seed: Seed of every random state while a look is made.
-        null_samples: See `GWSimilarity`.
-        untrained: See `GWSimilarity`.
-        keep_representations: See `GWSimilarity`.
-
-    Attributes:
-        last: Step of the last look; None before the first.
-        metrics: The run's own scalars, as last seen.
-        keep_representations: See `GWSimilarity`.
-        together: Whether all processes are in a look and wait for each other; set by who calls for it, in time.
-        failed: Step of the last look that failed, which is not tried again there.
-        rounds: How often all processes came together here.
-        stopped: Whether no more looks are made, on all processes alike.
+    Its arguments are those of `LookMaker`.
     """
-
-    def __init__(
-        self,
-        observer: Observer,
-        solver: Solver,
-        pace: Pace,
-        error_policy: ErrorPolicy,
-        delivery: RecordDelivery,
-        steps: Steps,
-        *,
-        seed: int,
-        null_samples: int | None,
-        untrained: Callable[[], nn.Module] | None,
-        keep_representations: bool,
-    ) -> None:
-        if null_samples is not None and null_samples < 0:
-            raise ValueError(f"null_samples={null_samples} must be a number of networks, 0 for no null.")
-        self._observer = observer
-        self._solver = solver
-        self._pace = pace
-        self._error_policy = error_policy
-        self._delivery = delivery
-        self._steps = steps
-        self._seed = seed
-        self._null_samples = null_samples
-        self._untrained = untrained
-        self.keep_representations = keep_representations
-        self.last: int | None = None
-        self.metrics: dict[str, float] = {}
-        self.stopped, self.together, self.rounds = False, False, 0
-        self.failed: int | None = None
-
-    # ---- from the start of training to its end ------------------------------------------------------------------
 
     def reset(self) -> None:
         """Forget everything: the next look is the first of its history."""
@@ -143,6 +79,7 @@ class LookLoop:
             with Ranks("world", "Opening the history").failing_together(agree=True):
                 self._open_history(trainer, folder, loaded)
             self.metrics |= self._delivery.known
+            self.ride.prepare(trainer, module, self._observer.probe)
             if trainer.is_global_zero:
                 self._delivery.prepare(self._solver, trainer.loggers)
             if trainer.is_global_zero or self._solver.shared:
@@ -246,49 +183,6 @@ class LookLoop:
         if "budget" in state:
             self._pace.budget.load_state_dict(state["budget"])
 
-    # ---- one look -----------------------------------------------------------------------------------------------
-
-    def look_if_it_fits(
-        self, trainer: Trainer, module: LightningModule, demanded: bool = False, ask_again: bool = True
-    ) -> None:
-        """Look, or put it off where it would cost more than it may; on every process alike.
-
-        Args:
-            trainer, module: Training.
-            demanded: Whether the look is made at any price.
-            ask_again: Whether a look that is put off is asked for again in time, not by something else.
-        """
-        step = self._steps.now(trainer)
-        with self._all_ranks(step):
-            if step in (self.last, self.failed) or self.stopped:
-                return
-            delay = 0
-            if not demanded:
-                delay = Ranks("world").first(self._pace.delay(step, self._solver.backlog, self._solver.closing))
-            if not delay:
-                self._look(trainer, module)
-            elif self._pace.postpone(step, step + delay if ask_again else None):
-                output.inform(postponed_message(step, step + delay if ask_again else None, self._pace.budget))
-
-    def _look(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None = None) -> None:
-        """Look at the network now, unless that was done at this step; `null` is given with the first look."""
-        if (step := self._steps.now(trainer)) in (self.last, self.failed) or self.stopped:
-            return
-        finish_queued_work(trainer)
-        with self._pace.looking(), self._aside(), shown(trainer, f"Looking through the layers at step {step}"):
-            with Ranks("world", f"The look at step {step}").failing_together(agree=True):
-                job = self._observe(trainer, module, null)
-            self._submit(trainer, job)
-            self._delivery.deliver(
-                self._solver, trainer.loggers, partial(say, module), before_training=null is not None
-            )
-
-    def collect(self, trainer: Trainer, module: LightningModule, patience: float = 0.0) -> None:
-        """Hand on what was solved in the background."""
-        if patience or self._solver.ready:
-            with self._pace.charged(), self._aside():
-                self._delivery.deliver(self._solver, trainer.loggers, partial(say, module), patience)
-
     def _stop(self, error: Exception) -> None:
         """Make no looks, unless what is wrong is to end the training."""
         if isinstance(error, ArgumentError):
@@ -303,29 +197,6 @@ class LookLoop:
             now, origin = self._steps.now(trainer), loaded["folder"] if loaded else None
             self._delivery.open(folder(), looked=self.last, resumed=now, origin=origin)
 
-    def _observe(self, trainer: Trainer, module: LightningModule, null: Mapping[str, Any] | None) -> LookJob:
-        started = time.perf_counter()
-        activations = self._observer.observe(trainer, module)
-        self.metrics |= scalar_metrics(trainer)
-        if put_off := self._pace.made(step := self._steps.now(trainer)):
-            self._error_policy.note(postponed_note(put_off, self._pace.budget))
-        context = LookContext(
-            step=step,
-            epoch=trainer.current_epoch,
-            probe=self._observer.description(tuple(activations.representations)),
-            metrics=dict(self.metrics),
-            notes=folded((*self._observer.notes, *activations.notes)),
-            logged_at=self._steps.logged_at(trainer),
-        )
-        return LookJob(
-            context,
-            activations.representations,
-            carried=self._error_policy.take_notes(),
-            seconds=time.perf_counter() - started,
-            first=null is not None,
-            null=null,
-        )
-
     def _null(self, trainer: Trainer, module: LightningModule) -> dict[str, Any]:
         """What all looks are held against, looked through before training begins."""
         comparing = self._solver.config.comparing
@@ -333,26 +204,3 @@ class LookLoop:
         if isinstance(null, str) and self._null_samples:
             self._error_policy.warn(f"Groups are tested against no null: {null.removeprefix('none: ')}.")
         return null_state(null) | {"trained": trained}
-
-    def _submit(self, trainer: Trainer, job: LookJob) -> None:
-        self.last = job.step
-        if trainer.is_global_zero and self.keep_representations:
-            self._delivery.keep(job)
-        if trainer.is_global_zero or self._solver.shared:
-            self._solver.submit(job)
-        else:
-            self._solver.set_layers(job)
-
-    @contextmanager
-    def _all_ranks(self, step: int) -> Iterator[None]:
-        """What fails inside on one process fails on all, and none goes on before all can."""
-        self.rounds += 1
-        with Ranks("world", f"The look at step {step}").leaving_together():
-            yield
-        self.together = False
-
-    @contextmanager
-    def _aside(self) -> Iterator[None]:
-        """What runs inside leaves training's random states and gradient mode as they are."""
-        with isolated_randomness(self._seed), plain_tensors():
-            yield

@@ -65,7 +65,7 @@ def layers_message(prefix: str, layers: Sequence[str]) -> str:
 
 def end_message(history: History, budget: Budget, project: str = "") -> str:
     """What a run found, what looking cost, and where to find it: on disk, and in the W&B project ``entity/project``."""
-    lines = [describe(history), budget.bill()]
+    lines = [describe(history), budget.bill() + rides_message(history)]
     if history.path is not None:
         lines.append(f"The history of this run is in {history.path}.")
         lines.append(f"For a page to look at:  lightning-gw report {history.path.parent} --open")
@@ -73,6 +73,13 @@ def end_message(history: History, budget: Budget, project: str = "") -> str:
         lines.append(f"For a W&B workspace that opens on it:  lightning-gw workspace {project}")
     lines.append(next_step(history))
     return "\n".join(lines)
+
+
+def rides_message(history: History) -> str:
+    """How many looks made no forward pass of their own, as a sentence after others; empty where all did."""
+    rode = sum(record.probe.get("captured") is not None for record in history)
+    of_all = f"{rode} of {len(history)} looks"
+    return f" {of_all} were captured during validation, without a forward pass of their own." if rode else ""
 
 
 def no_checkpoints_message(reason: str) -> str:

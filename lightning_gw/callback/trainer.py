@@ -52,6 +52,23 @@ def why_no_checkpoints(trainer: Any) -> str | None:
     return None
 
 
+def validation_follows(trainer: Any) -> bool:
+    """Whether Lightning validates before it trains on, asked as a batch ends; False where nobody can tell."""
+    try:
+        epoch_loop = trainer.fit_loop.epoch_loop
+        due = epoch_loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
+        return bool(due and not epoch_loop._skip_next_val and sum(epoch_loop.val_loop.max_batches) > 0)
+    except Exception:  # it asks what Lightning keeps to itself, which may be otherwise in another version
+        return False
+
+
+def training_ends(trainer: Any) -> bool:
+    """Whether a validation that begins now is the last of its training, as far as can be told."""
+    over = trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step
+    epochs = trainer.max_epochs
+    return bool(over or (epochs is not None and 0 <= epochs <= trainer.current_epoch + 1))
+
+
 def finish_queued_work(trainer: Any) -> None:
     """Wait until the device has done what training gave it, so that a look is not charged with it."""
     if trainer.strategy.root_device.type == "cuda":

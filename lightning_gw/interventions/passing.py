@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_gw.activations.layers.outputs import first_tensor
 from lightning_gw.activations.probe.batches import count_rows, padding_mask
-from lightning_gw.activations.reading.capture import is_channels_first
+from lightning_gw.activations.reading.axes import is_channels_first
 from lightning_gw.activations.reading.pooling import Pooling, pool
 from lightning_gw.interventions.identity import state_argument
 from lightning_gw.measures.catalogue import MEASURES

@@ -28,13 +28,11 @@ def foreign_hooks_off(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
     Yields:
         What was taken off, in plain words: the functions by their names.
     """
-    dictionaries = [vars(module)[kind] for module in modules for kind in _KINDS if vars(module).get(kind)]
-    dictionaries += [hooks for kind in _KINDS if (hooks := getattr(nn.modules.module, f"_global{kind}"))]
+    dictionaries = _hooks_on(modules)
     before: list[tuple[Any, dict[int, Callable[..., Any]]]] = []
     taken: dict[str, None] = {}
     for hooks in dictionaries:
-        foreign = [key for key, hook in hooks.items() if _origin(hook).partition(".")[0] not in _PART_OF_THE_NETWORK]
-        if foreign:
+        if foreign := [key for key, hook in hooks.items() if _is_foreign(hook)]:
             before.append((hooks, dict(hooks)))
             for key in foreign:
                 hook = hooks.pop(key)
@@ -45,6 +43,21 @@ def foreign_hooks_off(modules: Iterable[nn.Module]) -> Iterator[list[str]]:
         for hooks, entries in before:
             hooks.clear()
             hooks.update(entries)
+
+
+def foreign_hooks(modules: Iterable[nn.Module]) -> bool:
+    """Whether there are forward hooks on a network that are no part of it."""
+    return any(_is_foreign(hook) for hooks in _hooks_on(modules) for hook in hooks.values())
+
+
+def _hooks_on(modules: Iterable[nn.Module]) -> list[Any]:
+    """The dictionaries of forward hooks of modules, and those for every module there is."""
+    own = [vars(module)[kind] for module in modules for kind in _KINDS if vars(module).get(kind)]
+    return own + [hooks for kind in _KINDS if (hooks := getattr(nn.modules.module, f"_global{kind}"))]
+
+
+def _is_foreign(hook: Callable[..., Any]) -> bool:
+    return _origin(hook).partition(".")[0] not in _PART_OF_THE_NETWORK
 
 
 def _origin(hook: Callable[..., Any]) -> str:

@@ -130,6 +130,17 @@ def fingerprint(batches: Sequence[Any]) -> str:
     return digest.hexdigest()
 
 
+def fingerprints_of_rows(batch: Any, rows: int, wanted: Sequence[int]) -> list[str]:
+    """A `fingerprint` of each of some inputs of a batch, wherever it stands and whatever stands beside it.
+
+    Args:
+        batch: One that `is_cut_by_rows`.
+        rows: Number of inputs in it.
+        wanted: Which of them.
+    """
+    return [fingerprint([take_rows(batch, row, row + 1, rows)]) for row in wanted]
+
+
 def padding_mask(batch: Any) -> Tensor | None:
     """The batch's ``(n, t)`` mask of positions that count, where it brings one under a usual name.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice, zip_longest
+from itertools import count, islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -45,6 +45,8 @@ class Drawn:
         items: Number of items that were put together in each; None where that is not known.
         notes: What was done differently from what one may expect, in plain words.
         whole: Whether the batches are not to be cut.
+        places: Of every input its batch and its row there, where the loader gives all it has in this order; empty where
+            that is not known.
         given: Whether it is one batch that somebody put together.
     """
 
@@ -53,6 +55,7 @@ class Drawn:
     items: list[int | None] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     whole: bool = False
+    places: list[tuple[int, int]] = field(default_factory=list)
     given: bool = False
 
     @property
@@ -85,7 +88,7 @@ class Drawing:
                 if isinstance(loader, DataLoader):
                     _tame(loader)
             # It gives every batch with its number and that of its loader.
-            self._take((batch[0] if isinstance(batch, tuple) else batch, None) for batch in data)
+            self._take(((batch[0] if isinstance(batch, tuple) else batch, None) for batch in data), count())
         elif isinstance(data, DataLoader):
             self._from_loader(data)
         elif _is_indexed(data):
@@ -116,11 +119,14 @@ class Drawing:
             self.drawn.notes.append("Data that can only be iterated was not balanced over classes.")
         # Lightning asks for no more batches than there are said to be, and not every loader ends well.
         batches = islice(stream, sized_len(stream))
-        self._take((batch.content, batch.items) if isinstance(batch, _Batch) else (batch, None) for batch in batches)
+        held = ((batch.content, batch.items) if isinstance(batch, _Batch) else (batch, None) for batch in batches)
+        self._take(held, count())
 
     def _by_item(self, loader: DataLoader[Any], pool: Sequence[Any]) -> None:
         """Any inputs, in batches of the loader's size: its sampler would put any of them together."""
         order = [pool[i] for i in torch.randperm(len(pool), generator=self._generator, device="cpu").tolist()]
+        in_order = type(getattr(loader.batch_sampler, "sampler", None)) is SequentialSampler
+        full = int(loader.batch_size or 1)
         step = self._config.batch_size or loader.batch_size or self._size
         if self._config.balance is not None:
             order = self._balanced(loader, order, step)
@@ -130,6 +136,7 @@ class Drawing:
             chosen = order[: max(1, -(-len(chosen) // step)) * step]
             chosen = chosen[: len(chosen) // step * step]
             self.drawn.whole = True
+        self.drawn.places = [divmod(int(index), full) for index in chosen] if in_order else []
         self._read(loader, [chosen[start : start + step] for start in range(0, len(chosen), step)])
 
     def _pool(self, sampler: Any) -> Sequence[Any] | None:
@@ -151,22 +158,25 @@ class Drawing:
         order = torch.randperm(len(listed), generator=self._generator, device="cpu").tolist()
         if self._config.balance is not None:
             self.drawn.notes.append("Batches that a sampler of its own puts together were not balanced over classes.")
-        self._read(loader, [listed[k] for k in order])
+        self._read(loader, [listed[k] for k in order], order)
 
-    def _read(self, loader: DataLoader[Any], indices: list[Any]) -> None:
+    def _read(self, loader: DataLoader[Any], indices: list[Any], numbers: Iterable[int] = ()) -> None:
         batched = loader.batch_sampler is not None
         vars(loader)["batch_sampler" if batched else "sampler"] = indices
         counts = [len(entry) if isinstance(entry, list | tuple) else None for entry in indices]
-        self._take(zip(loader, counts, strict=False))
+        self._take(zip(loader, counts, strict=False), numbers)
 
-    def _take(self, batches: Iterable[tuple[Any, int | None]]) -> None:
-        """Take batches until there are enough inputs."""
-        found = 0
+    def _take(self, batches: Iterable[tuple[Any, int | None]], numbers: Iterable[int] = ()) -> None:
+        """Take batches until there are enough inputs; `numbers` are their places in the loader, as far as known."""
+        found, places = 0, iter(numbers)
         for batch, items in batches:
             self._alive()
             self.drawn.batches.append(batch)
             self.drawn.items.append(items)
-            found += guess_rows(batch, items)
+            rows = guess_rows(batch, items)
+            found += rows
+            if (number := next(places, None)) is not None:
+                self.drawn.places += [(number, row) for row in range(rows)]
             if found >= self._size:
                 break
 

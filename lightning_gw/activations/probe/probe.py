@@ -51,6 +51,8 @@ class Probe:
         notes: What was done differently from what one may expect, in plain words.
         items: Of every batch the number of items that were put together in it; None where that is not known.
         wanted: How many inputs were looked for.
+        places: Of every input its batch and its row there in the loader it comes from, where that gives what it has in
+            one order; empty where that is not known.
     """
 
     batches: tuple[Any, ...]
@@ -60,6 +62,7 @@ class Probe:
     notes: tuple[str, ...] = ()
     items: tuple[int | None, ...] = ()
     wanted: int = DEFAULT_PROBE_SIZE
+    places: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ def read_probe(source: Source, config: ProbeConfig) -> Probe:
         tuple(notes),
         tuple(drawn.items),
         size,
+        tuple(drawn.places),
     )
 
 

@@ -1,11 +1,14 @@
-"""Which axis of a tensor holds the channels, told by the operations that made it."""
+"""Which axis of a tensor holds the channels, told by the operations that made it, or by the module that put it out."""
 
 from __future__ import annotations
 
 from math import prod
 
+from torch import nn
+
 from lightning_gw.activations.layers.trace import Node
 
+_CONV1D = (nn.modules.conv._ConvNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.BatchNorm1d)
 #: They put channels second, whatever they are given.
 _SECOND = ("convolution", "batch_norm", "group_norm", "instance_norm", "_pool", "upsample", "pixel_shuffle")
 #: They put channels last.
@@ -73,3 +76,20 @@ def _same_place(before: tuple[int, ...], axis: int, after: tuple[int, ...]) -> i
     """Where an axis lies after its tensor was cut up or put together in other ways; None where it went to pieces."""
     ahead = prod(before[:axis])
     return next((k for k, size in enumerate(after) if size == before[axis] and prod(after[:k]) == ahead), None)
+
+
+def is_batch_second(module: nn.Module) -> bool:
+    """Whether the module says that its inputs lie along the second dimension, (t, n, d), as PyTorch's own may.
+
+    Only its own word counts: a block may turn its tensors around for the attention inside it.
+    """
+    own = getattr(module, "batch_first", None)
+    if own is None and isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
+        own = module.self_attn.batch_first
+    return own is False
+
+
+def is_channels_first(module: nn.Module) -> bool:
+    """Whether a three-dimensional output is (n, c, l): made by one-dimensional convolutions with no linear layer."""
+    modules = list(module.modules())
+    return any(isinstance(m, _CONV1D) for m in modules) and not any(isinstance(m, nn.Linear) for m in modules)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -18,14 +18,13 @@ from lightning_gw.activations.layers.outputs import dense, first_tensor, output_
 from lightning_gw.activations.layers.trace import bound_arguments
 from lightning_gw.activations.probe.batches import count_rows, padding_mask
 from lightning_gw.activations.probe.rows import Rows, regroup
+from lightning_gw.activations.reading.axes import is_batch_second, is_channels_first
 from lightning_gw.activations.reading.failures import explaining
 from lightning_gw.activations.reading.masks import MaskSource
 from lightning_gw.activations.reading.pooling import Pooling, PoolingFunction, pool, pool_by
 from lightning_gw.activations.reading.readings import Reading
 from lightning_gw.utilities.calls import call_key, module_of
 from lightning_gw.utilities.errors import ArgumentError
-
-_CONV1D = (nn.modules.conv._ConvNd, nn.modules.pooling._MaxPoolNd, nn.modules.pooling._AvgPoolNd, nn.BatchNorm1d)
 
 
 @dataclass(frozen=True)
@@ -88,16 +87,8 @@ def capture(
         LookError: If a module of the network fails; the message names it and the shapes. Running out of memory is
             passed on as it is.
     """
-    named = named_layers(module)
-    collector = _Collector(pooling, optional, scaled_widths, how)
-    layers = list(dict.fromkeys(module_of(name) for name in layers))
-    with ExitStack() as hooks:
-        for stack in collector.stacks:
-            giving = module if not stack else named[stack]
-            hook = partial(collector.masked, stack)
-            hooks.callback(giving.register_forward_pre_hook(hook, with_kwargs=True).remove)
-        for name in layers:
-            hooks.callback(named[name].register_forward_hook(partial(collector.hook, name)).remove)
+    collector = Collector(pooling, optional, scaled_widths, how)
+    with collector.hooked(module, layers):
         for number, batch in enumerate(batches, start=1):
             collector.begin(batch, Rows(count_rows(batch)) if rows is None else rows[number - 1])
             with explaining(module, batch, number, len(batches), lambda error: collector.refused is error):
@@ -106,7 +97,9 @@ def capture(
     return collector.result(layers)
 
 
-class _Collector:
+class Collector:
+    """Keeps what layers put out, pooled; `capture` says how, and runs the network."""
+
     def __init__(
         self,
         pooling: Pooling,
@@ -132,10 +125,30 @@ class _Collector:
         self._rows = Rows(None)
         self._mask: Tensor | None = None
         self._own_rows = False
+        self._picked: Tensor | None = None
         self.refused: Exception | None = None  # the error of a hook, which is none of the network's
 
-    def begin(self, batch: Any, rows: Rows) -> None:
-        self._rows, self._mask = rows, padding_mask(batch)
+    @contextmanager
+    def hooked(
+        self,
+        module: nn.Module,
+        layers: Sequence[str],
+        guard: Callable[[Callable[..., None]], Callable[..., None]] = lambda hook: hook,
+    ) -> Iterator[None]:
+        """The network has hooks on `layers` inside; `guard` makes of each what is registered in its place."""
+        named = named_layers(module)
+        with ExitStack() as hooks:
+            for stack in self.stacks:
+                giving = module if not stack else named[stack]
+                masked = guard(partial(self.masked, stack))
+                hooks.callback(giving.register_forward_pre_hook(masked, with_kwargs=True).remove)
+            for name in dict.fromkeys(map(module_of, layers)):
+                hooks.callback(named[name].register_forward_hook(guard(partial(self.hook, name))).remove)
+            yield
+
+    def begin(self, batch: Any, rows: Rows, picked: Tensor | None = None) -> None:
+        """A batch is to go through the network; of its rows those in `picked` are kept, all where it is None."""
+        self._rows, self._mask, self._picked = rows, padding_mask(batch), picked
         self._current, self._calls = {}, {}
         self._masks, self._stack_calls = {}, {}
 
@@ -169,7 +182,7 @@ class _Collector:
             self._misshapen[key] = f"Layer {key!r} cannot be read: {why}."
             return
         if callable(self._pooling):
-            self._current[key] = self._pooled_by_user(self._pooling, key, output)
+            self._current[key] = self._of_those_picked(self._pooled_by_user(self._pooling, key, output))
             return
         try:
             reading = None if self._how is None else self._how[key]
@@ -189,9 +202,13 @@ class _Collector:
         scale = tensor.dim() == 3 and not channels_first and tensor.shape[-1] in self._scaled_widths
         if scale and self._pooling == "auto":
             self._scaled.add(key)
+        tensor, mask = self._of_those_picked(tensor), None if mask is None else self._of_those_picked(mask)
         self._current[key] = pool(
             tensor, mask, self._pooling, layer=key, channels_first=channels_first, scale_positions=scale
         )
+
+    def _of_those_picked(self, tensor: Tensor) -> Tensor:
+        return tensor if self._picked is None else tensor[self._picked.to(tensor.device)]
 
     def _read(self, key: str, reading: Reading, output: Any) -> tuple[Tensor, Tensor | None, bool]:
         """The output's tensor as ``(n, ...)``, the mask of its positions, and whether channels come before them."""
@@ -257,7 +274,7 @@ class _Collector:
         self._settle_rows(tensor)
         rows = self._rows.count
         if tensor.dim() >= 3 and tensor.shape[1] == rows:
-            if _batch_second(module):
+            if is_batch_second(module):
                 tensor = tensor.transpose(0, 1)
             elif tensor.shape[0] != rows:
                 tensor = tensor.transpose(0, 1)
@@ -288,6 +305,7 @@ class _Collector:
         return mask.to(tensor.device)
 
     def result(self, layers: Sequence[str]) -> Activations:
+        layers = list(dict.fromkeys(map(module_of, layers)))
         order = list(self._kept[0]) if self._kept else []
         in_all = [key for key in order if all(key in kept for kept in self._kept)]
         called = {module_of(key) for key in (*chain.from_iterable(self._kept), *self._misshapen)}
@@ -325,20 +343,3 @@ class _Collector:
 
 def _is_packed(output: Any) -> bool:
     return isinstance(output[0] if isinstance(output, tuple) and output else output, PackedSequence)
-
-
-def _batch_second(module: nn.Module) -> bool:
-    """Whether the module says that its inputs lie along the second dimension, (t, n, d), as PyTorch's own may.
-
-    Only its own word counts: a block may turn its tensors around for the attention inside it.
-    """
-    own = getattr(module, "batch_first", None)
-    if own is None and isinstance(module, nn.TransformerEncoderLayer | nn.TransformerDecoderLayer):
-        own = module.self_attn.batch_first
-    return own is False
-
-
-def is_channels_first(module: nn.Module) -> bool:
-    """Whether a three-dimensional output is (n, c, l): made by one-dimensional convolutions with no linear layer."""
-    modules = list(module.modules())
-    return any(isinstance(m, _CONV1D) for m in modules) and not any(isinstance(m, nn.Linear) for m in modules)

@@ -120,6 +120,13 @@ def _settled(layer: nn.modules.batchnorm._NormBase) -> bool:
     return layer.momentum is None or bool((1 - float(layer.momentum)) ** int(seen) < SETTLED)
 
 
+def has_spectral_norms(module: nn.Module) -> bool:
+    """Whether any weight is divided by a singular value that follows it step by step."""
+    hooks = (hook for child in module.modules() for hook in child._forward_pre_hooks.values())
+    kinds = SpectralNorm, parametrizations._SpectralNorm
+    return any(isinstance(part, kinds) for part in (*hooks, *module.modules()))
+
+
 def _settle_spectral_norms(module: nn.Module) -> None:
     """Bring singular vectors, which follow their weight by one iteration a training step, to where they are heading."""
     for child in module.modules():

@@ -204,6 +204,12 @@ class Pace:
         with self._holding_up(self._leave_uncounted):
             yield
 
+    def charge(self, seconds: float) -> None:
+        """So many of the seconds since the last call, or the last look, held training up."""
+        self.update()
+        self.budget.trained(-seconds)
+        self.budget.charge(seconds)
+
     def _leave_uncounted(self, seconds: float) -> None:
         self.budget.uncounted += seconds
 

@@ -22,6 +22,7 @@ import lightning_gw.activations.passes
 import lightning_gw.activations.probe.probe
 import lightning_gw.callback.guard
 import lightning_gw.callback.look_loop
+import lightning_gw.callback.look_maker
 from lightning_gw import load_history
 from lightning_gw.activations.isolation import snapshot
 from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed
@@ -77,7 +78,7 @@ def _training_mode(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_seeded_randomness(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lightning_gw.callback.look_loop, "isolated_randomness", lambda seed: nullcontext())
+    patch.setattr(lightning_gw.callback.look_maker, "isolated_randomness", lambda seed: nullcontext())
 
 
 def _nothing_undisturbed(patch: pytest.MonkeyPatch) -> None:
@@ -141,7 +142,7 @@ def test_without_a_protection_training_differs(
 @pytest.mark.slow
 def test_without_evaluation_mode_dropout_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nobody puts the random states back here: only evaluation mode keeps them from moving.
-    monkeypatch.setattr("lightning_gw.callback.look_loop.isolated_randomness", lambda seed: nullcontext())
+    monkeypatch.setattr("lightning_gw.callback.look_maker.isolated_randomness", lambda seed: nullcontext())
     alone = train(tmp_path / "without", "lora", "32-true")
     watched = train(tmp_path / "with", "lora", "32-true", watcher(tmp_path / "with", "lora"))
     assert differences(watched, alone) == []
@@ -206,7 +207,8 @@ def test_without_failing_together_processes_part(tmp_path: Path, monkeypatch: py
         def __init__(self, group: Any, what: str) -> None:
             super().__init__(None, what)
 
-    for room in (lightning_gw.activations.observer, lightning_gw.callback.look_loop, lightning_gw.callback.guard):
+    callback = lightning_gw.callback
+    for room in (lightning_gw.activations.observer, callback.look_loop, callback.look_maker, callback.guard):
         monkeypatch.setattr(room, "Ranks", EachForItself)
     impatient = DDPStrategy(start_method="fork", timeout=timedelta(seconds=5))
     with pytest.raises(ProcessRaisedException):
