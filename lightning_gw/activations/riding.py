@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any
 
 import torch
@@ -24,6 +23,7 @@ from lightning_gw.activations.isolation.hooks import foreign_hooks
 from lightning_gw.activations.isolation.snapshot import is_sharded
 from lightning_gw.activations.isolation.state import same_state
 from lightning_gw.activations.isolation.undisturbed import undisturbed
+from lightning_gw.activations.isolation.weights import Weights, weights_of
 from lightning_gw.activations.passes import ProbePass, placing
 from lightning_gw.activations.probe.batches import fingerprint, fingerprints_of_rows, is_cut_by_rows, leaves
 from lightning_gw.activations.probe.probe import Probe
@@ -38,9 +38,6 @@ _SOURCE = "validation data"
 #: How looks may be run for validation to do the same, by the beginning of their names.
 _WAYS = ("validation_step", "probe_step='validation_step'")
 _FUSED = (nn.MultiheadAttention, nn.TransformerEncoder, nn.TransformerEncoderLayer)
-
-#: Name, shape and sum of the bits of every weight and buffer: the same only where all of them are.
-Weights = tuple[tuple[str, tuple[int, ...], int], ...]
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,13 @@ class Riding:
         self._places: dict[int, list[tuple[int, int]]] = {}
         self._about: Activations | None = None  # all but the representations, as a pass of its own told it
         self._layers: list[str] = []
-        self._leave()
+        self._hooks = ExitStack()
+        self._collector: Collector | None = None
+        self._left: dict[int, list[tuple[int, int]]] = {}
+        self._order: list[int] = []
+        self._weights: Weights | None = None
+        self._states: dict[str, Any] | None = None
+        self._fault: Exception | None = None
         self._own: _Seen | None = None
         self._caught: _Seen | None = None
 
@@ -288,15 +291,9 @@ class Riding:
 
     def _leave(self) -> None:
         """Have no hooks on the network, and nothing half caught."""
-        if hasattr(self, "_hooks"):
-            self._hooks.close()
-        self._hooks = ExitStack()
-        self._collector: Collector | None = None
-        self._left: dict[int, list[tuple[int, int]]] = {}
-        self._order: list[int] = []
-        self._weights: Weights | None = None
-        self._states: dict[str, Any] | None = None
-        self._fault: Exception | None = None
+        self._hooks.close()
+        self._collector = self._weights = self._states = self._fault = None
+        self._left, self._order = {}, []
 
     def _guarded(self, hook: Callable[..., None]) -> Callable[..., None]:
         """A hook that fails, or stands in code that is being compiled, without the network's noticing."""
@@ -320,27 +317,6 @@ class Riding:
             yield
         finally:
             self.seconds += time.perf_counter() - started
-
-
-def weights_of(module: nn.Module) -> Weights:
-    """What tells the weights and buffers of a network from any others, as good as surely; each is read once."""
-    named = [(name, held) for name, held in chain(module.named_parameters(), module.named_buffers())]
-    sums = [_sum_of_bits(held.detach()) for _, held in named]
-    # One transfer for each device, and none for each tensor.
-    values: dict[int, int] = {}
-    for device in {held.device for held in sums}:
-        here = [place for place, held in enumerate(sums) if held.device == device]
-        values |= dict(zip(here, torch.stack([sums[place] for place in here]).tolist(), strict=True))
-    return tuple((name, tuple(held.shape), values[place]) for place, (name, held) in enumerate(named))
-
-
-def _sum_of_bits(tensor: Tensor) -> Tensor:
-    """The sum of a tensor's bits, read as whole numbers of its entries' size."""
-    if tensor.is_meta or tensor.is_quantized or tensor.layout is not torch.strided:
-        return torch.tensor(id(tensor), device="cpu")
-    plain = torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor.resolve_neg()
-    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[plain.element_size()]
-    return plain.contiguous().reshape(-1).view(whole).sum(dtype=torch.int64)
 
 
 def _paths_by_length(batch: Any) -> dict[str, int]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 
+from lightning_gw.activations.isolation.weights import Weights, weights_of
 from lightning_gw.activations.probe.probe import Probe
 from lightning_gw.activations.reading.capture import Activations
-from lightning_gw.activations.riding import Riding, Weights, weights_of
+from lightning_gw.activations.riding import Riding
 from lightning_gw.callback.error_policy import ErrorPolicy
 from lightning_gw.callback.trainer import validation_follows
 from lightning_gw.callback.when.budget import Pace

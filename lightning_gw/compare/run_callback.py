@@ -17,8 +17,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.callback.trainer import total_steps
 from lightning_gw.compare.executors.process import PARENT_VARIABLE
-from lightning_gw.records.description import planted_beyond
 from lightning_gw.records.history import History
+from lightning_gw.records.misnamed import planted_beyond
 from lightning_gw.records.record import Record
 from lightning_gw.records.run_folder import metric_values
 from lightning_gw.utilities.errors import UsageError, reason_of

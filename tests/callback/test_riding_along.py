@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lightning_gw import GWSimilarity
-from lightning_gw.activations.riding import Riding, weights_of
+from lightning_gw.activations.isolation.weights import weights_of
+from lightning_gw.activations.riding import Riding
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 
