@@ -31,6 +31,10 @@ PROJECTS = (
     "disent",
     "monai",
     "x-transformers",
+    "anomalib",
+    "gluonts",
+    "lightning-uq-box",
+    "pytorch-metric-learning",
 )
 #: Projects that want other versions of something than the rest, each in a folder of its own with these.
 APART = {

@@ -25,6 +25,8 @@ def cells() -> Any:
 def variational(name: str, callbacks: list[Any], folder: Path, **arguments: Any) -> nn.Module:
     import scvi
 
+    scvi.settings.seed = 0  # which splits its data, and would not twice alike without
+
     data, kind = cells(), getattr(scvi.model, name)
     more = {"labels_key": "kind", "unlabeled_category": "unknown"} if name == "SCANVI" else {}
     kind.setup_anndata(data, batch_key="batch", **more)

@@ -25,6 +25,7 @@ FAMILIES = (
     "family_science",
     "family_tables",
     "family_selfsupervised",
+    "family_more",
 )
 
 

@@ -179,3 +179,39 @@ def test_message_passing_is_one_layer_per_call_of_one_pass() -> None:
     parts = {name: nn.Linear(12, 12) for name in ("begin", "message", "end")}
     twice = Net(lambda self, x: once(self, x) + once(self, x).detach(), **parts)
     assert list(chosen(twice, X).layers) == ["begin", "message", "message#2", "message#3", "end"]
+
+
+def test_a_backbone_goes_on_where_heads_begin_at_each_of_its_stages() -> None:
+    def run(self: Net, x: Tensor) -> list[Tensor]:
+        found = []
+        for block, head in zip(self.backbone, self.heads, strict=True):
+            x = block(x)
+            found.append(head(x))
+        return found
+
+    heads = nn.ModuleList(nn.Sequential(Gated(), Gated()) for _ in range(3))
+    net = Net(run, backbone=nn.ModuleList(Block(12) for _ in range(3)), heads=heads)
+    parted = [list(part) for part in chosen(net, X).sequences]
+    assert parted[0] == [*numbered("backbone.{}", 3), "heads.2.0", "heads.2.1"]
+    assert parted[1:] == [["heads.0.0", "heads.0.1"], ["heads.1.0", "heads.1.1"]]
+
+
+def test_encoders_with_a_decoder_between_them_are_made_of_the_layers_that_are_meant() -> None:
+    """As in GANomaly, which encodes once more what it decoded."""
+
+    class Coder(nn.Module):
+        def __init__(self, *widths: int) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(*pair) for pair in zip(widths, widths[1:], strict=False))
+
+        def forward(self, x: Tensor) -> Tensor:
+            for layer in self.layers:
+                x = layer(x).relu()
+            return x
+
+    class Decoder(Coder):
+        pass
+
+    parts = {"encoder1": Coder(12, 8, 8, 4), "decoder": Decoder(4, 8, 8, 12), "encoder2": Coder(12, 8, 8, 4)}
+    net = Net(lambda self, x: self.encoder2(self.decoder(self.encoder1(x))), **parts)
+    assert list(chosen(net, X).layers) == [f"{part}.layers.{k}" for part in parts for k in range(3)]

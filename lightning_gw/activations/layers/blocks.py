@@ -128,7 +128,7 @@ class Blocks(CalledModules):
 
     def _are_stages(self, names: Sequence[str]) -> bool:
         """Whether instances of one class are stages or whole networks, made of the blocks that a person would name."""
-        in_a_row = "*" in _row(names[0]) and len({_row(name) for name in names}) == 1
+        in_a_row = "*" in _row(names[0]) and len({_row(name) for name in names}) == 1 and not self._are_parted(names)
         deep = all(len(self.leaves(self.inside[name])) >= 3 for name in names) and len(names) <= 3 and not in_a_row
         if deep and not self._holds_what_is_elsewhere(names) and not any(self.goes_around(name) for name in names):
             return True  # an encoder and a decoder of plain layers, say
@@ -155,6 +155,12 @@ class Blocks(CalledModules):
                     if not around or all(self.goes_around(k) for k in inner):
                         return True
         return False
+
+    def _are_parted(self, names: Sequence[str]) -> bool:
+        """Whether other layers lie between one of these and the next, as a decoder between two encoders."""
+        outside = [self.calls[name] for name in self.leaves(self.calls) if not self.is_inside(name, names)]
+        calls = [self.calls[name] for name in names]
+        return any(c.after(a) and b.after(c) for a, b in pairwise(calls) for c in outside)
 
     def _holds_what_is_elsewhere(self, names: Sequence[str]) -> bool:
         """Whether these hold a block of which there are others outside them, as the way up of a U-Net does."""

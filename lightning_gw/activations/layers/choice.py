@@ -125,10 +125,10 @@ def sequences(trace: Trace, names: Sequence[str]) -> list[list[str]]:
     parts: list[list[str]] = []
     ends: dict[str, list[str]] = {}
     for call in calls:
-        from_where = _way_on(feeding[call.name], before)
+        from_where = _way_on(call, [first[name] for name in feeding[call.name]], before)
         follows = (
             from_where is not None
-            and _way_on(fed[from_where], after) == call.name
+            and _way_on(first[from_where], [first[name] for name in fed[from_where]], after) == call.name
             and not _only_looks_at(call, first[from_where], calls)
         )
         part = ends.pop(from_where, None) if follows and from_where is not None else None
@@ -141,16 +141,21 @@ def sequences(trace: Trace, names: Sequence[str]) -> list[list[str]]:
     return parts + ([unseen] if unseen else [])
 
 
-def _way_on(branches: Sequence[str], reach: Mapping[str, set[str]]) -> str | None:
-    """The one branch that goes through all that the others do and more; None where there is none.
+def _way_on(call: Call, branches: Sequence[Call], reach: Mapping[str, set[str]]) -> str | None:
+    """The one branch that goes through all that the others do and more, or the only one made of the same; else None.
 
     Args:
-        branches: Layers beside each other.
-        reach: Layer → all layers before it, or all after it.
+        call: The layer at which they part or join.
+        branches: Layers beside each other, just after it or just before.
+        reach: Layer → all layers after it, or all before it.
     """
-    longest = max(branches, key=lambda name: len(reach[name]), default=None)
-    beside = (reach[name] for name in branches if name != longest)
-    return longest if longest is not None and all(other < reach[longest] for other in beside) else None
+    longest = max(branches, key=lambda branch: len(reach[branch.name]), default=None)
+    if longest is None or all(reach[b.name] < reach[longest.name] for b in branches if b is not longest):
+        return longest.name if longest is not None else None
+    # A backbone goes on from stage to stage while heads of another kind begin at each of them.
+    kind = type(call.module)
+    alike = [branch.name for branch in branches if type(branch.module) is kind]
+    return alike[0] if len(alike) == 1 and not kind.__module__.startswith("torch.nn.modules") else None
 
 
 def _only_looks_at(call: Call, before: Call, calls: Sequence[Call]) -> bool:
