@@ -4,6 +4,7 @@ pytorch-metric-learning."""
 from __future__ import annotations
 
 import importlib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def mean_and_variance(callbacks: list[Any], folder: Path) -> nn.Module:
         return {"input": x, "target": x.sum()[None]}
 
     widths = (8, 32, 32, 32)
-    layers = [part for a, b in zip(widths, widths[1:], strict=False) for part in (nn.Linear(a, b), nn.ReLU())]
+    layers = [part for a, b in pairwise(widths) for part in (nn.Linear(a, b), nn.ReLU())]
     module = MVERegression(nn.Sequential(*layers, nn.Linear(32, 2)), burnin_epochs=1)
     return fit(module, *loaders(Made(make)), callbacks, folder)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from callback_nets import Block
@@ -202,7 +204,7 @@ def test_encoders_with_a_decoder_between_them_are_made_of_the_layers_that_are_me
     class Coder(nn.Module):
         def __init__(self, *widths: int) -> None:
             super().__init__()
-            self.layers = nn.ModuleList(nn.Linear(*pair) for pair in zip(widths, widths[1:], strict=False))
+            self.layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(widths))
 
         def forward(self, x: Tensor) -> Tensor:
             for layer in self.layers:
