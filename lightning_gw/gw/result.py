@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import FrozenInstanceError, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,3 +219,15 @@ class GWMatrix(Shown):
         pairs = pairs // 2 if self.other_layers is None else pairs
         restricted = f", {pairs} restricted to permutations" if pairs else ""
         return f"GWMatrix({layers}, n={inputs}, {self.geometry}{left_out}{restricted})"
+
+
+def _refuse_to_change(matrix: GWMatrix, name: str, value: object) -> None:
+    raise FrozenInstanceError(
+        f"A GWMatrix does not change, so {name!r} cannot be set. Where Lightning was to log it, log numbers of it: "
+        "self.log('gw/first_to_last', metric.compute().similarity[0, -1].item()); self.log takes no matrix, nor the "
+        "metric that computes one."
+    )
+
+
+# In the place of dataclass's own words; Lightning sets every field of what a logged metric gave.
+GWMatrix.__setattr__ = _refuse_to_change  # type: ignore[method-assign, assignment]
