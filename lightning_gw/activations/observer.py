@@ -229,7 +229,11 @@ class Observer:
             self._pass.way, self._pass.fits, self._pass.kept = way, None, slice(None)
             with kept_weights(module) as changed:
                 rules = self._pass.settle(trainer, module, probe)
-                found, rule, rows = self._first_that_fits(trainer, module, rules, probe, few)
+                try:
+                    found, rule, rows = self._first_that_fits(trainer, module, rules, probe, few)
+                except (ShapeError, TooFewLayers):  # by no rule: other layers may have rows of inputs
+                    rules = self._pass.settle(trainer, module, probe, with_rows=True)
+                    found, rule, rows = self._first_that_fits(trainer, module, rules, probe, few)
                 again = self._captured(trainer, module, probe if rule.name == OWN else few)
                 settled[way.name] = rule, rows, difference_of_passes(found, again)
             if changed:

@@ -66,8 +66,14 @@ class ProbePass:
         """The layers in order; empty before `settle`."""
         return self.settled.choice.layers if self.settled is not None else ()
 
-    def settle(self, trainer: Trainer, module: LightningModule, probe: Probe) -> list[RowRule]:
-        """Settle by the first batch which layers are looked at and how; gives the rules by which rows may be told."""
+    def settle(self, trainer: Trainer, module: LightningModule, probe: Probe, with_rows: bool = False) -> list[RowRule]:
+        """Settle by the first batch which layers are looked at and how; gives the rules by which rows may be told.
+
+        Args:
+            trainer, module: Training.
+            probe: The inputs.
+            with_rows: Whether layers are chosen among those that put out a row per input.
+        """
         rules = row_rules(probe.batches[0], probe.items[0], self.config.rows)
         self.rule = rules[0]
 
@@ -86,7 +92,16 @@ class ProbePass:
 
             runner = self._runner(trainer, module)
             with undisturbed(module, trainer), harmless_steps(module, trainer):
-                settled = settle(module, batches[0], run, self.asked, self.config.layout, known=self.known, rows=told)
+                settled = settle(
+                    module,
+                    batches[0],
+                    run,
+                    self.asked,
+                    self.config.layout,
+                    known=self.known,
+                    rows=told,
+                    with_rows=with_rows,
+                )
             self.settled = settled  # a module that can reach its Trainer's callbacks would have had this put back
             return standing
 

@@ -42,11 +42,11 @@ class Windowed(nn.Module):
         return states
 
 
-def looked(net: nn.Module, batch: dict[str, Tensor]) -> tuple[Settled, Any]:
+def looked(net: nn.Module, batch: dict[str, Tensor], **options: Any) -> tuple[Settled, Any]:
     run = lambda item: net(**item)  # noqa: E731
     net.eval()
     with torch.no_grad():
-        found = settle(net, batch, run)
+        found = settle(net, batch, run, **options)
         return found, capture(net, found.choice.layers, [batch], run, "mean", how=found.how)
 
 
@@ -122,7 +122,7 @@ def test_where_too_few_blocks_have_rows_of_inputs_those_that_do_are_looked_at() 
             found = self.first(x)
             return self.second(found.repeat_interleave(3, 0)).view(len(x), 3, -1).mean(1) + self.reading(found).sum()
 
-    found, seen = looked(Classes(), {"x": torch.randn(4, 12)})
+    found, seen = looked(Classes(), {"x": torch.randn(4, 12)}, with_rows=True)
     assert list(found.choice.layers) == ["first.layers.0", "first.layers.1", "first.layers.2", "reading"]
     assert "second (no row per input)" in found.choice.left_out
     assert {values.shape for values in seen.representations.values()} == {(4, 12), (4, 2)}

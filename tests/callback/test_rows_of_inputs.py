@@ -270,3 +270,23 @@ def test_a_pooling_function_gets_what_the_layer_put_out(tmp_path: Path) -> None:
         return output.mean(0)
 
     assert steps(fit(tmp_path / "tensors", Sequences(), layers="blocks.*", pooling=of_tensors)) == [0, 2, 5]
+
+
+class OncePerClass(Base):
+    """Sees every input once with each of three classes: of its encoders only the first has a row per input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 12)) for _ in range(2))
+
+    def run(self, x: Tensor) -> Tensor:
+        found = self.blocks[0](self.inputs(x))
+        return self.blocks[1](found.repeat_interleave(3, 0)).view(len(x), 3, -1).mean(1)
+
+
+def test_where_too_few_blocks_have_rows_of_inputs_others_are_looked_at(tmp_path: Path) -> None:
+    data = DataLoader(torch.randn(16, 8, generator=torch.Generator().manual_seed(0)), 8)  # type: ignore[arg-type, var-annotated]
+    callback = watcher(tmp_path, when=[2])
+    trainer(tmp_path, callback, max_epochs=1).fit(OncePerClass(), data, data)
+    assert list(callback.history[0].layers) == ["inputs", "blocks.0.1", "blocks.0.2", "head"]
+    assert "blocks.1 (no row per input)" in callback.history[0].probe["left_out"]

@@ -79,6 +79,7 @@ def settle(
     *,
     known: Sequence[str] = (),
     rows: Callable[[Sequence[tuple[int, ...]]], Rows] | None = None,
+    with_rows: bool = False,
 ) -> Settled:
     """Run a batch through the network and see what it calls; then fewer inputs, and shorter ones, to tell axes apart.
 
@@ -90,6 +91,8 @@ def settle(
         layout: See `check_layout`.
         known: Layers that the history so far was made with, which are taken where others would be chosen now.
         rows: The rows of the batch, told by the shapes of what the layers put out for it; None counts its first tensor.
+        with_rows: Whether to choose among the modules that put out a row per input, where too few of those a person
+            would name do.
 
     Raises:
         ArgumentError: If a layout does not fit.
@@ -111,7 +114,7 @@ def settle(
         return Settled(choice, readings(choice.layers, full, fewer, shorter, said), full.shapes(choice.layers))
 
     settled = read(choice)
-    if asked is not None or known or len(settled.readable) > 1:
+    if not with_rows or asked is not None or known or len(settled.readable) > 1:
         return settled
     found = readings(list(full.first_calls()), full, None, None)
     with suppress(ValueError, LookError):
