@@ -33,6 +33,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def sites(found: dict[str, Any], solve: str, root: Path) -> list[Site]:
     """One call into every function that looks call, in the order of the first calls."""
     if solve not in found:
+        train(root / "before", solve)  # what is called once in a process, to be remembered, is called here
         tracer = Tracer()
         train(root / "traced", solve, tracer)
         found[solve] = first_calls(tracer.sites)
