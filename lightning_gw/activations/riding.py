@@ -299,14 +299,13 @@ class Riding:
         """A hook that fails, or stands in code that is being compiled, without the network's noticing."""
 
         def guarded(*args: Any) -> None:
-            if torch.compiler.is_compiling() or self._fault is not None:
-                return
-            with self._timed():
-                try:
-                    with plain_tensors():
-                        hook(*args)
-                except Exception as error:
-                    self._fault = error
+            try:
+                if torch.compiler.is_compiling() or self._fault is not None:
+                    return
+                with self._timed(), plain_tensors():
+                    hook(*args)
+            except Exception as error:
+                self._fault = error
 
         return guarded
 
