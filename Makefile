@@ -9,7 +9,7 @@ INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-ch
 	benchmark-overhead wheel clean help
 
 help:
-	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 6 minutes)"
+	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 7 minutes)"
 	@echo "make reproduce  train every strategy over several seeds, and write docs/results.md (about an hour)"
 	@echo "make test    run what stands for every behaviour (about 4 minutes)"
 	@echo "make test-all  run every test (much longer)"
