@@ -47,7 +47,7 @@ BANDS = (
             ("callback/gw_similarity.py", "hears the Trainer's hooks"),
             ("callback/when/schedule.py", "is a look due?"),
             ("callback/when/budget.py", "does it fit what|looking may cost?"),
-            ("callback/look_maker.py", "makes the look, and|answers for errors"),
+            ("callback/look/look_maker.py", "makes the look, and|answers for errors"),
         ),
         "step, network",
     ),

@@ -16,7 +16,7 @@ from benchmarks.planted.training import untrained_look
 from lightning_gw import Groups, GroupTracker, find_groups, gw_matrix
 from lightning_gw.analysis import ANCHOR, BOOTSTRAP_SAMPLES
 from lightning_gw.analysis.start import Held, Start
-from lightning_gw.callback.run_null import FEW
+from lightning_gw.callback.look.run_null import FEW
 from lightning_gw.geometry.spaces import make_spaces
 from lightning_gw.groups.events import Event
 from lightning_gw.significance import Null, null_of

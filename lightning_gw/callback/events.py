@@ -16,7 +16,7 @@ from lightning_gw.callback.copies import RemembersCopies
 from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy
 from lightning_gw.callback.guard import costs_no_training, lose
-from lightning_gw.callback.look_loop import LookLoop
+from lightning_gw.callback.look.look_loop import LookLoop
 from lightning_gw.callback.messages import no_checkpoints_message, remote_message, say, uncounted_message
 from lightning_gw.callback.progress_bar import shown
 from lightning_gw.callback.trainer import (

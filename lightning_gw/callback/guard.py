@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lightning_gw.callback.error_policy import ErrorPolicy
-from lightning_gw.callback.look_loop import LookLoop
+from lightning_gw.callback.look.look_loop import LookLoop
 from lightning_gw.callback.messages import stopped_message
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.errors import RestoreError

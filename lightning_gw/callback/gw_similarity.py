@@ -21,7 +21,7 @@ from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy, OnError
 from lightning_gw.callback.events import LookEvents
-from lightning_gw.callback.look_loop import LookLoop
+from lightning_gw.callback.look.look_loop import LookLoop
 from lightning_gw.callback.when.budget import SHARES, Pace
 from lightning_gw.callback.when.schedule import Schedule
 from lightning_gw.callback.when.steps import Steps

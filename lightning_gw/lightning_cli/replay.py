@@ -17,8 +17,8 @@ from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.analysis.job import LookJob
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.gw_similarity import GWSimilarity
+from lightning_gw.callback.look.run_null import null_of_run
 from lightning_gw.callback.messages import look_message
-from lightning_gw.callback.run_null import null_of_run
 from lightning_gw.lightning_cli.checkpoints import (
     Checkpoint,
     CheckpointCLI,

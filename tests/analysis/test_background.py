@@ -25,7 +25,7 @@ from lightning_gw.analysis.background import ProcessWorker
 from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.analysis.job import LookJob
 from lightning_gw.analysis.solver import Solver
-from lightning_gw.callback import look_loop as looks
+from lightning_gw.callback.look import look_loop as looks
 from lightning_gw.loggers import content as sinks
 from lightning_gw.records.context import LookContext
 from lightning_gw.records.history import History

@@ -15,7 +15,7 @@ from callback_nets import Net, loader, plain_net, trainer, watcher
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_gw import gw_matrix
-from lightning_gw.callback.look_loop import LookLoop
+from lightning_gw.callback.look.look_loop import LookLoop
 
 #: Share by which the late may exceed the early, and looks over which is measured at either end.
 ALLOWED, SPAN = 0.05, 100

@@ -70,7 +70,7 @@ def test_no_file_is_passed_twice_from_the_hook_to_the_row(tmp_path: Path) -> Non
         stays = [file for file, _ in groupby(files)]
         assert len(stays) == len(set(stays)), f"{stage} comes back: {stays}"
     # Each hand-over is really there: a walk that sees nothing would pass.
-    assert ways["LookJob"][0] == "callback/look_maker.py"
+    assert ways["LookJob"][0] == "callback/look/look_maker.py"
     assert "analysis/solver.py" in ways["LookJob"]
     assert ways["LookContext"][0] == "analysis/analysis.py"
     assert ways["Record"][0] == "callback/delivery.py"

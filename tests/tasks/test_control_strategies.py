@@ -18,7 +18,7 @@ from tasks.strategies import (
     ShuffledLabels,
     Untrained,
 )
-from tasks.strategies.shuffled_labels import Relabelled
+from tasks.strategies.controls.shuffled_labels import Relabelled
 
 
 def test_untrained_changes_nothing_while_steps_are_counted(tiny_trainer):

@@ -184,7 +184,7 @@ def concrete(value: object, module: str) -> bool:
 
 def found_names() -> set[str]:
     """Every concrete strategy of every module of the package."""
-    modules = (importlib.import_module(info.name) for info in pkgutil.iter_modules(s.__path__, f"{s.__name__}."))
+    modules = (importlib.import_module(info.name) for info in pkgutil.walk_packages(s.__path__, f"{s.__name__}."))
     return {name for module in modules for name, value in vars(module).items() if concrete(value, module.__name__)}
 
 

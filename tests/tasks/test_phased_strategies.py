@@ -18,7 +18,7 @@ from tasks.strategies import (
     UnfreezeTopDown,
 )
 from tasks.strategies.requirements import stage_ends
-from tasks.strategies.self_distillation import evaluating
+from tasks.strategies.stages.self_distillation import evaluating
 
 STEM = {"embedding"}
 

@@ -21,8 +21,8 @@ import lightning_gw.activations.observer
 import lightning_gw.activations.passes
 import lightning_gw.activations.probe.probe
 import lightning_gw.callback.guard
-import lightning_gw.callback.look_loop
-import lightning_gw.callback.look_maker
+import lightning_gw.callback.look.look_loop
+import lightning_gw.callback.look.look_maker
 from lightning_gw import load_history
 from lightning_gw.activations.isolation import snapshot
 from lightning_gw.activations.isolation.undisturbed import changes_of, undisturbed
@@ -78,7 +78,7 @@ def _training_mode(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_seeded_randomness(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(lightning_gw.callback.look_maker, "isolated_randomness", lambda seed: nullcontext())
+    patch.setattr(lightning_gw.callback.look.look_maker, "isolated_randomness", lambda seed: nullcontext())
 
 
 def _nothing_undisturbed(patch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_without_a_protection_training_differs(
 @pytest.mark.slow
 def test_without_evaluation_mode_dropout_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Nobody puts the random states back here: only evaluation mode keeps them from moving.
-    monkeypatch.setattr("lightning_gw.callback.look_maker.isolated_randomness", lambda seed: nullcontext())
+    monkeypatch.setattr("lightning_gw.callback.look.look_maker.isolated_randomness", lambda seed: nullcontext())
     alone = train(tmp_path / "without", "lora", "32-true")
     watched = train(tmp_path / "with", "lora", "32-true", watcher(tmp_path / "with", "lora"))
     assert differences(watched, alone) == []
@@ -208,7 +208,7 @@ def test_without_failing_together_processes_part(tmp_path: Path, monkeypatch: py
             super().__init__(None, what)
 
     callback = lightning_gw.callback
-    for room in (lightning_gw.activations.observer, callback.look_loop, callback.look_maker, callback.guard):
+    for room in (lightning_gw.activations.observer, callback.look.look_loop, callback.look.look_maker, callback.guard):
         monkeypatch.setattr(room, "Ranks", EachForItself)
     impatient = DDPStrategy(start_method="fork", timeout=timedelta(seconds=5))
     with pytest.raises(ProcessRaisedException):

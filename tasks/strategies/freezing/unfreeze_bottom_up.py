@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from torch import nn
 
+from tasks.strategies.freezing.unfreezing import Unfreezing
 from tasks.strategies.requirements import LayeredTask
-from tasks.strategies.unfreezing import Unfreezing
 
 
 class UnfreezeBottomUp(Unfreezing):

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 
-from lightning_gw.callback.look_maker import LookMaker
+from lightning_gw.callback.look.look_maker import LookMaker
+from lightning_gw.callback.look.run_null import null_of_run
 from lightning_gw.callback.messages import say
 from lightning_gw.callback.progress_bar import shown
-from lightning_gw.callback.run_null import null_of_run
 from lightning_gw.callback.trainer import total_steps
 from lightning_gw.significance.evidence import null_state
 from lightning_gw.utilities.distributed import Ranks

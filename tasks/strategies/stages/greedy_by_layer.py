@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from tasks.strategies.greedy import Greedy
 from tasks.strategies.requirements import StagedTask
+from tasks.strategies.stages.greedy import Greedy
 
 
 class GreedyByLayer(Greedy):

@@ -16,9 +16,9 @@ from lightning_gw.analysis.job import LookJob
 from lightning_gw.analysis.solver import Solver
 from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy
+from lightning_gw.callback.look.ride_along import CAPTURED, RideAlong
 from lightning_gw.callback.messages import postponed_message, postponed_note, say
 from lightning_gw.callback.progress_bar import shown
-from lightning_gw.callback.ride_along import CAPTURED, RideAlong
 from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, training_ends
 from lightning_gw.callback.when.budget import Pace
 from lightning_gw.callback.when.steps import Steps

@@ -1,0 +1,1 @@
+"""One look while training: when it fits, how it is made, and where it rides along with validation."""

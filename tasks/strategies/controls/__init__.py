@@ -1,0 +1,1 @@
+"""Networks that learnt nothing, something else, or what was planted."""

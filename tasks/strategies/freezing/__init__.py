@@ -1,0 +1,1 @@
+"""Which layers train, from when, and how fast."""
