@@ -9,6 +9,7 @@ from tasks.strategies.freezing.full import Full
 from tasks.strategies.freezing.head_only import HeadOnly
 from tasks.strategies.freezing.layerwise_rates import LayerwiseRates
 from tasks.strategies.freezing.lora import Lora
+from tasks.strategies.freezing.train_block import TrainBlock
 from tasks.strategies.freezing.train_lower import TrainLower
 from tasks.strategies.freezing.unfreeze_bottom_up import UnfreezeBottomUp
 from tasks.strategies.freezing.unfreeze_top_down import UnfreezeTopDown
@@ -38,6 +39,7 @@ __all__ = [
     "ShuffledLabels",
     "StageEnd",
     "StageSupervised",
+    "TrainBlock",
     "TrainLower",
     "UnfreezeBottomUp",
     "UnfreezeTopDown",

@@ -112,6 +112,18 @@ def staged(strategy: Callback, module: LightningModule) -> StagedTask:
     return required(strategy, module, StagedTask)  # type: ignore[type-abstract]
 
 
+def block_of_layers(strategy: Callback, task: LayeredTask, first: int, last: int | None) -> range:
+    """Places of the layers `first` to `last`, both in it, from 0; raises a ValueError unless there are such layers."""
+    count = len(task.layers)
+    end = count - 1 if last is None else last
+    if not 0 <= first <= end < count:
+        raise ValueError(
+            f"strategy {type(strategy).__name__} was given first={first} and last={last}, but the layers of task "
+            f"{type(task).__name__} are 0 to {count - 1}."
+        )
+    return range(first, end + 1)
+
+
 def _mismatch(strategy: Callback, module: LightningModule, task_type: type) -> str:
     offered = set(dir(module))
     missing = ", ".join(f"`{name}`" for name in _members(task_type) if name not in offered)

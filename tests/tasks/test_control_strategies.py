@@ -121,6 +121,15 @@ def test_adapters_start_as_nothing_and_leave_the_network_as_it_was(transformer, 
     assert parts(changed(weights(plain), base)) == heads(8)
 
 
+def test_adapters_can_be_put_into_one_block_alone(tiny_trainer):
+    pytest.importorskip("peft")
+    task = small_task()
+    tiny_trainer(max_steps=2, callbacks=[Lora(rank=2, first=1, last=2)]).fit(task, SmallData())
+    adapted = {name.split(".")[2] for name, value in weights(task).items() if "lora_B" in name and value.any()}
+    assert adapted == {"1", "2"}
+    assert {name.split(".")[2] for name in weights(task) if "lora_" in name} == {"1", "2"}
+
+
 def test_nothing_was_learnt_before_on_arithmetic(tiny_trainer):
     with pytest.raises(TypeError, match=r"FromScratch cannot serve task StagedArithmetic.*no `pretrained`"):
         tiny_trainer(max_steps=1, callbacks=[FromScratch()]).fit(small_task(), SmallData())

@@ -66,6 +66,7 @@ ALL = STEM | blocks(*range(9))
 BY_NAME = "cannot serve task BoringModel.*no .*`layers`"
 NO_PHASE = "was given at=1.0, which of 9 steps leaves one phase"
 TOO_MANY = "was given layers=9.*9 layers: choose 1 to 8"
+NO_SUCH_BLOCK = r"first=3 and last=9.*the layers of task StagedArithmetic are 0 to 8"
 TOO_FEW = "was given layers=0.*9 layers: choose 1 to 8"
 
 CONTRACTS: dict[str, Contract] = {
@@ -112,6 +113,7 @@ CONTRACTS: dict[str, Contract] = {
                 lambda: s.Lora(targets=["query"]),
                 r"targets=\['query'\].*'0.expand', '0.contract'",
             ),
+            (lambda: s.Lora(first=3, last=9), NO_SUCH_BLOCK),
         ),
     ),
     "PlantedShift": Contract(
@@ -149,6 +151,15 @@ CONTRACTS: dict[str, Contract] = {
     ),
     "StageEnd": Contract(lambda: s.StageEnd(), (ALL | heads(1, 5, 8),), refuses=BY_NAME),
     "StageSupervised": Contract(lambda: s.StageSupervised(), (ALL | heads(*range(9)),), refuses=BY_NAME),
+    "TrainBlock": Contract(
+        lambda: s.TrainBlock(3, 5),
+        (blocks(3, 4, 5) | heads(8),),
+        refuses=BY_NAME,
+        wrong=(
+            (lambda: s.TrainBlock(5, 3), r"first=5 and last=3.*the layers of task StagedArithmetic are 0 to 8"),
+            (lambda: s.TrainBlock(3, 9), NO_SUCH_BLOCK),
+        ),
+    ),
     "TrainLower": Contract(
         lambda: s.TrainLower(2),
         (blocks(0, 1) | heads(8),),
@@ -215,6 +226,7 @@ def test_every_strategy_has_a_contract() -> None:
 
 
 @pytest.mark.representatives(
+    "TrainBlock",
     "Assembled",
     "Lora",
     "StageSupervised",

@@ -20,7 +20,7 @@ from lightning_gw.lightning_cli.fit import check
 from tasks.language import NextToken, TweetData, TweetSentiment
 from tasks.language.next_token import following
 from tasks.language.smollm2 import packaged_smollm2
-from tasks.strategies import FreezeLower, Lora
+from tasks.strategies import FreezeLower, Lora, TrainBlock
 
 CONFIG = Path(__file__).parents[2] / "configs/language_model.yaml"
 
@@ -53,8 +53,14 @@ def test_the_loss_is_that_of_the_model_itself(llama: str) -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "trains"),
-    [(None, 4), (lambda: FreezeLower(2), 2), (lambda: Lora(rank=2), 4)],
-    ids=["full", "freeze_lower", "lora"],
+    [
+        (None, 4),
+        (lambda: FreezeLower(2), 2),
+        (lambda: Lora(rank=2), 4),
+        (lambda: Lora(rank=2, first=1, last=2), 2),
+        (lambda: TrainBlock(1, 2), 2),
+    ],
+    ids=["full", "freeze_lower", "lora", "lora_block", "train_block"],
 )
 @pytest.mark.slow
 def test_strategies_serve_it(llama: str, strategy: Any, trains: int, tiny_trainer: Any) -> None:
@@ -65,6 +71,8 @@ def test_strategies_serve_it(llama: str, strategy: Any, trains: int, tiny_traine
     trainer = tiny_trainer(max_steps=3, callbacks=callbacks, limit_val_batches=1, val_check_interval=3)
     trainer.fit(task, data)
     assert sum(any(p.requires_grad for p in layer.parameters()) for layer in task.layers) == trains
+    # The readout is the embedding: where that is frozen, so is it.
+    assert task.model.lm_head.weight.requires_grad == (strategy is None)
     assert trainer.callback_metrics["val/loss"] < math.log(30522) + 0.5
     assert 0 <= trainer.callback_metrics["val/accuracy"] <= 1
 

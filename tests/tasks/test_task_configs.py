@@ -18,6 +18,8 @@ from tasks import strategies
 CONFIGS = Path(__file__).parents[2] / "configs"
 ALGEBRA = ("stage_supervised", "stage_end", "greedy", "end_to_end")
 LANGUAGE = ("full", "freeze_lower", "train_lower")
+#: How a language model is fine-tuned: all of it, by adapters, a block of it, with layers frozen or taken away.
+ON_LANGUAGE_MODELS = ("full", "lora", "train_block", "train_group", "freeze_lower", "freeze_settled", "drop_interior")
 STRATEGIES = sorted(path.stem for path in (CONFIGS / "strategies").glob("*.yaml"))
 #: Those that act on groups, with callbacks of the package itself, and the control of each: the same at random.
 ON_GROUPS = {
@@ -41,9 +43,10 @@ def config_options(task: str, strategy: str) -> list[str]:
         *(("language", name) for name in (*LANGUAGE, "from_scratch")),
         *((task, "end_to_end") for task in ("algebra_transformer", "algebra_grokking")),
         *((task, "full") for task in ("language_hub", "vision_convnet", "vision_transformer", "vision_pretrained")),
+        *((task, name) for task in ("language_model", "language_model_sentiment") for name in ON_LANGUAGE_MODELS),
     ],
 )
-@pytest.mark.representatives("algebra-full", "language-full", "vision_pretrained-full")
+@pytest.mark.representatives("algebra-full", "language-full", "vision_pretrained-full", "language_model_sentiment-train_block")
 def test_config_can_be_read(task, strategy):
     check(config_options(task, strategy))
 

@@ -8,7 +8,7 @@ from pytorch_lightning.callbacks import BaseFinetuning
 from torch import nn
 from torch.optim import Optimizer
 
-from tasks.strategies.requirements import layered
+from tasks.strategies.requirements import block_of_layers, layered
 
 #: How peft names the parameters it adds.
 ADAPTER = "lora_"
@@ -27,36 +27,51 @@ class Lora(BaseFinetuning):
         rank: Rank of the change.
         alpha: The change is scaled by ``alpha / rank``.
         targets: Names that linear maps to be adapted end in; all that are inside the layers when left out.
+        first: The first layer that is adapted, from 0.
+        last: The last layer that is adapted, from 0; that of the network when left out.
 
     Raises:
         ModuleNotFoundError: If peft is not installed.
-        ValueError: If there is nothing to adapt.
+        ValueError: If there is nothing to adapt, or no such layers.
     """
 
-    def __init__(self, rank: int = 4, alpha: int = 8, targets: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        rank: int = 4,
+        alpha: int = 8,
+        targets: Sequence[str] | None = None,
+        first: int = 0,
+        last: int | None = None,
+    ) -> None:
         super().__init__()
         if find_spec("peft") is None:
             raise ModuleNotFoundError("strategy Lora needs the package `peft`: pip install peft.")
         self.rank = rank
         self.alpha = alpha
         self.targets = targets
+        self.first = first
+        self.last = last
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        layers = layered(self, pl_module).layers
-        if not any(ADAPTER in name for name, _ in layers.named_parameters()):
-            self.adapt(layers)
+        task = layered(self, pl_module)
+        if not any(ADAPTER in name for name, _ in task.layers.named_parameters()):
+            self.adapt(task.layers, block_of_layers(self, task, self.first, self.last))
         super().setup(trainer, pl_module, stage)
 
-    def adapt(self, layers: nn.ModuleList) -> None:
-        """Puts an adapter beside every target; parameters that were there keep their place and are frozen."""
+    def adapt(self, layers: nn.ModuleList, block: range) -> None:
+        """Puts an adapter beside every target in these layers; parameters that were there keep their place, frozen."""
         from peft import LoraConfig, inject_adapter_in_model
 
-        linear = [name for name, module in layers.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
+        linear = [
+            name
+            for name, module in layers.named_modules()
+            if isinstance(module, nn.Linear | nn.Conv2d) and int(name.split(".")[0]) in block
+        ]
         targets = [name for name in linear if self.targets is None or name.endswith(tuple(self.targets))]
         if not targets:
             raise ValueError(
                 f"strategy {type(self).__name__} found nothing to adapt: targets={self.targets}, and the linear maps "
-                f"inside the first layer are {[name for name in linear if name.startswith('0.')]}."
+                f"inside its first layer are {[name for name in linear if name.startswith(f'{block[0]}.')]}."
             )
         config = LoraConfig(r=self.rank, lora_alpha=self.alpha, lora_dropout=0.0, target_modules=targets)
         training = layers.training
