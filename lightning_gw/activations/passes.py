@@ -20,7 +20,7 @@ from lightning_gw.activations.probe.rows import RowRule, Rows, best_rule, guess_
 from lightning_gw.activations.reading.capture import Activations, capture
 from lightning_gw.activations.reading.failures import explaining, is_out_of_memory
 from lightning_gw.activations.running.forward import Way
-from lightning_gw.activations.running.normalisation import normalised_widths, read_by_the_probe, unsettled_layers
+from lightning_gw.activations.running.normalisation import normalised_widths, read_by_the_probe, untouched_layers
 from lightning_gw.activations.running.settle import Settled, settle
 from lightning_gw.utilities.errors import ArgumentError, LookError
 
@@ -153,8 +153,9 @@ class ProbePass:
     ) -> tuple[Activations, list[str]]:
         assert self.settled is not None
         run = self._runner(trainer, module)
-        # A copy with fresh weights has not settled whatever the live network has.
-        by_probe = self.unsettled | unsettled_layers(module)
+        # A copy with fresh weights has settled nothing, whatever the live network has. Statistics that were loaded are
+        # read alike at all looks, also once a few batches were counted.
+        by_probe = self.unsettled | untouched_layers(module)
         smallest = min(map(guess_rows, batches, (of.count for of in rows)))
         with undisturbed(module, trainer) as disturbed, harmless_steps(module, trainer):
             said = read_by_the_probe(module, by_probe, batches, run, smallest)

@@ -30,7 +30,7 @@ from lightning_gw.activations.probe.probe import Probe
 from lightning_gw.activations.probe.rows import PLAIN, Rows
 from lightning_gw.activations.reading.capture import Activations, Collector
 from lightning_gw.activations.running.forward import defines
-from lightning_gw.activations.running.normalisation import has_spectral_norms, normalised_widths, unsettled_layers
+from lightning_gw.activations.running.normalisation import has_spectral_norms, normalised_widths, untouched_layers
 from lightning_gw.utilities.random_state import plain_tensors, random_states
 
 #: Where the probe comes from whose places Lightning's validation has: its first loader.
@@ -147,7 +147,7 @@ class Riding:
         if self.why_not or self._pass.fits is not None:
             return False
         children = list(module.modules())
-        if self._pass.unsettled or unsettled_layers(module) or foreign_hooks(children):
+        if self._pass.unsettled or untouched_layers(module) or foreign_hooks(children):
             return False
         # PyTorch's attention takes another way as soon as there are hooks on it.
         fused = torch.backends.mha.get_fastpath_enabled() and any(isinstance(child, _FUSED) for child in children)

