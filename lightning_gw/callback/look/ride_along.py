@@ -15,6 +15,7 @@ from lightning_gw.activations.riding import Riding
 from lightning_gw.callback.error_policy import ErrorPolicy
 from lightning_gw.callback.trainer import validation_follows
 from lightning_gw.callback.when.budget import Pace
+from lightning_gw.utilities.distributed import is_known_to_all
 from lightning_gw.utilities.errors import reason_of
 
 #: What records say of a look that made no pass of its own.
@@ -119,5 +120,6 @@ class RideAlong:
         self._riding.drop()
         self._error_policy.warn(
             "GWSimilarity could not capture a look during validation, and looks make passes of their own from here on: "
-            f"{reason_of(error)}"
+            f"{reason_of(error)}",
+            everywhere=not is_known_to_all(error),
         )
