@@ -99,8 +99,9 @@ class RunProgress(Callback):
         self._leave_if_orphaned()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the metric where it is fresh."""
-        self._write_if_due(trainer)
+        """Take the metric where it is fresh; the sanity check before training gives none."""
+        if not trainer.sanity_checking:
+            self._write_if_due(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the end, after all other callbacks' last looks."""
