@@ -33,7 +33,7 @@ _QUICK = {
     "x_file_stream_transmit_interval": 0.1,
     "init_timeout": 120,
 }
-_TABLES = ("gw/events", "gw/matrix")
+_TABLES = ("gw/events", "gw/matrix", "gw/layers", "gw/adjacent_table", "gw/growth_table")
 _PICTURES = ("gw/similarity", "gw/timeline")
 
 
@@ -64,15 +64,25 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
 
 
 def gw_rows(run: ServerRun, prefix: str = "gw/") -> list[dict[str, Any]]:
-    return [row for row in run.rows if any(key.startswith(prefix) for key in row)]
+    """The rows of looks; whatever else is ours holds the run's page."""
+    ours = [row for row in run.rows if any(key.startswith(prefix) for key in row)]
+    looks = [row for row in ours if f"{prefix}groups/count" in row]
+    for row in ours:
+        assert row in looks or [key for key in row if key.startswith(prefix)] == [f"{prefix}page"]
+    return looks
 
 
-def finite_scalars(record: Record, prefix: str = "gw/") -> dict[str, float]:
-    return {prefix + key: value for key, value in record_scalars(record).items() if math.isfinite(value)}
+def finite_scalars(record: Record, prefix: str = "gw/") -> dict[str, Any]:
+    """What W&B gets of a record's numbers, with strength as a word."""
+    scalars: dict[str, Any] = {key: value for key, value in record_scalars(record).items() if math.isfinite(value)}
+    scalars["groups/strength"] = record.groups.strength
+    if record.changed is not None:
+        scalars["changed/strength"] = record.changed.strength
+    return {prefix + key: value for key, value in scalars.items()}
 
 
 def assert_rows_are_records(run: ServerRun, callback: GWSimilarity, prefix: str = "gw/") -> None:
-    """Every number of every record arrived, in one row at its own step, and nothing else of ours did."""
+    """Every number of every record arrived, in one row at its own step, and beside them only the page."""
     assert callback.history is not None
     rows = gw_rows(run, prefix)
     assert [row["trainer/global_step"] for row in rows] == [record.step for record in callback.history]
@@ -106,7 +116,7 @@ def test_an_online_run_holds_what_the_history_holds(server: WandbServer, tmp_pat
     tables = [artifact for artifact in server.artifacts if artifact.type == "run_table"]
     assert len(tables) == len(_TABLES) * len(history)
     assert run.config["gw"]["value"]["geometry"] == "standardized"
-    assert run.summary["gw/final/sentence"] == describe(history)
+    assert run.summary["gw/answer"] == describe(history)
     assert run.summary["gw/final/step"] == 8
 
     (artifact,) = [artifact for artifact in server.artifacts if artifact.type == "gw-history"]
