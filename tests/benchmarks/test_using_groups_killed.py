@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,49 +15,41 @@ pytest.importorskip("transformers", reason="the study needs the extra `tasks`")
 
 from tiny_study import found_in, tiny_options, write_study
 
+from benchmarks.using_groups.__main__ import main
+from benchmarks.using_groups.job import measure
 from benchmarks.using_groups.measurements import FILE, read_rows
 from benchmarks.using_groups.plan import read_plan
 from benchmarks.using_groups.workers import StudyError, run_jobs
+from lightning_gw.utilities.json_values import to_json
 
 ROOT = Path(__file__).parents[2]
 
 
-def study(config: Path, out: Path, workers: int = 1) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "benchmarks.using_groups", f"--config={config}", f"--out={out}"]
-    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    return subprocess.Popen([*command, f"--workers={workers}"], cwd=ROOT, env=os.environ, **quiet)  # type: ignore[call-overload, no-any-return]
-
-
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
-    small = tiny_options(removal={"layers": [1, 3], "heal": 2, "draws": 1}, fine_tuning=None)
-    config = write_study(tmp_path, [0, 1], tiny=small)
-    plan = read_plan(config)
-    first = study(config, tmp_path / "killed")
-    deadline = time.monotonic() + 200
-    while len(read_rows(tmp_path / "killed")) < 3 and first.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    small = tiny_options(removal={"layers": [1], "heal": 2, "draws": 1}, fine_tuning=None, freezing=None)
+    config = write_study(tmp_path, [0], tiny=small)
+    plan, arguments = read_plan(config), [f"--config={config}", "--workers=1"]
+    first = subprocess.Popen([sys.executable, "-m", "benchmarks.using_groups", *arguments], cwd=ROOT)
+    while len(read_rows(plan.out)) < 2 and first.poll() is None:
+        time.sleep(0.02)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    before = read_rows(tmp_path / "killed")
-    assert 3 <= len(before) < 2 * len(plan.networks["tiny"].cases())
-    with (tmp_path / "killed" / FILE).open("ab") as file:
+    before = read_rows(plan.out)
+    assert 2 <= len(before) < len(plan.networks["tiny"].cases())
+    with (plan.out / FILE).open("ab") as file:
         file.write(b'{"network": "ti')
-    second = study(config, tmp_path / "killed", workers=2)
-    said, _ = second.communicate(timeout=280)
-    assert second.returncode == 0, said.decode()
-    rows = read_rows(tmp_path / "killed")
+    main(arguments)
+    rows = read_rows(plan.out)
     assert rows[: len(before)] == before
-    keys = [(row["seed"], row["case"]) for row in rows]
-    assert len(set(keys)) == len(keys)  # whatever the orphaned worker went on with is nowhere
-    assert plan.missing(rows) == {}
-    third = study(config, tmp_path / "killed")
-    said, _ = third.communicate(timeout=200)
-    assert b"Nothing is missing" in said
-    whole = study(config, tmp_path / "whole", workers=2)
-    assert whole.communicate(timeout=280)[1] is None
-    expected = {(row["seed"], row["case"]): found_in(dict(row)) for row in read_rows(tmp_path / "whole")}
-    assert {(row["seed"], row["case"]): found_in(dict(row)) for row in rows} == expected
+    cases = [row["case"] for row in rows]
+    assert sorted(cases) == sorted(plan.networks["tiny"].cases())  # what the orphaned worker went on with is nowhere
+    main(arguments)
+    assert read_rows(plan.out) == rows
+    whole: list[dict[str, Any]] = []
+    measure(plan.networks["tiny"], 0, tmp_path / "whole", cases, lambda row: whole.append(dict(row)))
+    assert [found_in(dict(row)) for row in rows] == [found_in(to_json(row)) for row in whole]
 
 
 @pytest.mark.slow
