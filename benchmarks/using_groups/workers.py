@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -25,7 +26,7 @@ class StudyError(RuntimeError):
 def run_jobs(jobs: Sequence[Job], out: Path, workers: int, add: Callable[[Row], None]) -> None:
     """Do all jobs, several at a time, in the order given.
 
-    A worker whose parent is gone finds that out when it has measured something, and ends: nothing can be written then.
+    A worker whose parent is gone ends at once, so that a study that is begun anew finds nobody else in its folders.
 
     Args:
         jobs: What to measure.
@@ -67,6 +68,13 @@ def run_jobs(jobs: Sequence[Job], out: Path, workers: int, add: Callable[[Row], 
             process.join()
 
 
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _received(connection: Connection) -> tuple[str, Any]:
     try:
         message: tuple[str, Any] = connection.recv()
@@ -78,8 +86,9 @@ def _received(connection: Connection) -> tuple[str, Any]:
 def _work(connection: Connection, out: str) -> None:
     from benchmarks.using_groups.job import be_quiet, measure
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     be_quiet()
-    with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):  # the parent is gone, and nobody is left to be told
+    with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):  # the parent is gone or going: nobody is to be told
         while (job := connection.recv()) is not None:
             network, seed, cases = job
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -25,8 +26,28 @@ from lightning_gw.utilities.json_values import to_json
 ROOT = Path(__file__).parents[2]
 
 
+def workers_of(parent: int) -> list[int]:
+    """Processes that a process spawned to work, from what Linux tells of them."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            above = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if above == parent and b"spawn_main" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs still; what is dead and not yet fetched by its parent does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs Linux's list of processes")
 def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
     small = tiny_options(removal={"layers": [1], "heal": 2, "draws": 1}, fine_tuning=None, freezing=None)
     config = write_study(tmp_path, [0], tiny=small)
@@ -34,8 +55,13 @@ def test_a_killed_study_goes_on_where_it_was(tmp_path: Path) -> None:
     first = subprocess.Popen([sys.executable, "-m", "benchmarks.using_groups", *arguments], cwd=ROOT)
     while len(read_rows(plan.out)) < 2 and first.poll() is None:
         time.sleep(0.02)
+    (worker,) = workers_of(first.pid)
     first.send_signal(signal.SIGKILL)
     first.wait()
+    deadline = time.monotonic() + 30
+    while alive(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(worker)  # or it would be at work in the folders of the next one
     before = read_rows(plan.out)
     assert 2 <= len(before) < len(plan.networks["tiny"].cases())
     with (plan.out / FILE).open("ab") as file:

@@ -89,3 +89,14 @@ def test_it_sees_what_is_in_a_photograph(image: str, kind: int) -> None:
     task = EfficientNetClassifier(classes=10)
     assert task.model.head.weight.shape == (10, FEATURES)
     assert torch.equal(task.model.stem[1].weight, model.stem[1].weight)
+
+
+def test_adapters_stand_beside_all_convolutions_but_those_of_single_channels() -> None:
+    pytest.importorskip("peft")
+    from tasks.strategies import Lora
+
+    layers = untrained_efficientnet(resolution=32).layers
+    Lora(rank=4).adapt(layers, range(1, 3))
+    adapted = {name.partition(".lora_A")[0] for name, _ in layers.named_parameters() if ".lora_A" in name}
+    # Of every block it widens and it narrows; between them each channel is filtered by itself.
+    assert adapted == {f"{block}.body.{place}" for block in (1, 2) for place in (0, 7)}

@@ -26,7 +26,8 @@ class Lora(BaseFinetuning):
     Args:
         rank: Rank of the change.
         alpha: The change is scaled by ``alpha / rank``.
-        targets: Names that linear maps to be adapted end in; all that are inside the layers when left out.
+        targets: Names that linear maps to be adapted end in; all that are inside the layers when left out, but for
+            convolutions in more groups than the rank can be shared out to, which peft does not adapt.
         first: The first layer that is adapted, from 0.
         last: The last layer that is adapted, from 0; that of the network when left out.
 
@@ -67,7 +68,7 @@ class Lora(BaseFinetuning):
             for name, module in layers.named_modules()
             if isinstance(module, nn.Linear | nn.Conv2d) and int(name.split(".")[0]) in block
         ]
-        targets = [name for name in linear if self.targets is None or name.endswith(tuple(self.targets))]
+        targets = [name for name in linear if self._is_target(name, layers.get_submodule(name))]
         if not targets:
             raise ValueError(
                 f"strategy {type(self).__name__} found nothing to adapt: targets={self.targets}, and the linear maps "
@@ -77,6 +78,11 @@ class Lora(BaseFinetuning):
         training = layers.training
         inject_adapter_in_model(config, layers)
         layers.train(training)
+
+    def _is_target(self, name: str, module: nn.Module) -> bool:
+        if self.targets is not None:
+            return name.endswith(tuple(self.targets))
+        return not isinstance(module, nn.Conv2d) or self.rank % module.groups == 0
 
     def freeze_before_training(self, pl_module: LightningModule) -> None:
         task = layered(self, pl_module)
