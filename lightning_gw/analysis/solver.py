@@ -231,9 +231,9 @@ class Solver:
         for job in self._pending:
             self.worker.submit(job, self.shared)
 
-    def drop(self, step: int | None) -> None:
-        """Forget the looks up to `step` that were pending in a loaded state: their records were written since."""
-        self._pending = [job for job in self._pending if step is None or job.step > step]
+    def forget_pending(self) -> None:
+        """Solve none of the looks that were pending in a loaded state: their records were written since."""
+        self._pending = []
 
     def abandon(self) -> tuple[int, ...]:
         """Give up the looks that are not solved yet, and return their steps."""

@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -246,12 +247,20 @@ def test_a_geometry_of_ones_own_is_refused_at_once() -> None:
 # ---- in a Trainer ---------------------------------------------------------------------------------------------------
 
 
-def fit(root: Path, solve: str, *callbacks: Callback, ckpt: Path | None = None) -> Any:
+def fit(
+    root: Path,
+    solve: str,
+    *callbacks: Callback,
+    ckpt: Path | None = None,
+    when: Sequence[int] = (2, 4, 6),
+    **options: Any,
+) -> Any:
     """Train the same network, with a checkpoint every other step and looks at two of them."""
     saver = ModelCheckpoint(root / "checkpoints", filename="{step}", save_top_k=-1, every_n_train_steps=2)
-    callback = watcher(root, when=[2, 4, 6], solve=solve)
+    callback = watcher(root, when=list(when), solve=solve)
     with pytest.raises(RuntimeError, match="power cut") if callbacks else nullcontext():
-        trainer(root, *callbacks, saver, callback).fit(Net(plain_net()), loader(), loader(32), ckpt_path=ckpt)
+        fitting = trainer(root, *callbacks, saver, callback, **options)
+        fitting.fit(Net(plain_net()), loader(), loader(32), ckpt_path=ckpt)
     return callback
 
 
@@ -312,3 +321,26 @@ def test_a_training_broken_off_with_looks_unsolved_resumes_with_them(
     resumed = fit(tmp_path / "broken", "background", ckpt=tmp_path / "broken/checkpoints/step=4.ckpt")
     assert_same_history(resumed.history, whole.history)
     assert_same_history(lgw.load_history(tmp_path / "broken"), whole.history)
+
+
+@pytest.mark.parametrize("written", [2, 3, 4, 5])
+@pytest.mark.representatives("4")
+@pytest.mark.slow
+def test_a_training_killed_at_its_very_end_is_concluded_with_the_looks_that_waited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int
+) -> None:
+    """Whatever was written since its last checkpoint, each look is solved from what the one before it found."""
+    take = background.ProcessWorker.take
+    monkeypatch.setattr(background.ProcessWorker, "take", lambda self, wait: take(self, wait) if wait else [])
+    every: dict[str, Any] = {"when": [2, 4, 6, 8], "max_epochs": -1, "max_steps": 8}
+    whole = fit(tmp_path / "whole", "inline", **every)
+    killed = fit(tmp_path / "killed", "background", **every)
+    last = tmp_path / "killed/checkpoints/step=8.ckpt"
+    state = torch.load(last, weights_only=True)["callbacks"][killed.state_key]
+    waiting = [look["step"] for look in state["pending"]]
+    assert waiting[-2:] == [6, 8]
+    lines = tmp_path / "killed/gw/history.jsonl"
+    lines.write_text("".join(line + "\n" for line in lines.read_text().splitlines()[:written]))
+    resumed = fit(tmp_path / "killed", "background", ckpt=last, **every)
+    assert_same_history(resumed.history, whole.history)
+    assert_same_history(lgw.load_history(tmp_path / "killed"), whole.history)

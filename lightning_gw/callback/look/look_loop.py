@@ -140,12 +140,20 @@ class LookLoop(LookMaker):
         Args:
             trainer, module, folder, loaded: See `prepare`.
         """
-        # No look will be made again, so that no record gives way, not even one later than the checkpoint.
+        recorded = self._delivery.last
         self.last = self._delivery.last = self._steps.now(trainer)
         self._pace.start(self.last)
         self._open_history(trainer, folder, loaded)
-        self._solver.drop(self._delivery.last)
-        self._solver.resume()
+        written = self._delivery.last
+        if all(written is not None and step <= written for step in self._solver.pending):
+            # No look will be made again, so that no record gives way, not even one later than the checkpoint.
+            self._solver.forget_pending()
+        else:
+            # What a look finds rests on those before it: all that waited are solved in a row, and their records of
+            # since then give way to the same ones.
+            self._delivery.last = recorded
+            self._open_history(trainer, folder, loaded)
+            self._solver.resume()
         self.conclude(trainer, module)
 
     def give_up(self, trainer: Trainer, module: LightningModule) -> None:
