@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from scipy.optimize import linear_sum_assignment
 
-from benchmarks.measure import threads
-from benchmarks.peers import conditional_gradient
-from benchmarks.problem import FloatArray, Problem, load_problem
-from benchmarks.representations import SETS
+from benchmarks.solvers.measure import threads
+from benchmarks.solvers.peers import conditional_gradient
+from benchmarks.solvers.problem import FloatArray, Problem, load_problem
+from benchmarks.solvers.representations import SETS
 from lightning_gw.gw import gw_matrix
 
 FILE = Path(__file__).with_name("best_known.json")

@@ -4,14 +4,14 @@
     python benchmarks/events.py --runs 6 --kinds frozen drifting
 
 Prints a table and writes ``runs/benchmarks/events.json`` after every run, where the next call goes on. Runs are spread
-evenly over MLPs, ConvNets with residual blocks and transformers (`benchmarks.planted.networks`). Three kinds:
+evenly over MLPs, ConvNets with residual blocks and transformers (`benchmarks.planted.grid.networks`). Three kinds:
 
 - **frozen**: a network with three planted groups whose weights stand still; every look is through other probe inputs,
   which a run never does. Every event is false, once the first two looks have told what was found.
 - **drifting**: fresh weights that move along a straight line, every weight matrix by as much of its own norm, through
   one probe. No boundary is planted, so that every event of groups is false; growth of steps is no event of groups.
 - **shift**: groups planted at other places from a known step on, trained through it; seen at the steps of
-  `benchmarks.planted.strategies.SHIFT_LOOKS`. Followed is a shift whose new boundaries are exactly those of the
+  `benchmarks.planted.grid.strategies.SHIFT_LOOKS`. Followed is a shift whose new boundaries are exactly those of the
   steadied picture within 60 steps.
 """
 
@@ -30,16 +30,16 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
-from benchmarks.planted import specification as spec
 from benchmarks.planted.cache import CACHE, Net, load, train_and_keep
 from benchmarks.planted.evaluation import shift_row_of
-from benchmarks.planted.families import balanced_probe
-from benchmarks.planted.networks import LayeredNet
-from benchmarks.planted.recipes import recipe_of
+from benchmarks.planted.grid import specification as spec
+from benchmarks.planted.grid.families import balanced_probe
+from benchmarks.planted.grid.networks import LayeredNet
+from benchmarks.planted.grid.recipes import recipe_of
+from benchmarks.planted.grid.specification import LENGTHS, SHIFTED, Specification
+from benchmarks.planted.grid.strategies import STRATEGIES, Trained
+from benchmarks.planted.grid.training import data_and_net
 from benchmarks.planted.shipped import Shipped, as_shipped
-from benchmarks.planted.specification import LENGTHS, SHIFTED, Specification
-from benchmarks.planted.strategies import STRATEGIES, Trained
-from benchmarks.planted.training import data_and_net
 from benchmarks.result_file import write
 
 OUTPUT = CACHE.parent / "events.json"

@@ -19,14 +19,14 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from benchmarks.judging import judge, judge_again
-from benchmarks.measure import Measurement, measure, peak_memory, threads, warm_up
-from benchmarks.peers import ON_REQUEST, POT_DEFAULT, POT_IDENTITY, SLOW, SOLVERS, Solver
-from benchmarks.problem import Problem, load_problem
-from benchmarks.representations import SETS
 from benchmarks.result_file import open_results, write
-from benchmarks.table import show, wide_console
-from benchmarks.warm import measure_warm_starts
+from benchmarks.solvers.judging import judge, judge_again
+from benchmarks.solvers.measure import Measurement, measure, peak_memory, threads, warm_up
+from benchmarks.solvers.peers import ON_REQUEST, POT_DEFAULT, POT_IDENTITY, SLOW, SOLVERS, Solver
+from benchmarks.solvers.problem import Problem, load_problem
+from benchmarks.solvers.representations import SETS
+from benchmarks.solvers.table import show, wide_console
+from benchmarks.solvers.warm import measure_warm_starts
 
 OUTPUT = Path(__file__).parents[1] / "runs/benchmarks/gw_matrix.json"
 #: One far pair each, for growth.

@@ -6,8 +6,8 @@
     python benchmarks/planted_groups.py --show    # the tables of the last run again
 
 Prints tables and writes ``runs/benchmarks/planted_groups.json``. Half of the seeds and two whole task families are set
-aside (see `benchmarks.planted.specification`); the file counts how often they were looked at. Networks that did not
-learn every planted stage (`benchmarks.planted.cache.LEARNED`) are named and left out.
+aside (see `benchmarks.planted.grid.specification`); the file counts how often they were looked at. Networks that did
+not learn every planted stage (`benchmarks.planted.cache.LEARNED`) are named and left out.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from benchmarks.planted.evaluation import (
     summarise,
     summarise_shifts,
 )
+from benchmarks.planted.grid.specification import Split, grid
 from benchmarks.planted.measures import MEASURE_NAMES, MatrixCache
 from benchmarks.planted.shipped import evaluate_shipped
-from benchmarks.planted.specification import Split, grid
 from benchmarks.planted.tables import WIDTH, show
 from benchmarks.result_file import write
 

@@ -12,9 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from benchmarks.planted.specification import Specification, Split, grid
-from benchmarks.planted.strategies import Trained
-from benchmarks.planted.training import recipe_numbers, train
+from benchmarks.planted.grid.specification import Specification, Split, grid
+from benchmarks.planted.grid.strategies import Trained
+from benchmarks.planted.grid.training import recipe_numbers, train
 
 CACHE = Path(__file__).parents[2] / "runs/benchmarks/planted"
 SCHEMA = 1

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.planted import specification as spec
 from benchmarks.planted.cache import Net
 from benchmarks.planted.detectors import CEILING, DETECTORS, SHIPPED, Found
+from benchmarks.planted.grid import specification as spec
 from benchmarks.planted.measures import (
     MEASURE_NAMES,
     PAIRED_CKA,

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from benchmarks.planted import specification as spec
 from benchmarks.planted.cache import Net
 from benchmarks.planted.detectors import SHIPPED, Found
 from benchmarks.planted.evaluation import Row, ShiftRow, row_of, shift_row_of
-from benchmarks.planted.training import untrained_look
+from benchmarks.planted.grid import specification as spec
+from benchmarks.planted.grid.training import untrained_look
 from lightning_gw import Groups, GroupTracker, find_groups, gw_matrix
 from lightning_gw.analysis import ANCHOR, BOOTSTRAP_SAMPLES
 from lightning_gw.analysis.start import Held, Start

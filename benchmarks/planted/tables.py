@@ -9,9 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.planted import specification as spec
 from benchmarks.planted.detectors import CEILING, SHIPPED
-from benchmarks.planted.shape_grid import AT, OFF, SHAPES
+from benchmarks.planted.grid import specification as spec
+from benchmarks.planted.grid.shape_grid import AT, OFF, SHAPES
 
 WIDTH = 150
 #: Architectures whose columns stand beside each other.

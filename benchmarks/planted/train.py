@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.planted.cache import CACHE, load, path_of, train_and_keep
-from benchmarks.planted.specification import UNTRAINED, Specification, grid
+from benchmarks.planted.grid.specification import UNTRAINED, Specification, grid
 
 #: Columns the list needs where the output goes to a file.
 WIDTH = 120

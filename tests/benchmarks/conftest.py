@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from benchmarks.planted.specification import Specification
+    from benchmarks.planted.grid.specification import Specification
 
 
 @pytest.fixture
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.planted import training  # needs packages that tests of other things do without
-    from benchmarks.planted.recipes import Recipe
+    from benchmarks.planted.grid import training  # needs packages that tests of other things do without
+    from benchmarks.planted.grid.recipes import Recipe
 
     monkeypatch.setattr(training, "recipe_of", lambda one: Recipe(steps=4, batch=16, warmup=2))
 

@@ -15,10 +15,11 @@ from rich.console import Console
 pytest.importorskip("numba")
 pytest.importorskip("sklearn")
 
-from benchmarks import best_known, gw_matrix, judging, peers, table
-from benchmarks.measure import high_water, measure
-from benchmarks.problem import KEY_LENGTH, Problem, marginal_error, toy_problem
-from benchmarks.representations import BITS, _rounded
+from benchmarks import best_known, gw_matrix
+from benchmarks.solvers import judging, peers, table
+from benchmarks.solvers.measure import high_water, measure
+from benchmarks.solvers.problem import KEY_LENGTH, Problem, marginal_error, toy_problem
+from benchmarks.solvers.representations import BITS, _rounded
 
 
 @pytest.fixture(scope="module")

@@ -15,13 +15,13 @@ from tiny_planted import TINY, TINY_NULL_ASIDE, blocks
 
 from benchmarks import planted_groups
 from benchmarks.planted import cache, evaluation, measures
-from benchmarks.planted import specification as spec
 from benchmarks.planted import train as train_command
 from benchmarks.planted.cache import Net
 from benchmarks.planted.detectors import CEILING, SHIPPED
+from benchmarks.planted.grid import specification as spec
+from benchmarks.planted.grid.specification import Specification
 from benchmarks.planted.measures import Distances
 from benchmarks.planted.scores import adjusted_rand_index
-from benchmarks.planted.specification import Specification
 
 # --- verdicts ----------------------------------------------------------------------------------------------------
 

@@ -13,11 +13,12 @@ pytest.importorskip("sklearn")
 
 from tiny_planted import TINY, TINY_ASIDE
 
-from benchmarks.planted import cache, families, networks, strategies, training
-from benchmarks.planted import specification as spec
-from benchmarks.planted.recipes import Recipe
-from benchmarks.planted.specification import Specification, grid
-from benchmarks.planted.training import train, untrained_look
+from benchmarks.planted import cache
+from benchmarks.planted.grid import families, networks, strategies, training
+from benchmarks.planted.grid import specification as spec
+from benchmarks.planted.grid.recipes import Recipe
+from benchmarks.planted.grid.specification import Specification, grid
+from benchmarks.planted.grid.training import train, untrained_look
 
 # --- what is planted ---------------------------------------------------------------------------------------------
 

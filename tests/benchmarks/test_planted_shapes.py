@@ -11,12 +11,12 @@ from torch import nn
 
 pytest.importorskip("sklearn")
 
-from benchmarks.planted import shape_grid, shapes
-from benchmarks.planted import specification as spec
-from benchmarks.planted.recipes import recipe_of
-from benchmarks.planted.shape_grid import AT, AT_WIDTHS, OFF, OFF_WIDTHS, SHAPES, block_widths, width_changes
-from benchmarks.planted.specification import Specification, grid
-from benchmarks.planted.training import train, untrained_look
+from benchmarks.planted.grid import shape_grid, shapes
+from benchmarks.planted.grid import specification as spec
+from benchmarks.planted.grid.recipes import recipe_of
+from benchmarks.planted.grid.shape_grid import AT, AT_WIDTHS, OFF, OFF_WIDTHS, SHAPES, block_widths, width_changes
+from benchmarks.planted.grid.specification import Specification, grid
+from benchmarks.planted.grid.training import train, untrained_look
 
 PLANTED = [one for one in grid() if one.architecture in SHAPES]
 FIRST = {one.architecture: one for one in reversed(PLANTED)}

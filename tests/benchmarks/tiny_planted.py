@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.planted import specification as spec
-from benchmarks.planted.specification import Specification
+from benchmarks.planted.grid import specification as spec
+from benchmarks.planted.grid.specification import Specification
 
 TINY = Specification("mlp", "sums", spec.EVERY_LAYER, (1, 2), 0)
 TINY_NULL = Specification("linear", spec.REGRESSION, spec.UNTRAINED, (3,), 0)

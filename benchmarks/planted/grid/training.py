@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.planted import specification as spec
-from benchmarks.planted.families import FAMILIES, Algebra, Data, balanced_probe, load_family, operands_of
-from benchmarks.planted.networks import ARCHITECTURES, LayeredNet
-from benchmarks.planted.recipes import recipe_of
-from benchmarks.planted.shape_grid import SHAPES, block_widths
-from benchmarks.planted.shapes import BUILDERS
-from benchmarks.planted.specification import Specification
-from benchmarks.planted.strategies import STRATEGIES, Trained
+from benchmarks.planted.grid import specification as spec
+from benchmarks.planted.grid.families import FAMILIES, Algebra, Data, balanced_probe, load_family, operands_of
+from benchmarks.planted.grid.networks import ARCHITECTURES, LayeredNet
+from benchmarks.planted.grid.recipes import recipe_of
+from benchmarks.planted.grid.shape_grid import SHAPES, block_widths
+from benchmarks.planted.grid.shapes import BUILDERS
+from benchmarks.planted.grid.specification import Specification
+from benchmarks.planted.grid.strategies import STRATEGIES, Trained
 
 #: Raised whenever training changes in a way that the recipe's numbers do not show: older networks are trained again.
 VERSION = 1

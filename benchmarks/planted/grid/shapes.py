@@ -13,9 +13,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from benchmarks.planted.families import OPERANDS
-from benchmarks.planted.networks import AttentionBlock, LayeredNet, last_token, mean_over_space
-from benchmarks.planted.shape_grid import AT, OFF
+from benchmarks.planted.grid.families import OPERANDS
+from benchmarks.planted.grid.networks import AttentionBlock, LayeredNet, last_token, mean_over_space
+from benchmarks.planted.grid.shape_grid import AT, OFF
 
 LAYER_SCALE = 1e-6
 #: Standard deviation of a Llama's initial weights.

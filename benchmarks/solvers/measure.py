@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
-from benchmarks.peers import SOLVERS, Solver
-from benchmarks.problem import FloatArray, Problem, load_problem, marginal_error, toy_problem
+from benchmarks.solvers.peers import SOLVERS, Solver
+from benchmarks.solvers.problem import FloatArray, Problem, load_problem, marginal_error, toy_problem
 
 #: What a solver reports about a permutation must agree with our own value of it.
 AGREEMENT = 1e-7

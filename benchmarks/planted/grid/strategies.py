@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks.planted import specification as spec
-from benchmarks.planted.families import Data
-from benchmarks.planted.networks import LayeredNet
-from benchmarks.planted.recipes import Recipe
-from benchmarks.planted.specification import Specification, stage_ends, stage_of_layer
+from benchmarks.planted.grid import specification as spec
+from benchmarks.planted.grid.families import Data
+from benchmarks.planted.grid.networks import LayeredNet
+from benchmarks.planted.grid.recipes import Recipe
+from benchmarks.planted.grid.specification import Specification, stage_ends, stage_of_layer
 
 #: Looks of a planted shift, in steps from the shift.
 SHIFT_LOOKS = (-160, -120, -100, -80, -60, -40, -20, 0, 10, 20, 30, 40, 50, 60, 80, 100)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from benchmarks.planted.families import OPERANDS
+from benchmarks.planted.grid.families import OPERANDS
 from tasks.algebra.model import OperandEmbedding, ResidualBlock
 
 

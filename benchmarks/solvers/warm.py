@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.representations import training_sequence
+from benchmarks.solvers.representations import training_sequence
 from lightning_gw.gw import GWMatrix, gw_matrix
 
 #: Bounds asked for; without them only the search is left.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.planted import specification as spec
-from benchmarks.planted.shape_grid import AT, OFF, SHAPES
-from benchmarks.planted.specification import Specification
+from benchmarks.planted.grid import specification as spec
+from benchmarks.planted.grid.shape_grid import AT, OFF, SHAPES
+from benchmarks.planted.grid.specification import Specification
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Recipe:
     warmup: int = 30
 
 
-#: Recipes of the kinds in `benchmarks.planted.shape_grid`.
+#: Recipes of the kinds in `benchmarks.planted.grid.shape_grid`.
 _SHAPED = {
     "resnet": Recipe(120, 48),
     "resnet_identity": Recipe(120, 48),

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate
 from typing import Any, Literal
 
-from benchmarks.planted import shape_grid
-from benchmarks.planted.families import SET_ASIDE_FAMILIES
+from benchmarks.planted.grid import shape_grid
+from benchmarks.planted.grid.families import SET_ASIDE_FAMILIES
 
 Split = Literal["development", "set aside"]
 
@@ -26,7 +26,7 @@ RANDOM_STAGED = "random labels on every layer"
 MEMORISED = "memorised labels"
 PLANTED_STRATEGIES = (EVERY_LAYER, STAGE_END, GREEDY, ASSEMBLED, SHIFT)
 NULL_STRATEGIES = (UNTRAINED, DRIFT, RANDOM, RANDOM_STAGED, MEMORISED)
-#: Families of the smooth drift nets: what they learn (see `benchmarks.planted.training`).
+#: Families of the smooth drift nets: what they learn (see `benchmarks.planted.grid.training`).
 REGRESSION = "regression"
 CLASSIFICATION = "classification"
 
@@ -54,8 +54,8 @@ class Specification:
     """Everything that decides a network's training but the recipe.
 
     Attributes:
-        architecture: Key of `benchmarks.planted.networks.ARCHITECTURES` or `benchmarks.planted.shapes.BUILDERS`.
-        family: Key of `benchmarks.planted.families.FAMILIES`, or `REGRESSION` or `CLASSIFICATION` for smooth drift.
+        architecture: Key of `networks.ARCHITECTURES` or `shapes.BUILDERS`.
+        family: Key of `families.FAMILIES`, or `REGRESSION` or `CLASSIFICATION` for smooth drift.
         strategy: One of `PLANTED_STRATEGIES` or `NULL_STRATEGIES`.
         lengths: Layers of each planted block. Nulls have the depth of it but nothing planted.
         seed: Of initial weights and batches. Odd seeds are set aside.

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-CACHE = Path(__file__).parents[1] / "runs/benchmarks/representations"
+CACHE = Path(__file__).parents[2] / "runs/benchmarks/representations"
 #: Numbers of layers each network has a set of.
 SETS = {
     "minilm": (7, 13, 25),
@@ -47,7 +47,7 @@ def representations(network: str, layers: int, inputs: int) -> dict[str, Tensor]
     path = CACHE / f"{network}-{inputs}.pt"
     if not path.exists():
         # Imported where needed: it brings Lightning along, which takes seconds and has no part in what is measured.
-        from benchmarks.networks import MAKERS
+        from benchmarks.solvers.networks import MAKERS
 
         with _reproducible():
             _keep(_rounded(MAKERS[network](inputs)), path)
@@ -69,7 +69,7 @@ def training_sequence(inputs: int) -> list[dict[str, Tensor]]:
     """
     path = CACHE / f"algebra-sequence-{inputs}.pt"
     if not path.exists():
-        from benchmarks.networks import train_algebra
+        from benchmarks.solvers.networks import train_algebra
 
         with _reproducible():
             _keep([_rounded(one) for one in train_algebra(inputs, CHECKPOINTS)], path)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.best_known import load_best_known
-from benchmarks.peers import POT_DEFAULT, POT_IDENTITY
-from benchmarks.problem import FloatArray, Problem, load_problem
+from benchmarks.solvers.peers import POT_DEFAULT, POT_IDENTITY
+from benchmarks.solvers.problem import FloatArray, Problem, load_problem
 
 #: Values closer than this are equal.
 RELATIVE_TOLERANCE = 1e-9

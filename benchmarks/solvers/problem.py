@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from benchmarks.representations import representations
+from benchmarks.solvers.representations import representations
 
 FloatArray = NDArray[np.float64]
 #: Either a permutation ``(n,)`` or a transport plan ``(n, n)``.

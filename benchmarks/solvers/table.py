@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.peers import POT_DEFAULT, POT_IDENTITY
+from benchmarks.solvers.peers import POT_DEFAULT, POT_IDENTITY
 
 REFERENCES = ("identity", POT_DEFAULT, POT_IDENTITY)
 #: What ours is held to: (what, limit). Times are ratios to POT's default on the same inputs.

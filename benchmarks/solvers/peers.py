@@ -20,7 +20,7 @@ import torch
 from ot.batch import solve_gromov_batch
 from scipy.optimize import quadratic_assignment
 
-from benchmarks.problem import Coupling, FloatArray, Problem, toy_problem
+from benchmarks.solvers.problem import Coupling, FloatArray, Problem, toy_problem
 from lightning_gw.gw import gw_matrix
 
 #: Regularisations of entropic GW, on matrices with mean 1. Of 0.1 … 0.001 the ones that ended lowest on MiniLM layers

@@ -1,0 +1,1 @@
+"""What the benchmark of solvers is made of: inputs, peers, clocks, judgement and tables."""
