@@ -13,9 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from benchmarks.using_groups.networks import build, fit, held_out, measured, one_batch, strategy_of, watcher
+from benchmarks.using_groups.networks import (
+    build,
+    fit,
+    held_out,
+    measured,
+    one_batch,
+    strategy_of,
+    untrained_of,
+    watcher,
+)
 from benchmarks.using_groups.plan import Network
 from lightning_gw.activations.isolation.undisturbed import undisturbed
 from lightning_gw.activations.running.normalisation import normalised_widths
@@ -23,7 +31,6 @@ from lightning_gw.groups import find_groups
 from lightning_gw.interventions.identity import Identity, learning_identities
 from lightning_gw.interventions.live import modules_of
 from lightning_gw.interventions.passing import watching
-from lightning_gw.lightning_cli.options import find_class, read_yaml
 from lightning_gw.measures.catalogue import ANCHOR
 from lightning_gw.records.history import load_history
 from lightning_gw.records.record import Record
@@ -132,20 +139,8 @@ def look_at(network: Network, seed: int, folder: Path, module: Any, data: Any, b
 
 def _untrained(network: Network, seed: int, folder: Path, module: Any, data: Any) -> Record:
     """A look at a copy with fresh weights."""
-    callbacks = read_yaml(network.config)["trainer"]["callbacks"]
-    path = next((entry["init_args"].get("untrained") for entry in callbacks if "init_args" in entry), None)
-    make = None
-    if path is not None:
-        resolution = network.model.get("resolution")
-        given = {} if resolution is None else {"resolution": resolution}
-        build_fresh = find_class(path, str(network.config))
-
-        def make() -> nn.Module:
-            return build_fresh(**given)
-
-    fresh: Any = Reinitialiser(module, make).draw(seed)
-    options = {} if make is None else {"untrained": make}
-    fit(fresh, data, 1, [watcher(network, folder / "untrained", when=[0], null_samples=0, **options)])
+    fresh: Any = Reinitialiser(module, untrained_of(network)).draw(seed)
+    fit(fresh, data, 1, [watcher(network, folder / "untrained", when=[0], null_samples=0)])
     return load_history(folder / "untrained")[0]
 
 

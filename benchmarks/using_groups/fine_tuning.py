@@ -14,6 +14,8 @@ from tasks.strategies import Lora, TrainBlock
 
 #: Rank of the adapters.
 RANK = 4
+#: Adapters begin at nothing and learn at so many times the rate of the weights, as is usual.
+ADAPTER_RATE = 10.0
 
 
 def measure_fine_tuning(base: Base, network: Network, seed: int, case: str) -> dict[str, Any]:
@@ -40,6 +42,9 @@ def measure_fine_tuning(base: Base, network: Network, seed: int, case: str) -> d
     if not network.pretrained:
         load_what_fits(module, base.module.state_dict())
     batches = held_out(data)
+    if arm.startswith("LoRA"):
+        for name in {"learning_rate", "encoder_learning_rate"} & set(module.hparams):
+            module.hparams[name] *= ADAPTER_RATE
     block = trained_block(arm, labels, parameters_of(module.layers), seed)
     clock = Clock(lambda it, trainer: measured(it, batches, network.accuracy, trainer), settings["steps"])
     seed_everything(seed, verbose=False)

@@ -12,6 +12,8 @@ from lightning_gw import FreezeSettledGroups
 
 #: Looks in a row over which a group may not change.
 LOOKS = 3
+#: Share of the parameters that always trains: little, since the embedding, half of a small encoder, may settle too.
+FLOOR = 0.05
 
 
 def measure_freezing(network: Network, seed: int, case: str, folder: Path) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def measure_freezing(network: Network, seed: int, case: str, folder: Path) -> di
     if what != "nothing":
         looks = watcher(network, folder, every_n_steps=network.freezing["every"])
         control = None if what == "settled groups" else seed
-        freezing = FreezeSettledGroups(looks=LOOKS, anyway=True, control=control)
+        freezing = FreezeSettledGroups(looks=LOOKS, floor=FLOOR, anyway=True, control=control)
         callbacks += [looks, freezing]
     fit(module, data, network.freezing["steps"], callbacks)
     found = {

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
+from torch import nn
 from torch.utils.data import DataLoader
 
 import tasks.strategies
@@ -61,16 +64,31 @@ def watcher(network: Network, folder: Path, **options: Any) -> GWSimilarity:
         folder: Where its history is written.
         options: Further arguments.
     """
-    callbacks = read_yaml(network.config)["trainer"]["callbacks"]
-    written = next(dict(entry["init_args"]) for entry in callbacks if entry["class_path"].endswith("GWSimilarity"))
-    if isinstance(written.get("untrained"), str):
-        written["untrained"] = find_class(written["untrained"], str(network.config))
+    written = _watching(network)
     for name in ("when", "looks", "null_samples"):
         written.pop(name, None)
+    if (make := untrained_of(network)) is not None:
+        written["untrained"] = make
     if network.probe is not None:
         written["probe_size"] = network.probe
     written |= {"max_overhead": None, "verbose": False, "save_dir": folder, "on_error": "raise"}
     return GWSimilarity(**{**written, **options})
+
+
+def untrained_of(network: Network) -> Callable[[], nn.Module] | None:
+    """What builds the network with fresh weights where its config names such a function, in the network's own sizes."""
+    path = _watching(network).get("untrained")
+    if path is None:
+        return None
+    make = find_class(path, str(network.config))
+    taken = inspect.signature(make).parameters
+    return partial(make, **{name: value for name, value in network.model.items() if name in taken})
+
+
+def _watching(network: Network) -> dict[str, Any]:
+    """Arguments of the `GWSimilarity` of the network's config."""
+    callbacks = read_yaml(network.config)["trainer"]["callbacks"]
+    return next(dict(entry["init_args"]) for entry in callbacks if entry["class_path"].endswith("GWSimilarity"))
 
 
 def fit(module: LightningModule, data: LightningDataModule, steps: int, callbacks: Sequence[Callback] = ()) -> None:

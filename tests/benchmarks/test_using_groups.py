@@ -19,6 +19,7 @@ from benchmarks.using_groups.base import FORCED
 from benchmarks.using_groups.fine_tuning import trained_block
 from benchmarks.using_groups.job import measure
 from benchmarks.using_groups.measurements import FILE, appending, read_rows
+from benchmarks.using_groups.networks import untrained_of
 from benchmarks.using_groups.plan import ARMS, FROZEN, read_plan
 from benchmarks.using_groups.rules import ABOUT_EQUAL, random_block, removed
 from lightning_gw.utilities.errors import UsageError
@@ -208,3 +209,11 @@ def test_every_case_is_measured_and_the_base_is_the_same_when_read_again(tmp_pat
     assert [point["step"] for point in tuned["group"]["curve"]] == [0, 1, 2, 3, 4]
     starts = {json.dumps(row["curve"][0]["loss"]) for row in tuned.values()}
     assert len(starts) == 1
+
+
+def test_fresh_copies_are_built_in_the_sizes_of_the_network() -> None:
+    plan = read_plan()
+    make = untrained_of(plan.networks["EfficientNet"])
+    assert make is not None
+    assert make().model.resolution == plan.networks["EfficientNet"].model["resolution"] != 64
+    assert untrained_of(plan.networks["algebra"]) is None

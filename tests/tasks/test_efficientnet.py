@@ -100,3 +100,9 @@ def test_adapters_stand_beside_all_convolutions_but_those_of_single_channels() -
     adapted = {name.partition(".lora_A")[0] for name, _ in layers.named_parameters() if ".lora_A" in name}
     # Of every block it widens and it narrows; between them each channel is filtered by itself.
     assert adapted == {f"{block}.body.{place}" for block in (1, 2) for place in (0, 7)}
+
+
+def test_running_statistics_take_as_much_of_a_batch_as_is_asked_for() -> None:
+    quick, usual = (EfficientNetClassifier(pretrained=False, resolution=32, **more) for more in ({"momentum": 0.5}, {}))
+    for network, momentum in ((quick, 0.5), (usual, 0.01)):
+        assert {child.momentum for child in network.modules() if isinstance(child, nn.BatchNorm2d)} == {momentum}
