@@ -99,17 +99,25 @@ def _say_times(comparison: Comparison, runs: list[PlannedRun]) -> int:
 
 
 def _unlogged(runs: Sequence[PlannedRun], tried: Mapping[str, Trial]) -> list[str]:
-    """What to say of metrics named as ``accuracy`` that no run of theirs logs."""
-    said: dict[str, None] = {}
+    """What to say of metrics named as ``accuracy`` that no run of their task logs.
+
+    One run is enough: a strategy of several phases may log a metric in a later one than the trial came to.
+    """
+    logged: dict[tuple[str, str], set[str] | None] = {}
     for run in runs:
         trial = tried.get(run.strategy)
         if run.accuracy is None or trial is None:
             continue
-        if trial.logged is None:
-            said[f"Whether {run.task} logs {run.accuracy!r} was not seen: no validation came with the trial."] = None
-        elif run.accuracy not in trial.logged:
-            said[f"accuracy of {run.task}: {never_logged(run.accuracy, trial.logged)}"] = None
-    return list(said)
+        seen = logged.setdefault((run.task, run.accuracy), None)
+        if trial.logged is not None:
+            logged[run.task, run.accuracy] = (seen or set()) | set(trial.logged)
+    said = []
+    for (task, accuracy), names in logged.items():
+        if names is None:
+            said.append(f"Whether {task} logs {accuracy!r} was not seen: no validation came with the trial.")
+        elif accuracy not in names:
+            said.append(f"accuracy of {task}: {never_logged(accuracy, sorted(names))}")
+    return said
 
 
 def _try_strategies(

@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -111,6 +112,17 @@ def test_a_metric_that_no_run_logs_is_found_before_the_first_run(
     said = capsys.readouterr().out
     assert "accuracy of toy: Metric 'val/acuracy' was never logged; logged was val/accuracy." in said.replace("\n", " ")
     assert "with 2 of them at a time, as the runs will," in said
+
+
+def test_a_metric_of_a_later_phase_is_no_misnamed_one_where_another_strategy_logs_it() -> None:
+    """Greedy training logs its last stage when it comes to it, which is after the steps of a trial."""
+    runs = [replace(PlannedRun(name, "toy", 0, ()), accuracy="val/accuracy_stage3") for name in ("greedy", "at once")]
+    first, every = ("val/accuracy_stage1",), ("val/accuracy_stage1", "val/accuracy_stage3")
+    tried = {"greedy": replace(TRIAL, logged=first), "at once": replace(TRIAL, logged=every)}
+    assert dry_run._unlogged(runs, tried) == []
+    assert "'val/accuracy_stage3' was never logged" in dry_run._unlogged(runs[:1], tried)[0]
+    unseen = {"greedy": replace(TRIAL, logged=None)}
+    assert "was not seen" in dry_run._unlogged(runs[:1], unseen)[0]
 
 
 @pytest.mark.parametrize("at_a_time", [1, 2, 3])
