@@ -16,12 +16,12 @@ from lightning_gw.geometry.spaces import Spaces, make_spaces
 from lightning_gw.geometry.validation import MINIMUM_INPUTS, check_representations, to_float64
 from lightning_gw.gw.coupling import SOLVER, Plans, check_options, solve_unequal
 from lightning_gw.gw.memory import check_memory
+from lightning_gw.gw.moves.batched_swaps import invert
 from lightning_gw.gw.moves.shared import same_call, same_spaces
 from lightning_gw.gw.precision import full_precision, single_threaded
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search.effort import PLANS, Effort
 from lightning_gw.gw.search.pairs import Pairs, Solution, solve_pairs
-from lightning_gw.gw.search.starts import invert
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.progress import Progress, counted
 from lightning_gw.utilities.random_state import usual_defaults
@@ -46,7 +46,7 @@ def gw_matrix(
     """Gromov-Wasserstein matrix of all pairs of layers of one set, or between the layers of two sets.
 
     For every pair the distortion ``min_p mean (A − B[p][:, p])²`` over permutations of the inputs is searched by
-    multi-swap descent and annealing from several starts. Values are upper bounds, never above the identity coupling,
+    descents, heat baths and noisy assignments from several starts. Values are upper bounds, never above the identity,
     and come with a certified lower bound, the larger of the third lower bound (Mémoli 2011) and the spectral one.
 
     With `others` the result has a row for every layer of `representations` and a column for every layer of `others`,
@@ -62,10 +62,10 @@ def gw_matrix(
         others: The other set, alike; its ``n`` may be another.
         geometry: ``"standardized"``, ``"euclidean"``, ``"dcor"``, ``"cka"``, … or a `Geometry` of your own; or
             ``"precomputed"``, where every value is a symmetric ``(n, n)`` matrix that is used as it is.
-        effort: ``"fast"`` (descents, and a few noisy assignments per pair), ``"default"`` (more of them, and
-            annealings, two of which ask which clusters of inputs correspond; fewer where they change nothing) or
-            ``"high"`` (many, from every start). Up to 7 inputs every effort is exact. On the CPU the search is compiled
-            if Numba is installed (``pip install 'lightning-gw[fast]'``); the result names its solver.
+        effort: ``"fast"`` (one short heat bath that asks which clusters of inputs correspond, and a few noisy
+            assignments per pair), ``"default"`` (two longer ones, and more assignments; fewer where they change
+            nothing) or ``"high"`` (many, from every start). Up to 7 inputs every effort is exact. On the CPU the search
+            is compiled if Numba is installed (``pip install 'lightning-gw[fast]'``); the result names its solver.
         warm_start: Result for the same layers and inputs at an earlier time. Each pair goes on from its coupling. It is
             searched again, more briefly than from cold, once its two layers moved by three tenths of their distance
             since it last was (a tenth of that every eighth matrix in a row), and what ends lower is kept.

@@ -9,8 +9,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from lightning_gw.gw.moves.batched_assignments import auction
-from lightning_gw.gw.moves.batched_swaps import SearchMatrices
-from lightning_gw.gw.moves.choice import BatchedMoves, CompiledMoves, Moves, ceiling
+from lightning_gw.gw.moves.batched_swaps import SearchMatrices, ceiling
+from lightning_gw.gw.moves.choice import BatchedMoves, CompiledMoves, Moves
 
 FIRST, SECOND = torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2])
 
@@ -19,12 +19,12 @@ def compiled_auction(benefits: Tensor, step: Tensor) -> Tensor:
     found = torch.zeros(benefits.shape[:2], dtype=torch.int64)
     compiled = pytest.importorskip("lightning_gw.gw.moves.compiled_assignments")
     for one, raised, p in zip(benefits.numpy(), step.tolist(), found.numpy(), strict=True):
-        compiled.auction(one, np.float32(raised), p)
+        compiled.auction(one, np.float32(raised), np.zeros(len(p), np.float32), p)
     return found
 
 
 def batched_auction(benefits: Tensor, step: Tensor) -> Tensor:
-    return auction(benefits, step, rounds=100 * benefits.shape[1])
+    return auction(benefits, step, 100 * benefits.shape[1], torch.zeros(benefits.shape[:2]))
 
 
 AUCTIONS = pytest.mark.parametrize("sell", [batched_auction, compiled_auction])
@@ -54,7 +54,7 @@ def test_an_auction_of_equal_benefits_or_without_a_step_still_gives_permutations
 def test_an_auction_cut_short_gives_permutations() -> None:
     benefits = torch.randn(4, 30, 30, generator=torch.Generator().manual_seed(0))
     for rounds in range(6):
-        found = auction(benefits, torch.full((4,), 0.01), rounds)
+        found = auction(benefits, torch.full((4,), 0.01), rounds, torch.zeros(4, 30))
         assert torch.equal(found.sort(dim=1).values, torch.arange(30).expand(4, 30))
 
 
@@ -107,7 +107,7 @@ def test_a_relabelled_copy_stays_where_it_is_matched(moves: Moves) -> None:
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
     matrices = moves.search.whole()
     matrices[1] = matrices[0][order][:, order]
-    copied = moves.on(SearchMatrices.of(matrices))
+    copied = type(moves)(SearchMatrices.of(matrices))
     matched = torch.empty(60, dtype=torch.int64)
     matched[order] = torch.arange(60)
     found, _ = reassigned(copied, matched.repeat(3, 1))

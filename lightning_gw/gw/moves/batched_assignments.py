@@ -33,20 +33,21 @@ ROUNDS = 64
 CHECK_EVERY = 16
 
 
-def auction(benefits: Tensor, step: Tensor, rounds: int) -> Tensor:
+def auction(benefits: Tensor, step: Tensor, rounds: int, prices: Tensor) -> Tensor:
     """Near-best assignments of rows to columns: all rows without one bid at once and the highest bids win.
 
     Args:
         benefits: ``(P, n, n)`` to be made large in sum.
         step: ``(P,)`` least raise of a price; each sum ends at most n times this below the best.
         rounds: Most rounds; rows that have no column by then get what is left.
+        prices: ``(P, n)`` of the columns, raised in place. Any will do to begin with; those of an auction of nearly the
+            same benefits leave little to bid for.
 
     Returns:
         ``(P, n)`` int64 permutations.
     """
     count, n, _ = benefits.shape
     device = benefits.device
-    prices = torch.zeros(count, n, dtype=benefits.dtype, device=device)
     owner = torch.full((count, n), -1, device=device)  # of every column
     rows = torch.arange(n, device=device).expand(count, n)
     for turn in range(rounds):
@@ -62,7 +63,7 @@ def auction(benefits: Tensor, step: Tensor, rounds: int) -> Tensor:
         highest, bidder = bids.max(dim=1)
         sold = highest > -torch.inf
         owner = torch.where(sold, bidder, owner)
-        prices = torch.where(sold, prices + highest, prices)
+        prices += torch.where(sold, highest, 0.0)
     permutation = torch.full((count, n + 1), -1, device=device)
     permutation.scatter_(1, torch.where(owner < 0, n, owner), rows)
     permutation = permutation[:, :n]
@@ -101,13 +102,14 @@ def reassign(
     value = objective(first, second, permutation, linear)
     converged = torch.zeros(len(permutation), dtype=torch.bool, device=permutation.device)
     per_input = losses.float() / n
+    prices = torch.zeros_like(first[:, 0])  # gradients of neighbouring rounds are alike
     for turn in range(rounds):
         benefits = 2 * torch.bmm(first, rows_of(second, here))
         if linear is not None:
             benefits += linear
         uniform = torch.rand(n, n, generator=generator).to(first.device)
         benefits += (noise * (1 - turn / rounds) * per_input)[:, None, None] * uniform
-        here = auction(benefits, PRICE_STEP * per_input + LEAST_STEP, ROUNDS)
+        here = auction(benefits, PRICE_STEP * per_input + LEAST_STEP, ROUNDS, prices)
         reached = objective(first, second, here, linear)
         promising = (reached > value - PROMISING * losses).nonzero()[:, 0]
         if len(promising) == 0:

@@ -7,8 +7,7 @@ With ``A`` and ``B`` symmetric and zero on the diagonal, the distortion of a per
     g_uv = M_uv + M_vu − M_uu − M_vv + 4 A_uv Bp_uv .
 
 One round finds for every input its best partner, keeps the pairs that choose each other, and applies the prefix of them
-(largest gain first) whose joint gain, cross terms included, is largest. ``Bp A`` follows by a low-rank update. With
-annealing, symmetric Gumbel noise is added to the gains before the pairs are chosen.
+(largest gain first) whose joint gain, cross terms included, is largest. ``Bp A`` follows by a low-rank update.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from lightning_gw.gw.moves.low_rank import Factors
 
 #: Gains below this, relative to n, are rounding noise of the float32 search.
 GAIN_TOLERANCE = 2e-6
@@ -45,6 +46,11 @@ class SearchMatrices:
     def norms(self) -> Tensor:
         """``(L,)`` float64 Frobenius norms of the matrices."""
         return torch.stack([matrix.double().norm() for matrix in self.matrices])
+
+    @cached_property
+    def factors(self) -> Factors:
+        """The matrices as a few factors see them, fitted when first asked for."""
+        return Factors.of(self.matrices)
 
     def whole(self) -> Tensor:
         """``(L, n, n)`` float64 matrices with their diagonals."""
@@ -110,18 +116,9 @@ class SwapSearch:
         g.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
         return g
 
-    def round(self, noise: Tensor | None = None) -> Tensor:
-        """One round of disjoint swaps.
-
-        Args:
-            noise: ``(P, n, n)`` symmetric noise to add to the gains, or None for pure descent.
-
-        Returns:
-            ``(P,)`` bool: whether the pair still moved.
-        """
+    def round(self) -> Tensor:
+        """One round of disjoint swaps; returns ``(P,)`` bool, whether the pair still moved."""
         g = self.gains()
-        if noise is not None:
-            g += noise
         best, partner = g.max(dim=2)
         top = best.argmax(dim=1, keepdim=True)  # exact ties may leave no mutual choice: the best pair is always taken
         partner.scatter_(1, partner.gather(1, top), top)
@@ -178,12 +175,42 @@ def permute_both(matrices: Tensor, permutation: Tensor) -> Tensor:
     return columns_of(rows_of(matrices, permutation), permutation)
 
 
+def invert(permutation: Tensor) -> Tensor:
+    """Inverse of ``(…, n)`` permutations."""
+    n = permutation.shape[-1]
+    positions = torch.arange(n, device=permutation.device).expand_as(permutation)
+    return torch.empty_like(permutation).scatter_(-1, permutation, positions)
+
+
 def objective(a: Tensor, b: Tensor, permutation: Tensor, linear: Tensor | None) -> Tensor:
     """``(P,)`` float64 ``S(p) = Σ A ∘ B[p][:, p] + Σ_i F[i, p_i]``, what the search raises."""
     value = (a * permute_both(b, permutation)).sum(dim=(1, 2), dtype=torch.float64)
     if linear is not None:
         value += linear.gather(2, permutation[:, :, None]).sum(dim=(1, 2), dtype=torch.float64)
     return value
+
+
+def anchor_gain(search: SearchMatrices, anchor: float, first: Tensor, second: Tensor) -> Tensor:
+    """``(P,)`` what an input matched to itself adds to the objective.
+
+    The distortion to be lowered is ``const − 2 s_i s_j S / n² + anchor (1 − matches / n)``, with ``s`` the scales.
+    """
+    n = search.matrices.shape[-1]
+    return anchor * n / (2 * search.scale[first] * search.scale[second])
+
+
+def ceiling(search: SearchMatrices, anchor: float, first: Tensor, second: Tensor) -> Tensor:
+    """``(P,)`` what the objective of no pair can exceed: ``Σ A ∘ Bp <= ‖A‖ ‖B‖``, which only relabelled copies attain.
+
+    How far a permutation falls short of it, its *loss*, is its distortion in another scale.
+    """
+    most = search.norms[first] * search.norms[second]
+    if search.diagonals is not None:
+        sizes = search.diagonals.double().norm(dim=1)
+        most = most + sizes[first] * sizes[second]
+    if anchor > 0:
+        most = most + search.matrices.shape[-1] * anchor_gain(search, anchor, first, second)
+    return most
 
 
 def descend(
@@ -219,40 +246,3 @@ def descend(
             search.select(keep)
     result[alive] = search.permutation
     return result, converged
-
-
-def anneal(
-    first: Tensor,
-    second: Tensor,
-    permutation: Tensor,
-    linear: Tensor | None,
-    rounds: int,
-    generator: torch.Generator,
-    hot: Tensor,
-    cooling: float,
-) -> Tensor:
-    """Move every pair through `rounds` rounds of cooling noise; descend from what comes out.
-
-    The noise of a round is the same for all pairs, so that a result does not depend on how pairs were batched.
-
-    Args:
-        first: As in `SwapSearch`; likewise `second`, `permutation`, `linear`.
-        rounds: Number of rounds.
-        generator: CPU generator the noise is drawn from.
-        hot: ``(P,)`` first temperatures.
-        cooling: Last temperature over the first.
-
-    Returns:
-        ``(P, n)`` permutations, no local optima yet.
-    """
-    search = SwapSearch(first, second, permutation, linear)
-    n = search.n
-    for done in range(rounds):
-        temperature = hot * cooling ** (done / max(1, rounds - 1))
-        uniform = torch.rand(n, n, generator=generator).clamp_(1e-9, 1 - 1e-7)
-        gumbel = -torch.log(-torch.log(uniform))
-        gumbel = (gumbel.triu(1) + gumbel.triu(1).T).to(first.device)
-        search.round(temperature[:, None, None] * gumbel)
-        if (done + 1) % REFRESH_EVERY == 0:
-            search._refresh()
-    return search.permutation

@@ -19,8 +19,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.gw.moves.batched_assignments import reassign
-from lightning_gw.gw.moves.batched_swaps import SearchMatrices, anneal, descend, objective
-from lightning_gw.utilities.distributed import Found
+from lightning_gw.gw.moves.batched_heat_bath import Baths
+from lightning_gw.gw.moves.batched_swaps import (
+    SearchMatrices,
+    anchor_gain,
+    descend,
+    invert,
+    objective,
+    permute_both,
+)
 
 #: Working tensors of n² float32 that one pair needs at a time.
 TENSORS_PER_PAIR = 8
@@ -28,8 +35,8 @@ TENSORS_PER_PAIR = 8
 CPU_CHUNK_BYTES = 16 * 2**20
 #: The compiled search looks inputs up by 16 bits.
 COMPILED_UP_TO = 2**16
-#: Rounds of batched annealing that do the work of one compiled sweep.
-ROUNDS_PER_SWEEP = 6
+#: Most sweeps of a quench; hardly any takes as many.
+QUENCH_SWEEPS = 12
 
 
 class Moves(ABC):
@@ -54,16 +61,27 @@ class Moves(ABC):
         """``(P, S)`` float64 objective of ``(P, S, n)`` permutations; higher is better."""
 
     @abstractmethod
+    def distortions(self, spaces: Tensor, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
+        """``(P,)`` mean ``(A − B[p][:, p])²`` of ``(L, n, n)`` float64 spaces, from the differences themselves."""
+
+    @abstractmethod
     def descend(self, first: Tensor, second: Tensor, starts: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
         """Improve every one of ``(P, S, n)`` starts; also ``(P, S)`` bool, whether it ended in a local optimum."""
 
     @abstractmethod
-    def anneal(
+    def heat(
         self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """Shake ``(P, n)`` permutations and let them descend; also ``(P,)`` bool as above.
+        """A heat bath from ``(P, n)`` permutations, a quench and a descent; also ``(P,)`` bool as above.
 
         The temperature of each pair falls from ``(P,)`` `hot`, in units of the objective, to `cooling` times that.
+        """
+
+    @abstractmethod
+    def quench(self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int) -> tuple[Tensor, Tensor]:
+        """What at most so many sweeps at temperature 0 make of ``(P, n)`` permutations, as the factors see them.
+
+        Also their ``(P,)`` float64 objectives as the factors see them, which only compare with each other.
         """
 
     @abstractmethod
@@ -75,15 +93,10 @@ class Moves(ABC):
         `losses`, ``(P,)``, is how far the objective of each falls short of its ceiling.
         """
 
-    def on(self, search: SearchMatrices) -> Moves:
-        """The same machinery on other matrices."""
-        moves = type(self)(search, self.anchor)
-        moves.threads = self.threads
-        return moves
-
-    def share(self, work: Callable[..., Found], first: Tensor, second: Tensor, *more: Tensor) -> Found:
-        """``work(first, second, *more)``, whose results are per pair; done by several processes where there are."""
-        return work(first, second, *more)
+    def _second_seen(self, first: Tensor, second: Tensor) -> Tensor:
+        """``(P,)`` bool: whether the factors fit the second layer of a pair better than the first."""
+        residuals = self.search.factors.residuals
+        return residuals[second] < residuals[first]
 
 
 def choose_moves(search: SearchMatrices, anchor: float = 0.0) -> Moves:
@@ -92,29 +105,6 @@ def choose_moves(search: SearchMatrices, anchor: float = 0.0) -> Moves:
     if on_cpu and few and importlib.util.find_spec("numba") is not None:
         return CompiledMoves(search, anchor)
     return BatchedMoves(search, anchor)
-
-
-def anchor_gain(search: SearchMatrices, anchor: float, first: Tensor, second: Tensor) -> Tensor:
-    """``(P,)`` what an input matched to itself adds to the objective.
-
-    The distortion to be lowered is ``const − 2 s_i s_j S / n² + anchor (1 − matches / n)``, with ``s`` the scales.
-    """
-    n = search.matrices.shape[-1]
-    return anchor * n / (2 * search.scale[first] * search.scale[second])
-
-
-def ceiling(search: SearchMatrices, anchor: float, first: Tensor, second: Tensor) -> Tensor:
-    """``(P,)`` what the objective of no pair can exceed: ``Σ A ∘ Bp <= ‖A‖ ‖B‖``, which only relabelled copies attain.
-
-    How far a permutation falls short of it, its *loss*, is its distortion in another scale.
-    """
-    most = search.norms[first] * search.norms[second]
-    if search.diagonals is not None:
-        sizes = search.diagonals.double().norm(dim=1)
-        most = most + sizes[first] * sizes[second]
-    if anchor > 0:
-        most = most + search.matrices.shape[-1] * anchor_gain(search, anchor, first, second)
-    return most
 
 
 class BatchedMoves(Moves):
@@ -129,6 +119,13 @@ class BatchedMoves(Moves):
             found.append(torch.stack(columns, dim=1))
         return torch.cat(found)
 
+    def distortions(self, spaces: Tensor, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
+        found = []
+        for chunk, *_ in self._chunks(first, second, 2):
+            a, b = spaces[first[chunk]], spaces[second[chunk]]
+            found.append((a - permute_both(b, permutations[chunk])).square().mean(dim=(1, 2)))
+        return torch.cat(found)
+
     def descend(self, first: Tensor, second: Tensor, starts: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
         count, n = starts.shape[1:]
         parts = []
@@ -139,16 +136,43 @@ class BatchedMoves(Moves):
             parts.append((permutation.view(-1, count, n), done.view(-1, count)))
         return _joined(parts)
 
-    def anneal(
+    def heat(
         self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         parts = []
         for chunk, a, b, linear in self._chunks(first, second, 1):
-            generator = torch.Generator().manual_seed(seed)
-            rounds = sweeps * ROUNDS_PER_SWEEP
-            shaken = anneal(a, b, permutations[chunk], linear, rounds, generator, hot[chunk].float(), cooling)
-            parts.append(descend(a, b, shaken, linear))
+            bathed, _ = self._bathed(first, second, permutations, chunk, sweeps, hot[chunk], cooling, seed)
+            parts.append(descend(a, b, bathed, linear))
         return _joined(parts)
+
+    def quench(self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int) -> tuple[Tensor, Tensor]:
+        chunks = [chunk for chunk, *_ in self._chunks(first, second, 1)]
+        cold = torch.zeros(len(first), device=first.device)
+        parts = [self._bathed(first, second, permutations, chunk, 0, cold[chunk], 1.0, 0, sweeps) for chunk in chunks]
+        return _joined(parts)
+
+    def _bathed(
+        self,
+        first: Tensor,
+        second: Tensor,
+        permutations: Tensor,
+        chunk: Tensor,
+        sweeps: int,
+        hot: Tensor,
+        cooling: float,
+        seed: int,
+        quench: int = QUENCH_SWEEPS,
+    ) -> tuple[Tensor, Tensor]:
+        """Permutations of a chunk of pairs after heat bath and quench, and their objectives as the factors see them."""
+        i, j, p = first[chunk], second[chunk], permutations[chunk]
+        turned = self._second_seen(i, j)
+        sides = torch.where(turned, j, i), torch.where(turned, i, j)
+        start = torch.where(turned[:, None], invert(p), p)
+        anchor = anchor_gain(self.search, self.anchor, i, j) if self.anchor > 0 else None
+        search = self.search
+        baths = Baths.of(search.factors, search.matrices, search.diagonals, anchor, sides, start)
+        baths.run(sweeps, hot, cooling, quench, torch.Generator().manual_seed(seed))
+        return torch.where(turned[:, None], invert(baths.permutation), baths.permutation), baths.values()
 
     def reassign(
         self, first: Tensor, second: Tensor, permutations: Tensor, rounds: int, noise: float, losses: Tensor, seed: int
@@ -184,12 +208,12 @@ class CompiledMoves(Moves):
     name = "compiled"
 
     def __init__(self, search: SearchMatrices, anchor: float = 0.0) -> None:
-        from lightning_gw.gw.moves import compiled_assignments, compiled_swaps
+        from lightning_gw.gw.moves import compiled_assignments, compiled_heat_bath, compiled_swaps
         from lightning_gw.gw.moves.warmup import prepare
 
         prepare()
         super().__init__(search, anchor)
-        self._assignments, self._swaps = compiled_assignments, compiled_swaps
+        self._assignments, self._baths, self._swaps = compiled_assignments, compiled_heat_bath, compiled_swaps
         self._matrices = search.matrices.numpy()
         none = np.zeros(self._matrices.shape[:2], dtype=np.float32)
         self._diagonals = none if search.diagonals is None else search.diagonals.numpy()
@@ -201,6 +225,15 @@ class CompiledMoves(Moves):
         found = self._each(one, first, second, permutations.numpy())
         return torch.tensor(found, dtype=torch.float64).reshape(permutations.shape[:2])
 
+    def distortions(self, spaces: Tensor, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
+        host, layers = spaces.numpy(), list(zip(first.tolist(), second.tolist(), strict=True))
+
+        def one(pair: int, sides: tuple, p: NDArray[np.int64]) -> float:
+            i, j = layers[pair]
+            return float(self._swaps.distortion_of(host[i], host[j], p))
+
+        return torch.tensor(self._each(one, first, second, permutations.numpy()), dtype=torch.float64)
+
     def descend(self, first: Tensor, second: Tensor, starts: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
         def one(pair: int, sides: tuple, several: NDArray[np.int64]) -> list[bool]:
             work = self._memory()
@@ -208,17 +241,41 @@ class CompiledMoves(Moves):
 
         return self._changed(one, first, second, starts)
 
-    def anneal(
+    def heat(
         self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
-        temperatures = hot.tolist()
+        temperatures, bathe = hot.tolist(), self._bathe(first, second)
 
         def one(pair: int, sides: tuple, p: NDArray[np.int64]) -> bool:
-            work = self._memory()
-            self._swaps.anneal(*sides, p, sweeps, temperatures[pair], cooling, seed, work)
-            return bool(self._swaps.descend(*sides, p, 1000, work))
+            bathe(pair, sides, p, sweeps, temperatures[pair], cooling, QUENCH_SWEEPS, seed)
+            return bool(self._swaps.descend(*sides, p, 1000, self._memory()))
 
         return self._changed(one, first, second, permutations)
+
+    def quench(self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int) -> tuple[Tensor, Tensor]:
+        bathe, found = self._bathe(first, second), permutations.numpy().copy()
+
+        def one(pair: int, sides: tuple, p: NDArray[np.int64]) -> float:
+            return bathe(pair, sides, p, 0, 0.0, 1.0, sweeps, 0)
+
+        values = self._each(one, first, second, found)
+        return torch.from_numpy(found), torch.tensor(values, dtype=torch.float64)
+
+    def _bathe(self, first: Tensor, second: Tensor) -> Callable[..., float]:
+        """The compiled heat bath for these pairs: changes ``p`` in place, returns the objective the factors see."""
+        factors = self.search.factors
+        parts = [part.numpy() for part in (factors.left, factors.right, factors.diagonals, factors.inner)]
+        turned = self._second_seen(first, second).tolist()
+        layers = list(zip(first.tolist(), second.tolist(), strict=True))
+        noise = self._baths.gumbel_noise(self._matrices.shape[1])
+
+        def bathe(pair: int, sides: tuple, p: NDArray[np.int64], *schedule: float) -> float:
+            seen, anchor = layers[pair][turned[pair]], sides[4]
+            other, *diagonals = (sides[0], sides[3], sides[2]) if turned[pair] else sides[1:4]
+            of_seen = (part[seen] for part in parts)
+            return float(self._baths.heat_bath(*of_seen, other, *diagonals, anchor, p, turned[pair], *schedule, noise))
+
+        return bathe
 
     def reassign(
         self, first: Tensor, second: Tensor, permutations: Tensor, rounds: int, noise: float, losses: Tensor, seed: int

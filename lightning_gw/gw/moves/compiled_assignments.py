@@ -32,16 +32,18 @@ def largest(values):  # type: ignore[no-untyped-def]
 
 
 @compiled(**OPTIONS)
-def auction(benefits, step, p):  # type: ignore[no-untyped-def]
+def auction(benefits, step, prices, p):  # type: ignore[no-untyped-def]
     """Near-best assignment of rows to columns: rows without one bid in turn, and outbid each other (Bertsekas 1988).
 
     Args:
         benefits: ``(n, n)`` float32, to be made large in sum.
         step: Least raise of a price; the sum ends at most n times this below the best.
+        prices: ``(n,)`` float32 of the columns, raised. Any will do to begin with; those of an auction of nearly the
+            same benefits leave little to bid for.
         p: ``(n,)`` int64, overwritten.
     """
     n = len(p)
-    prices, worth = np.zeros(n, np.float32), np.empty(n, np.float32)
+    worth = np.empty(n, np.float32)
     owner = np.full(n, -1, np.int64)
     p[:] = -1
     queue, head, waiting = np.arange(n), 0, n
@@ -92,6 +94,7 @@ def reassign(a, b, a_diagonal, b_diagonal, anchor, p, rounds, noise, loss, seed,
         uniform[k] = (next_random(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
     benefits, rows = np.empty((n, n), np.float32), np.empty((n, n), np.float32)
     here, best = p.copy(), objective_of(a, b, a_diagonal, b_diagonal, anchor, p)
+    prices = np.zeros(n, np.float32)  # gradients of neighbouring rounds are alike
     converged = False
     for turn in range(rounds):
         for i in range(n):
@@ -104,7 +107,7 @@ def reassign(a, b, a_diagonal, b_diagonal, anchor, p, rounds, noise, loss, seed,
             for j in range(n):
                 benefit[j] = 2 * benefit[j] + x * b_diagonal[j] + width * drawn[j]
             benefit[i] += anchor
-        auction(benefits, np.float32(PRICE_STEP * loss / n + LEAST_STEP), here)
+        auction(benefits, np.float32(PRICE_STEP * loss / n + LEAST_STEP), prices, here)
         value = objective_of(a, b, a_diagonal, b_diagonal, anchor, here)
         if value > best - PROMISING * loss:
             done = descend(a, b, a_diagonal, b_diagonal, anchor, here, 1000, work)

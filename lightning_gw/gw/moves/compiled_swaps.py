@@ -18,11 +18,10 @@ from lightning_gw.gw.moves.compiled import compiled
 #: Passes of `finish` before the product is taken anew, and how often it may be.
 PASSES = 32
 FINISHES = 16
-#: Sweeps of an annealing between two looks at all gains, and how many temperatures below zero a swap may lie there.
-SWEEPS_PER_REFRESH = 2
-ANNEAL_REACH = np.float32(4.0)
 #: Side of the square tiles in which a matrix is transposed.
 TILE = 16
+#: A descent goes on input by input once at most one in so many inputs has a swap that improves.
+FEW = 4
 # Released: several pairs are searched at once in threads, and training may go on beside them.
 OPTIONS: dict[str, Any] = {"nogil": True}
 # Allows sums to be taken in vector order; every gain is still exact to float32 rounding.
@@ -83,13 +82,23 @@ def permuted(matrix, p):  # type: ignore[no-untyped-def]
 
 @compiled(**VECTORISED)
 def add_transpose(matrix, out):  # type: ignore[no-untyped-def]
-    """``M + Mᵀ``, tile by tile: a whole column at a time would miss the cache at every step."""
+    """``M + Mᵀ``, tile by tile: a whole column at a time would miss the cache at every step.
+
+    The size of a tile is a constant to the compiler, which turns it with vectors; what fills no tile is done by itself.
+    """
     n = matrix.shape[0]
-    for i in range(0, n, TILE):
-        for j in range(0, n, TILE):
-            for u in range(i, min(i + TILE, n)):
-                for v in range(j, min(j + TILE, n)):
-                    out[u, v] = matrix[u, v] + matrix[v, u]
+    whole = n // TILE * TILE
+    for i in range(0, whole, TILE):
+        for j in range(0, whole, TILE):
+            here, there = matrix[i : i + TILE, j : j + TILE], matrix[j : j + TILE, i : i + TILE]
+            into = out[i : i + TILE, j : j + TILE]
+            for u in range(TILE):
+                for v in range(TILE):
+                    into[u, v] = here[u, v] + there[v, u]
+    for u in range(whole, n):
+        for v in range(n):
+            out[u, v] = matrix[u, v] + matrix[v, u]
+            out[v, u] = out[u, v]
 
 
 @compiled(**VECTORISED)
@@ -144,26 +153,22 @@ def looked_up_gain(a_u, a_v, b_u, b_v, p, v):  # type: ignore[no-untyped-def]
 
 
 @compiled(**OPTIONS)
-def sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, least, tolerance, temperature, state):  # type: ignore[no-untyped-def]
-    """Try all swaps in order whose gain was above `least` at the start, and make those that are accepted (Metropolis).
+def sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, tolerance):  # type: ignore[no-untyped-def]
+    """Try all swaps in order that improved at the start, and make those that still do.
 
     ``b`` and ``b_diagonal`` stay in their own order and are read through ``p``: many of the swaps that are tried are
     made, and to exchange two columns takes longer than to look up a row.
-
-    Returns:
-        Number of swaps made.
     """
     n = a.shape[0]
     b_u = np.empty(n, np.float32)
     narrow = p.astype(np.uint16)  # short indices are quicker to look up by
-    made = 0
     for u in range(n - 1):
-        if best[u] < least:
+        if best[u] < tolerance:
             continue
         a_u, gains_u = a[u], gains[u]
         stale = True
         for v in range(u + 1, n):
-            if gains_u[v] < least:
+            if gains_u[v] < tolerance:
                 continue
             if stale:
                 own = b[p[u]]
@@ -174,18 +179,10 @@ def sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, least, tolerance
             gain += (a_diagonal[u] - a_diagonal[v]) * (b_diagonal[p[v]] - b_diagonal[p[u]])
             if anchor > 0:
                 gain += anchor * np.float32(int(p[v] == u) + int(p[u] == v) - int(p[u] == u) - int(p[v] == v))
-            if gain <= tolerance:
-                if temperature <= 0:
-                    continue
-                if gain <= 0:
-                    uniform = (next_random(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-                    if gain <= temperature * np.log(uniform + 1e-300):
-                        continue
-            p[u], p[v] = p[v], p[u]
-            narrow[u], narrow[v] = narrow[v], narrow[u]
-            made += 1
-            stale = True
-    return made
+            if gain > tolerance:
+                p[u], p[v] = p[v], p[u]
+                narrow[u], narrow[v] = narrow[v], narrow[u]
+                stale = True
 
 
 @compiled(**VECTORISED)
@@ -210,8 +207,8 @@ def row_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, own, u, out):  #
 def finish(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best, tolerance):  # type: ignore[no-untyped-def]
     """Make the best swap of every input that has one, until none has: a local optimum.
 
-    Here ``b`` and ``b_diagonal`` are in permuted order. Every swap is followed by ``product = Bp A``, so that the gains
-    of the next input are true.
+    Here ``b`` and ``b_diagonal`` are in permuted order, and `best` is true at the beginning. Every swap is followed by
+    ``product = Bp A``, so that the gains of the next input are true.
 
     Returns:
         Whether the local optimum was reached before the product had gathered many rounding errors.
@@ -219,7 +216,6 @@ def finish(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best, 
     n = a.shape[0]
     row = np.empty(n, np.float32)
     for _ in range(PASSES):
-        all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best)
         own = np.diag(product).copy()
         moved = False
         for u in range(n):
@@ -235,6 +231,7 @@ def finish(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best, 
                 moved = True
         if not moved:
             return True
+        all_gains(a, b, a_diagonal, b_diagonal, anchor, p, product, sums, gains, best)
     return False
 
 
@@ -243,7 +240,7 @@ def descend(a, b, a_diagonal, b_diagonal, anchor, p, rounds, work):  # type: ign
     """Make improving swaps until none is left, or for `rounds` rounds.
 
     A round takes the gains of all swaps at once, by one matrix product, and makes in order those that improve, their
-    gain computed afresh. Once a round makes few swaps, `finish` goes on input by input.
+    gain computed afresh. Once few inputs have a swap that improves, `finish` goes on input by input.
 
     Args:
         work: ``(3, n, n)`` float32 working memory.
@@ -255,50 +252,26 @@ def descend(a, b, a_diagonal, b_diagonal, anchor, p, rounds, work):  # type: ign
     product, sums, gains = work[0], work[1], work[2]
     tolerance = np.float32(GAIN_TOLERANCE * n)
     best = np.empty(n, np.float32)
-    state = np.zeros(1, np.uint64)
-    done = 0
-    for _ in range(FINISHES):
-        made = n
-        while made > n // 4:
-            if done == rounds:
-                return False
-            moved = permuted(b, p)
-            product[:] = np.dot(moved, a)
-            all_gains(a, moved, a_diagonal, b_diagonal[p], anchor, p, product, sums, gains, best)
-            made = sweep(
-                a, b, a_diagonal, b_diagonal, anchor, p, gains, best, tolerance, tolerance, np.float32(0), state
-            )
-            done += 1
-        if done == rounds:
-            return False
+    finishes = 0
+    for done in range(rounds + FINISHES):
         moved = permuted(b, p)
         product[:] = np.dot(moved, a)
-        # The product gathers rounding errors from swap to swap; what is left after so many is looked at afresh.
-        if finish(a, moved, a_diagonal, b_diagonal[p], anchor, p, product, sums, gains, best, tolerance):
-            return True
+        all_gains(a, moved, a_diagonal, b_diagonal[p], anchor, p, product, sums, gains, best)
+        improvable = 0
+        for u in range(n):
+            improvable += best[u] > tolerance
+        if improvable <= n // FEW:
+            # The product gathers rounding errors from swap to swap; what is left after so many is looked at afresh.
+            if finish(a, moved, a_diagonal, b_diagonal[p], anchor, p, product, sums, gains, best, tolerance):
+                return True
+            finishes += 1
+            if finishes == FINISHES:
+                return False
+        elif done - finishes == rounds:
+            return False
+        else:
+            sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, tolerance)
     return False
-
-
-@compiled(**OPTIONS)
-def anneal(a, b, a_diagonal, b_diagonal, anchor, p, sweeps, hot, cooling, seed, work):  # type: ignore[no-untyped-def]
-    """Simulated annealing by sweeps over all pairs in order (Connolly 1990), from `hot` down to `cooling` times that.
-
-    Swaps whose gain, when all were last taken, lay more than a few temperatures below zero are passed over: hardly any
-    of them would be made.
-    """
-    n = a.shape[0]
-    product, sums, gains = work[0], work[1], work[2]
-    tolerance = np.float32(0)
-    best = np.empty(n, np.float32)
-    state = seeded(seed)
-    for turn in range(sweeps):
-        if turn % SWEEPS_PER_REFRESH == 0:
-            moved = permuted(b, p)
-            product[:] = np.dot(moved, a)
-            all_gains(a, moved, a_diagonal, b_diagonal[p], anchor, p, product, sums, gains, best)
-        temperature = np.float32(hot * cooling ** (turn / max(1, sweeps - 1)))
-        least = np.float32(-ANNEAL_REACH * temperature)
-        sweep(a, b, a_diagonal, b_diagonal, anchor, p, gains, best, least, tolerance, temperature, state)
 
 
 @compiled(**VECTORISED)
@@ -314,3 +287,16 @@ def objective_of(a, b, a_diagonal, b_diagonal, anchor, p):  # type: ignore[no-un
         if p[u] == u:
             total += anchor
     return total
+
+
+@compiled(**VECTORISED)
+def distortion_of(a, b, p):  # type: ignore[no-untyped-def]
+    """Mean ``(A − B[p][:, p])²`` of float64 matrices."""
+    n = a.shape[0]
+    total = 0.0
+    for i in range(n):
+        row, other = a[i], b[p[i]]
+        for j in range(n):
+            difference = row[j] - other[p[j]]
+            total += difference * difference
+    return total / (n * n)

@@ -6,7 +6,7 @@ the same decisions, also on unlike machines; the rest runs on all ranks alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from lightning_gw.geometry.spaces import Spaces
-from lightning_gw.gw.moves.batched_swaps import SearchMatrices
-from lightning_gw.gw.moves.choice import Found, Moves
+from lightning_gw.gw.moves.choice import Moves
 from lightning_gw.utilities.distributed import NOTHING, Ranks, digest
 
 if TYPE_CHECKING:
@@ -34,16 +33,22 @@ class SharedMoves(Moves):
     def values(self, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
         return self._ranks.pairs(self._inner.values, first, second, permutations)
 
+    def distortions(self, spaces: Tensor, first: Tensor, second: Tensor, permutations: Tensor) -> Tensor:
+        return self._ranks.pairs(lambda i, j, p: self._inner.distortions(spaces, i, j, p), first, second, permutations)
+
     def descend(self, first: Tensor, second: Tensor, starts: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
         return self._ranks.pairs(lambda i, j, p: self._inner.descend(i, j, p, rounds), first, second, starts)
 
-    def anneal(
+    def heat(
         self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         def work(i: Tensor, j: Tensor, p: Tensor, warmth: Tensor) -> tuple[Tensor, Tensor]:
-            return self._inner.anneal(i, j, p, sweeps, warmth, cooling, seed)
+            return self._inner.heat(i, j, p, sweeps, warmth, cooling, seed)
 
         return self._ranks.pairs(work, first, second, permutations, hot)
+
+    def quench(self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int) -> tuple[Tensor, Tensor]:
+        return self._ranks.pairs(lambda i, j, p: self._inner.quench(i, j, p, sweeps), first, second, permutations)
 
     def reassign(
         self, first: Tensor, second: Tensor, permutations: Tensor, rounds: int, noise: float, losses: Tensor, seed: int
@@ -52,12 +57,6 @@ class SharedMoves(Moves):
             return self._inner.reassign(i, j, p, rounds, noise, short, seed)
 
         return self._ranks.pairs(work, first, second, permutations, losses)
-
-    def on(self, search: SearchMatrices) -> SharedMoves:
-        return SharedMoves(self._inner.on(search), self._ranks)
-
-    def share(self, work: Callable[..., Found], first: Tensor, second: Tensor, *more: Tensor) -> Found:
-        return self._ranks.pairs(work, first, second, *more)
 
 
 def same_call(

@@ -9,7 +9,9 @@ import threading
 import numpy as np
 
 from lightning_gw.gw.moves.compiled_assignments import reassign
-from lightning_gw.gw.moves.compiled_swaps import anneal, descend, objective_of
+from lightning_gw.gw.moves.compiled_heat_bath import gumbel_noise, heat_bath
+from lightning_gw.gw.moves.compiled_swaps import descend, distortion_of, objective_of
+from lightning_gw.gw.moves.low_rank import RANK
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +29,10 @@ def prepare() -> None:
         matrix, zeros, anchor = np.zeros((8, 8), dtype=np.float32), np.zeros(8, dtype=np.float32), np.float32(0)
         p, work = np.arange(8), np.empty((3, 8, 8), dtype=np.float32)
         descend(matrix, matrix, zeros, zeros, anchor, p, 10, work)
-        anneal(matrix, matrix, zeros, zeros, anchor, p, 1, 0.1, 0.1, 1, work)
         objective_of(matrix, matrix, zeros, zeros, anchor, p)
+        distortion_of(matrix.astype(np.float64), matrix.astype(np.float64), p)
         reassign(matrix, matrix, zeros, zeros, anchor, p, 1, 0.1, 1.0, 1, work)
+        factors, noise = np.zeros((RANK, 8), dtype=np.float32), gumbel_noise(8)
+        heat_bath(factors, factors, zeros, matrix, matrix, zeros, zeros, anchor, p, True, 1, 0.1, 0.1, 1, 1, noise)
     finally:
         notice.cancel()

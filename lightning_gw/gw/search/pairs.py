@@ -13,8 +13,8 @@ from lightning_gw.geometry.spaces import Spaces
 from lightning_gw.gw.bounds.permutations import Spectrum, round_down, spectral_bound
 from lightning_gw.gw.bounds.tight import tight_bounds
 from lightning_gw.gw.drift import Drift
-from lightning_gw.gw.moves.batched_swaps import SearchMatrices, permute_both
-from lightning_gw.gw.moves.choice import Moves, choose_moves, chunk_size
+from lightning_gw.gw.moves.batched_swaps import SearchMatrices
+from lightning_gw.gw.moves.choice import Moves, choose_moves
 from lightning_gw.gw.moves.shared import SharedMoves
 from lightning_gw.gw.search.effort import ANCHORED, PLANS, WARM_PLANS
 from lightning_gw.gw.search.search import Best, PairSolver
@@ -157,13 +157,13 @@ def solve_pairs(
             report(len(index) * (len(full.shakes) - len(plan.shakes)))
     settled = known & ~stale
     report(int(settled.sum()) * (1 + len(full.shakes)))  # the work that a warm start spares
-    if looks:
-        best = solver.composed(best)
+    if looks and len(settled) > int(settled.sum()):
+        best = solver.composed(best)  # what was searched by itself may lead the others on
     if drift is not None:
         drift = drift.searched(first[~settled], second[~settled])
     permutations, converged = best.permutations, best.converged
 
-    permutations, distortion, identity = _valued(pairs, permutations, anchor, ranks)
+    permutations, distortion, identity = _valued(pairs, permutations, moves)
     if bounds:
         norms = matrices.square().mean(dim=(1, 2))
         lower = torch.maximum(lower, spectral_bound(Spectrum.of(matrices), first, second))
@@ -200,13 +200,13 @@ def anchor_pairs(
         index = chosen.nonzero()[:, 0]
         if len(index):
             best = best.or_better(index, descend(solver.only(index), found[index], warm[index]))
-    best = solver.composed(best)
     index = stale.nonzero()[:, 0]
     if len(index):
+        best = solver.composed(best)
         best = solver.composed(best.or_better(index, solver.only(index).shaken(best.at(index))))
     if drift is not None:
         drift = drift.searched(first[stale], second[stale])
-    permutations, distortion, identity = _valued(pairs, best.permutations, anchor, ranks)
+    permutations, distortion, identity = _valued(pairs, best.permutations, moves)
     none = torch.zeros_like(distortion)
     return Solution(permutations, best.converged, distortion, identity, none, moves.name, looks, drift)
 
@@ -221,11 +221,12 @@ def _moves(search: SearchMatrices, anchor: float, threads: int, ranks: Ranks) ->
     return SharedMoves(moves, ranks)
 
 
-def _valued(pairs: Pairs, permutations: Tensor, anchor: float, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+def _valued(pairs: Pairs, permutations: Tensor, moves: Moves) -> tuple[Tensor, Tensor, Tensor]:
     """``(P, n)`` permutations, the identity where it is no worse, and ``(P,)`` distortions of them and the identity."""
     in_place = identity_start(len(permutations), permutations.shape[1], permutations.device)
-    distortion, identity = ranks.pairs(partial(evaluate, pairs.matrices), pairs.first, pairs.second, permutations)
-    distortion = distortion + anchor * (permutations != in_place).double().mean(dim=1)
+    each = partial(moves.distortions, pairs.matrices, pairs.first, pairs.second)
+    distortion, identity = each(permutations), each(in_place)
+    distortion = distortion + moves.anchor * (permutations != in_place).double().mean(dim=1)
     # The search works in float32; the identity is never beaten by rounding.
     permutations = torch.where((identity <= distortion)[:, None], in_place, permutations)
     return permutations, torch.minimum(distortion, identity), identity
@@ -277,13 +278,3 @@ def _warm_permutations(warm_start: GWMatrix | None, pairs: Pairs) -> tuple[Tenso
             permutations[pair] = torch.from_numpy(warm_start.couplings[rows[row], columns[column]]).to(device)
             known[pair] = True
     return permutations, known
-
-
-def evaluate(matrices: Tensor, first: Tensor, second: Tensor, permutations: Tensor) -> tuple[Tensor, Tensor]:
-    """Distortion at each permutation and at the identity, as direct float64 differences: ``(P,)`` each."""
-    distortion, identity = [], []
-    for chunk in torch.arange(len(first), device=first.device).split(chunk_size(matrices, 2)):
-        a, b = matrices[first[chunk]], matrices[second[chunk]]
-        distortion.append((a - permute_both(b, permutations[chunk])).square().mean(dim=(1, 2)))
-        identity.append((a - b).square().mean(dim=(1, 2)))
-    return torch.cat(distortion), torch.cat(identity)

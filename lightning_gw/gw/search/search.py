@@ -5,22 +5,22 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_gw.gw.moves.batched_swaps import SearchMatrices
-from lightning_gw.gw.moves.choice import Moves, ceiling
-from lightning_gw.gw.search.coarse import COARSE_FROM, LANDMARKS, extend, subset
-from lightning_gw.gw.search.effort import TO_THE_END, Annealing, EffortPlan, Reassignment
-from lightning_gw.gw.search.starts import identity_start, invert, sorted_rows_assignments, sorted_start
+from lightning_gw.gw.moves.batched_swaps import SearchMatrices, ceiling, invert
+from lightning_gw.gw.moves.choice import Moves
+from lightning_gw.gw.search.effort import TO_THE_END, EffortPlan, HeatBath, Reassignment
+from lightning_gw.gw.search.starts import identity_start, sorted_start
 
 #: Up to here all permutations are tried and the result is exact.
 ENUMERATE_UP_TO = 7
-#: Relative gain in the objective that counts as one.
-IMPROVEMENT = 1e-5
+#: Compositions of a pair that are quenched, of those that lose at most this share of the loss.
+QUENCHED, WITHIN = 2, 0.5
+#: Most sweeps of that.
+COMPOSED_SWEEPS = 12
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class PairSolver:
         first: ``(P,)`` index of the first layer of each pair.
         second: ``(P,)`` index of the second layer.
         plan: Work to spend.
-        seed: Seed of the annealing noise.
+        seed: Seed of all noise.
         report: Called after each stage with the number of pairs it dealt with.
     """
 
@@ -80,33 +80,30 @@ class PairSolver:
         Args:
             sorted_rows: ``(P, n)`` permutations of the sorted-rows assignment (it also gives the lower bound).
             more: Further starts, ``(P, n)`` each.
-            known: What was found at an earlier time; the search goes on from it where its first shake ends no higher.
+            known: What was found at an earlier time; the search goes on from it where its heat bath ends no higher.
         """
         n = sorted_rows.shape[1]
         if n <= ENUMERATE_UP_TO:
             return self._enumerate(n)
         starts = torch.cat([self._starts(sorted_rows), *(start[:, None] for start in more)], dim=1)
-        best = self.composed(self._from_starts(starts))
+        best = self._from_clusters(self._from_starts(starts), sorted_rows)
+        if known is not None:
+            best = best.or_better(torch.arange(len(sorted_rows), device=sorted_rows.device), known)
+        best = self.composed(best)
         self.report(len(sorted_rows))
         most = self._ceiling()
         patience = torch.full((len(most),), self.plan.patience, device=most.device)
-        everything = torch.arange(len(most), device=most.device)
         for turn, step in enumerate(self.plan.shakes):
-            moved = (best.permutations != torch.arange(n, device=most.device)).double().mean(dim=1)
-            index = ((patience > 0) & (moved >= step.moved)).nonzero()[:, 0]
+            index = ((patience > 0) & (_moved(best) >= step.moved)).nonzero()[:, 0]
             if len(index):
                 before = (most - best.values)[index].clamp(min=0)
                 found = self.only(index)._shaken(best.permutations[index], before, step, turn)
-                best = best.or_better(index, found)
-            if known is not None and turn == 0:
-                best = best.or_better(everything, known)
-            if len(index):
-                best = self.composed(best)
+                best = self.composed(best.or_better(index, found))
                 # A pair that shaking does not move is settled; one that it moves may have further to go.
                 improved = (most - best.values)[index] < before * (1 - self.plan.improvement)
                 patience[index] = torch.where(improved, self.plan.patience, patience[index] - 1)
             self.report(len(sorted_rows))
-        return best if known is None else best.or_better(everything, known)
+        return best
 
     def best_of(self, *starts: Tensor) -> Best:
         """The best of several earlier ``(P, n)`` permutations and the identity, each pair by itself."""
@@ -153,35 +150,30 @@ class PairSolver:
         found, done = self.moves.descend(self.first, self.second, starts[:, None], TO_THE_END)
         return self._valued(found[:, 0], done[:, 0])
 
-    def _shaken(self, permutations: Tensor, losses: Tensor, step: Annealing | Reassignment, turn: int) -> Best:
-        """What one shake leads to; of annealing at cluster temperatures with many inputs, a coarse solution instead."""
+    def _shaken(self, permutations: Tensor, losses: Tensor, step: HeatBath | Reassignment, turn: int) -> Best:
+        """What one shake leads to."""
         n = permutations.shape[1]
-        seed = self.seed * len(self.plan.shakes) + turn + 1
+        seed = self.seed * (len(self.plan.shakes) + 2) + turn + 2
         if isinstance(step, Reassignment):
             rounds = step.rounds_for(n)
             return self._valued(
                 *self.moves.reassign(self.first, self.second, permutations, rounds, step.noise, losses, seed)
             )
-        if step.hot > 1 and n >= COARSE_FROM:
-            return self._coarse(seed)
         sweeps, hot = step.sweeps_for(n), step.hot * losses / n
-        return self._valued(*self.moves.anneal(self.first, self.second, permutations, sweeps, hot, step.cooling, seed))
+        return self._valued(*self.moves.heat(self.first, self.second, permutations, sweeps, hot, step.cooling, seed))
 
-    def _coarse(self, seed: int) -> Best:
-        """Descend from a solution on a few inputs, extended to all.
-
-        Which clusters of inputs correspond shows on a sample of them, at a small part of the work.
-        """
-        n = self.search.matrices.shape[-1]
-        chosen = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:LANDMARKS].sort().values
-        chosen = chosen.to(self.search.matrices.device)
-        search = subset(self.search, chosen)
-        moves = self.moves.on(search)
-        plan = replace(self.plan, shakes=self.plan.coarse)
-        coarse = PairSolver(search, moves, self.first, self.second, plan, seed, lambda _: None)
-        sorted_rows, _ = moves.share(partial(sorted_rows_assignments, search.whole()), self.first, self.second)
-        landmarks = coarse.solve(sorted_rows).permutations
-        return self._descended(moves.share(partial(extend, self.search, chosen), self.first, self.second, landmarks))
+    def _from_clusters(self, best: Best, sorted_rows: Tensor) -> Best:
+        """Heat baths from the best of the starts and from the sorted rows, of pairs that do not pair their inputs."""
+        step = self.plan.clusters
+        if step is None:
+            return best
+        index = (_moved(best) >= step.moved).nonzero()[:, 0]
+        if len(index) == 0:
+            return best
+        some, losses = self.only(index), (self._ceiling() - best.values)[index].clamp(min=0)
+        for turn, start in enumerate((best.permutations, sorted_rows)[: 1 + self.plan.both]):
+            best = best.or_better(index, some._shaken(start[index], losses, step, turn - 2))
+        return best
 
     def _starts(self, sorted_rows: Tensor) -> Tensor:
         """``(P, 5, n)`` cheap guesses: identity, sorted rows, eccentricity, principal axis in both directions."""
@@ -199,30 +191,20 @@ class PairSolver:
         return torch.stack(guesses, dim=1)
 
     def _from_starts(self, starts: Tensor) -> Best:
-        """A few rounds from the promising of ``(P, S, n)`` starts, then the best ones all the way down."""
-        n = starts.shape[2]
-        losses = (self._ceiling()[:, None] - self.moves.values(self.first, self.second, starts)).clamp(min=0)
-        promising = losses / self.plan.promising_for(n) <= losses.amin(dim=1, keepdim=True)
-        pair, start = promising.nonzero().unbind(dim=1)
-        i, j = self.first[pair], self.second[pair]
-        scouted, _ = self.moves.descend(i, j, starts[pair, start, None], self.plan.scout_rounds)
-        values = torch.full_like(losses, -torch.inf)
-        values[pair, start] = self.moves.values(i, j, scouted)[:, 0]
-        starts = starts.clone()
-        starts[pair, start] = scouted[:, 0]
-
-        order = values.argsort(dim=1, descending=True, stable=True)[:, : self.plan.kept_for(n)]
-        pair, rank = (values.gather(1, order) > -torch.inf).nonzero().unbind(dim=1)
-        found = self.only(pair)._descended(starts[pair, order[pair, rank]])
-        reached = torch.full(order.shape, -torch.inf, dtype=values.dtype, device=values.device)
-        reached[pair, rank] = found.values
-        place = torch.zeros(order.shape, dtype=torch.int64, device=values.device)
-        place[pair, rank] = torch.arange(len(pair), device=values.device)
-        top = place.gather(1, reached.argmax(dim=1, keepdim=True))[:, 0]
-        return Best(found.permutations[top], found.converged[top], found.values[top])
+        """The best of what the best ones of ``(P, S, n)`` starts descend to."""
+        kept = min(self.plan.kept_for(starts.shape[2]), starts.shape[1])
+        order = self.moves.values(self.first, self.second, starts).topk(kept, dim=1).indices
+        chosen = starts.gather(1, order[:, :, None].expand(-1, -1, starts.shape[2]))
+        found, done = self.moves.descend(self.first, self.second, chosen, TO_THE_END)
+        values, top = self.moves.values(self.first, self.second, found).max(dim=1)
+        return Best(_pick(found, top), done.gather(1, top[:, None])[:, 0], values)
 
     def composed(self, best: Best) -> Best:
-        """Descend from the best path through a third layer, where that is a better start than what there is."""
+        """Descend from the best path through a third layer, where that promises more than what there is.
+
+        The most promising paths are quenched first, as a few factors see them (see `low_rank`): a path joins the errors
+        of both its parts, and few are better as they are.
+        """
         count, (pairs, n) = len(self.search.matrices), best.permutations.shape
         through = min(self.plan.through, count - 2)
         if through < 1:
@@ -243,11 +225,23 @@ class PairSolver:
         composed = [table[k, self.second].gather(1, table[self.first, k]) for k in third.unbind(dim=1)]
         candidates = torch.stack(composed, dim=1)
         values = self.moves.values(self.first, self.second, candidates).masked_fill(nearness == -torch.inf, -torch.inf)
-        top, choice = values.max(dim=1)
-        promising = (top > best.values).nonzero()[:, 0]
+        top, choice = values.topk(min(QUENCHED, through), dim=1)
+        least = best.values - WITHIN * (self._ceiling() - best.values).clamp(min=0)
+        pair, rank = (top > least[:, None]).nonzero().unbind(dim=1)
+        if len(pair) == 0:
+            return best
+        i, j = self.first[pair], self.second[pair]
+        quenched, seen = self.moves.quench(i, j, candidates[pair, choice[pair, rank]], COMPOSED_SWEEPS)
+        _, before = self.moves.quench(self.first, self.second, best.permutations, 0)
+        reached = torch.full(top.shape, -torch.inf, dtype=torch.float64, device=device)
+        reached[pair, rank] = seen
+        place = torch.zeros(top.shape, dtype=torch.int64, device=device)
+        place[pair, rank] = torch.arange(len(pair), device=device)
+        most, chosen = reached.max(dim=1)
+        promising = (most > before).nonzero()[:, 0]
         if len(promising) == 0:
             return best
-        start = _pick(candidates, choice)[promising]
+        start = quenched[place[promising, chosen[promising]]]
         return best.or_better(promising, self.only(promising)._descended(start))
 
     def _enumerate(self, n: int) -> Best:
@@ -260,6 +254,12 @@ class PairSolver:
             self.report(1 + len(self.plan.shakes))
         exact = torch.ones(len(found), dtype=torch.bool, device=self.first.device)
         return Best(torch.stack(found), exact, torch.stack(reached))
+
+
+def _moved(best: Best) -> Tensor:
+    """``(P,)`` share of inputs matched to another than themselves."""
+    p = best.permutations
+    return (p != torch.arange(p.shape[1], device=p.device)).double().mean(dim=1)
 
 
 def _pick(permutations: Tensor, choice: Tensor) -> Tensor:

@@ -92,10 +92,3 @@ def sorted_off_diagonal(matrix: Tensor) -> Tensor:
     if flat.device.type == "cpu":
         return torch.from_numpy(np.sort(flat.numpy(), axis=1))  # NumPy sorts in vectors
     return flat.sort(dim=1).values
-
-
-def invert(permutation: Tensor) -> Tensor:
-    """Inverse of ``(…, n)`` permutations."""
-    n = permutation.shape[-1]
-    positions = torch.arange(n, device=permutation.device).expand_as(permutation)
-    return torch.empty_like(permutation).scatter_(-1, permutation, positions)
