@@ -53,6 +53,8 @@ class RecordDelivery:
         self._verbose = verbose
         self._every_layer = every_layer
         self._unwritten: list[Record] = []
+        # What the next record is to say: it may have been looked for, and wait to be solved, before this is known.
+        self._missing: list[str] = []
 
     def open(self, folder: Path | None, *, looked: int | None, resumed: int, origin: str | None) -> None:
         """Open the history where training stands.
@@ -66,7 +68,7 @@ class RecordDelivery:
         Raises:
             OSError: If it cannot be.
         """
-        self._unwritten = []
+        self._unwritten, self._missing = [], []
         # A look that was not solved when the checkpoint was saved will be: its record, if there is one, gives way.
         written = self.last if self.last is not None or looked is None else -1
         try:
@@ -109,7 +111,7 @@ class RecordDelivery:
         Raises:
             Exception: Why a look failed, where errors end the training or it has not begun.
         """
-        missing: list[str] = []  # what the next record is to say, which may have been looked for before this is known
+        missing = self._missing
         for result in solver.collect(patience):
             if result.error is not None:
                 # In the background the first look is solved while training goes on, which it is not to end any more.
@@ -126,8 +128,6 @@ class RecordDelivery:
                         self._error_policy.tolerate(error, f"hand on all that it found at step {step}")
                     else:
                         missing.append(self._error_policy.cost_a_record(error, step))
-        for note in missing:
-            self._error_policy.note(note)
 
     def _hand_on(
         self, loggers: Sequence[Any], say: Callable[[str], None], result: LookResult, missing: list[str]
