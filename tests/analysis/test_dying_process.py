@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from callback_nets import Net, loader, plain_net, steps, trainer, watcher
+from example_records import example_record
 from forked_solver import ForkedProcess
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 import lightning_gw as lgw
 from lightning_gw.analysis import background, worker
+from lightning_gw.callback.delivery import RecordDelivery
+from lightning_gw.callback.error_policy import ErrorPolicy
 
 
 @pytest.fixture(autouse=True)
@@ -83,3 +87,21 @@ def test_with_on_error_raise_a_process_that_dies_in_its_first_look_ends_the_trai
     callback = watcher(tmp_path, when=[4], solve="background", on_error="raise")
     with pytest.raises(background.SolvingError, match="ended with signal 9"):
         trainer(tmp_path, callback).fit(Net(plain_net()), loader(), loader(32))
+
+
+def test_a_look_that_failed_after_the_last_one_was_made_is_named_by_the_next_record() -> None:
+    """What was solved is handed on whenever it is ready: the failure by itself, and the looks that waited later."""
+    failed = SimpleNamespace(step=0, carried=()), None, ValueError("the process is gone")
+    found = SimpleNamespace(step=10, carried=()), example_record(10), None
+    turns = [
+        [SimpleNamespace(job=job, record=record, error=error, aside=True, pictures=None)]
+        for job, record, error in (failed, found)
+    ]
+    solver: Any = SimpleNamespace(collect=lambda patience: turns.pop(0))
+    delivery = RecordDelivery("gw/", ErrorPolicy("warn"), verbose=False)
+    delivery.open(None, looked=None, resumed=0, origin=None)
+    with pytest.warns(UserWarning, match="could not look at step 0"):
+        delivery.deliver(solver, [], print)
+    delivery.deliver(solver, [], print)
+    assert delivery.history is not None
+    assert any("There is no record of step 0" in note for note in delivery.history[-1].notes)
