@@ -5,10 +5,15 @@
 
 Pre-trained networks are fine-tuned with all layers frozen but a few neighbours, and the new head: MiniLM (6 layers) on
 the sentiment of tweets, EfficientNet-Lite0 (16 blocks) on digits, SmolLM2-135M (30 layers) on the next token of tweets.
-`GWSimilarity` watches what comes in and every layer. Row ``k + 1`` of what it watches is the layer that takes step
-``k``, so that a subset is *named* where boundaries are told of what changed since the start and every one of them is a
-step that a trained layer takes. Beside it stands where the largest growth is. Prints a table and writes
-``runs/benchmarks/fine_tuned.json`` after every run, where the next call goes on.
+`GWSimilarity` watches what comes in and every layer. Four answers are held against the subset:
+
+*weights*    the layers whose weights changed since the first look (`Record.weights`) are exactly those of the subset;
+*began*      the first layer that moved (`Record.moved`) is the first of the subset: told from activations alone;
+*parted*     boundaries are told of what changed (`Record.changed`), and each is a step that a trained layer takes: row
+             ``k + 1`` of what is watched is the layer that takes step ``k``;
+*growth*     the step that grew most is one of theirs.
+
+Prints a table and writes ``runs/benchmarks/fine_tuned.json`` after every run, where the next call goes on.
 """
 
 from __future__ import annotations
@@ -128,7 +133,11 @@ def fine_tune(model: Model, first: int, last: int, seed: int) -> dict[str, Any]:
         record = callback.history[-1]
         assert record.step == model.steps
         assert record.changed is not None
+        assert record.weights is not None
+        assert record.moved is not None
         return {
+            "weights": [k - 1 for k, fate in enumerate(record.weights) if fate == "changed"],
+            "moved": [float(far) for far in record.moved],
             "boundaries": list(record.changed.boundaries),
             "strength": record.changed.strength,
             "largest_growth": int(np.nanargmax(record.growth)),
@@ -136,9 +145,15 @@ def fine_tune(model: Model, first: int, last: int, seed: int) -> dict[str, Any]:
         }
 
 
-def named(row: dict[str, Any], first: int, last: int) -> bool:
-    """Whether boundaries are told, and each is a step that a trained layer takes."""
-    return bool(row["boundaries"]) and all(first <= k <= last for k in row["boundaries"])
+def answers(row: dict[str, Any], first: int, last: int) -> tuple[bool, ...]:
+    """Whether each of the four answers names the subset, in the order in which they stand above."""
+    began = next((k - 1 for k, far in enumerate(row["moved"]) if far > 0), None)
+    return (
+        row["weights"] == list(range(first, last + 1)),
+        began == first,
+        bool(row["boundaries"]) and all(first <= k <= last for k in row["boundaries"]),
+        first <= row["largest_growth"] <= last,
+    )
 
 
 def key_of(name: str, first: int, last: int, seed: int) -> str:
@@ -162,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if (key := key_of(name, first, last, seed)) not in held:
             held[key] = fine_tune(MODELS[name], first, last, seed)
             write(held, options.output)
-    table = Table("model", "layers trained (from 0)", "runs", "named", "largest growth at one of them")
+    table = Table("model", "layers trained (from 0)", "runs", "weights", "began", "parted", "growth")
     table.title = "What changed"
     for name in options.models:
         table.add_section()
@@ -173,13 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def lines(name: str, held: dict[str, Any]) -> list[tuple[str, ...]]:
     """What was found of one model: a row a subset, and one of all."""
-    made, total = [], [0, 0, 0]
+    made: list[tuple[str, ...]] = []
+    total = np.zeros(5, dtype=int)
     for first, last in MODELS[name].subsets:
         rows = [row for key, row in held.items() if key.startswith(f"{name} {first}-{last} ")]
-        right = sum(named(row, first, last) for row in rows)
-        largest = sum(first <= row["largest_growth"] <= last for row in rows)
-        made.append((f"{first}–{last}", *(str(count) for count in (len(rows), right, largest))))
-        total = [have + more for have, more in zip(total, (len(rows), right, largest), strict=True)]
+        counts = np.sum([(1, *answers(row, first, last)) for row in rows] or [(0,) * 5], axis=0)
+        made.append((f"{first}–{last}", *(str(count) for count in counts)))
+        total += counts
     return [*made, ("all", *(str(count) for count in total))]
 
 

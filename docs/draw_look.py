@@ -44,10 +44,10 @@ BANDS = (
         "When,|and at what cost",
         "#3949ab",
         (
-            ("callback/gw_similarity.py", "hears the Trainer's hooks"),
+            ("callback/events.py", "hears the Trainer's hooks"),
             ("callback/when/schedule.py", "is a look due?"),
             ("callback/when/budget.py", "does it fit what|looking may cost?"),
-            ("callback/look/look_maker.py", "makes the look, and|answers for errors"),
+            ("callback/look/look_maker.py", "makes the look"),
         ),
         "step, network",
     ),
@@ -78,7 +78,7 @@ BANDS = (
         "#2e7d32",
         (
             ("geometry/spaces.py", "(n, d) → (n, n)|distances"),
-            ("gw/matrix.py", "(L, L) values, bounds|and couplings"),
+            ("gw/looks.py", "(L, L) values, bounds|and couplings"),
             ("groups/finding.py", "which layers|belong together"),
             ("significance/evidence.py", "stability over the|probe, p-value"),
             ("groups/tracking.py", "what became of|the groups before"),

@@ -27,7 +27,8 @@ def groups_emerge(task: str, what: str, runs: Sequence[ReportRun]) -> Verdict:
     """Runs count in which groups stand at the end and none stood at the first look.
 
     Found where they are at least half of the runs whose layers learn, and more of them than of the controls (Fisher's
-    exact test, one-sided); with a condition where only some strategies come to half; not found otherwise.
+    exact test, one-sided); with a condition where single strategies come to half and beyond the controls, corrected for
+    all strategies (Holm); not found otherwise.
     """
     claim = f"Sub-groups of layers emerge in training on {what}."
     emerged: dict[str, list[bool]] = {}
@@ -40,11 +41,9 @@ def groups_emerge(task: str, what: str, runs: Sequence[ReportRun]) -> Verdict:
             early += first != "none"
     learning = [flag for name, flags in emerged.items() if name not in CONTROLS for flag in flags]
     controls = [flag for name, flags in emerged.items() if name in CONTROLS for flag in flags]
-    p = fisher_exact(
-        [[sum(learning), len(learning) - sum(learning)], [sum(controls), len(controls) - sum(controls)]],
-        alternative="greater",
-    ).pvalue
-    halves = [name for name, flags in emerged.items() if name not in CONTROLS and 2 * sum(flags) >= len(flags)]
+    p = _more_often(learning, controls)
+    own = holm({name: _more_often(flags, controls) for name, flags in emerged.items() if name not in CONTROLS})
+    halves = [name for name, one in own.items() if 2 * sum(emerged[name]) >= len(emerged[name]) and one < LEVEL]
     counts = ", ".join(f"{name} {sum(flags)} of {len(flags)}" for name, flags in emerged.items())
     if 2 * sum(learning) >= len(learning) and p < LEVEL:
         found = "found"
@@ -68,6 +67,12 @@ def groups_emerge(task: str, what: str, runs: Sequence[ReportRun]) -> Verdict:
         if controls
         else "no controls on this task",
     )
+
+
+def _more_often(flags: Sequence[bool], controls: Sequence[bool]) -> float:
+    """p-value of Fisher's exact test, one-sided: is it more often true of the first than of the others?"""
+    counts = [[sum(each), len(each) - sum(each)] for each in (flags, controls)]
+    return float(fisher_exact(counts, alternative="greater").pvalue)
 
 
 def groups_are_planted_stages(answer: TaskAnswer) -> Verdict:

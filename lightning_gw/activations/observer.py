@@ -14,6 +14,7 @@ from torch import nn
 
 from lightning_gw.activations.config import ProbeConfig
 from lightning_gw.activations.isolation.steps import kept_weights
+from lightning_gw.activations.isolation.weights import fingerprints
 from lightning_gw.activations.layers.names import named_layers
 from lightning_gw.activations.passes import ProbePass, TooFewLayers, difference_of_passes, placing
 from lightning_gw.activations.probe.probe import SMALLEST_PROBE, Probe, Source, read_probe, require
@@ -188,6 +189,11 @@ class Observer:
         assert self._pass.settled is not None
         activations = replace(activations, notes=tuple(notes), sequences=self._pass.settled.sequences)
         return self._pass.enough(activations)
+
+    def weights_of_layers(self, module: nn.Module) -> dict[str, str]:
+        """What tells the weights of each layer from any others; see `fingerprints`."""
+        named = named_layers(module)
+        return fingerprints({name: named[module_of(name)] for name in self.layers if module_of(name) in named})
 
     @property
     def batches(self) -> Sequence[Any]:

@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.analysis.start import Held, Start
+from lightning_gw.analysis.warm_start import warm_start_from_state, warm_start_state
+from lightning_gw.analysis.whereabouts import Whereabouts
 from lightning_gw.geometry.spaces import Spaces, get_geometry
 from lightning_gw.groups.finding import find_groups
 from lightning_gw.groups.groups import Groups
@@ -24,7 +25,6 @@ from lightning_gw.groups.reference import Reference
 from lightning_gw.groups.roughness import MINIMUM_FOR_ROUGHNESS, why_no_roughness
 from lightning_gw.groups.sequences import ends_of
 from lightning_gw.groups.tracking import GroupTracker
-from lightning_gw.gw.drift import Drift
 from lightning_gw.gw.looks import LayerMatrices
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.measures import agreements, layer_similarities, unpaired_gw_matrix, why_undefined
@@ -95,6 +95,7 @@ class Analysis:
         representations: Mapping[str, Tensor],
         context: LookContext,
         null: Mapping[str, Any] | None = None,
+        weights: Mapping[str, str] | None = None,
         *,
         process_group: Group = None,
     ) -> Record:
@@ -105,6 +106,8 @@ class Analysis:
             context: When and how the look was made, and what is missing or different in it so far.
             null: What this look and all that follow are held against, as `evidence.null_state` gives it; None keeps
                 what there is.
+            weights: Layer → what tells its weights from any others (see `weights.fingerprints`); None where that is
+                not known.
             process_group: Processes that all make this call, share out the pairs of layers, and take the first one's
                 representations, whose buffers may differ from theirs. If one fails, all do.
 
@@ -119,7 +122,7 @@ class Analysis:
             if null is not None:
                 self._null = null_from_state(null, self._geometry)
                 self._trained = str(null.get("trained", ""))
-            found, anchored, start = self._analyse(seen, context, process_group)
+            found, anchored, start = self._analyse(seen, context, weights or {}, process_group)
         # Nothing is remembered before everything that can fail is done, everywhere: a failed look leaves no trace.
         events = tuple(self._tracker.update(context.step, found["groups"]))
         if self._start is not None and start is not self._start:
@@ -158,7 +161,11 @@ class Analysis:
         return judged(found, None), anchored.degenerate
 
     def _analyse(
-        self, representations: Mapping[str, Tensor], context: LookContext, process_group: Group
+        self,
+        representations: Mapping[str, Tensor],
+        context: LookContext,
+        weights: Mapping[str, str],
+        process_group: Group,
     ) -> tuple[dict[str, Any], GWMatrix, Start]:
         """Find whatever of a record comes from its own look alone, and change nothing.
 
@@ -185,7 +192,8 @@ class Analysis:
         measures = layer_similarities(representations, self.config.measures)
         distances, found_in = self._distances(representations, anchored, measures)
         basis = {"geometry": self._geometry.name, "anchor": self.config.anchor, "paired": self.config.paired}
-        looked = Start.of(context, basis, distances, gw.identity_distance, self._trained)
+        here = Whereabouts.of(spaces, weights)
+        looked = Start.of(context, basis, distances, gw.identity_distance, self._trained, here)
         begun, said = looked.unless(self._start)
         first = begun is not self._start
         null = SEEN_OTHERWISE if said else self._null
@@ -219,6 +227,7 @@ class Analysis:
             "reference": held.words,
             **spread(representations, spaces, anchored if distances is anchored else None, held.reference, ends),
             "growth": growth,
+            **here.compared(begun.whereabouts, layers),
             "measures": measures,
             "notes": tuple(notes),
             "found_in": found_in,
@@ -280,15 +289,7 @@ class Analysis:
         if self._start is not None:
             state["begun"] = self._start.state_dict()
         if self._previous is not None and self._previous_anchored is not None:
-            state["couplings"] = torch.from_numpy(self._previous.couplings.astype(np.int32))
-            state["anchored"] = torch.from_numpy(self._previous_anchored.couplings.astype(np.int32))
-            state["anchor"] = self._previous_anchored.anchor
-            state["geometry"] = self._previous.geometry
-            state["warm_looks"] = self._previous.warm_looks  # whose turn it is to be searched again
-            for name, matrix in (("drift", self._previous), ("anchored_drift", self._previous_anchored)):
-                if matrix.drift is not None:
-                    state[name] = matrix.drift.state_dict()
-            state["degenerate"] = dict(self._previous.degenerate)
+            state |= warm_start_state(self._previous, self._previous_anchored)
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -308,10 +309,7 @@ class Analysis:
             known[np.arange(len(neighbours)), np.arange(1, len(known))] = neighbours
             basis = {"normalisation": "own statistics", "positions": "as they are"}
             self._start = Start(0, known, unknown, basis=basis)
-        if "couplings" in state:
-            self._previous = _only_couplings(self._layers, state, "couplings", 0.0)
-        if "anchored" in state:  # checkpoints made before groups were found in the anchored matrix lack it
-            self._previous_anchored = _only_couplings(self._layers, state, "anchored", float(state["anchor"]))
+        self._previous, self._previous_anchored = warm_start_from_state(self._layers, state)
 
 
 def _as_the_first_sees(ranks: Ranks, representations: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -321,23 +319,3 @@ def _as_the_first_sees(ranks: Ranks, representations: Mapping[str, Tensor]) -> M
     theirs = ranks.first({name: values.cpu() for name, values in representations.items()})
     device = next(iter(representations.values())).device
     return {name: values.to(device) for name, values in theirs.items()}
-
-
-def _only_couplings(layers: tuple[str, ...], state: Mapping[str, Any], key: str, anchor: float) -> GWMatrix:
-    """A matrix that serves as a warm start: its couplings are known, its values are not and say so as NaN."""
-    unknown = np.full((len(layers), len(layers)), np.nan)
-    drifts = {"couplings": "drift", "anchored": "anchored_drift"}
-    return GWMatrix(
-        layers=layers,
-        geometry=state["geometry"],
-        distortion=unknown,
-        lower=unknown,
-        identity=unknown,
-        couplings=state[key].cpu().numpy().astype(np.int64),
-        converged=np.zeros(unknown.shape, dtype=bool),
-        degenerate=dict(state["degenerate"]),
-        anchor=anchor,
-        # Checkpoints made before these were counted and followed lack them.
-        warm_looks=int(state.get("warm_looks", 0)),
-        drift=Drift.from_state(state[drift]) if (drift := drifts[key]) in state else None,
-    )

@@ -8,9 +8,8 @@ from typing import Any
 from lightning_gw.geometry.spaces import Geometry, get_geometry
 from lightning_gw.gw.search.effort import PLANS, Effort
 from lightning_gw.measures import MEASURES
+from lightning_gw.measures.catalogue import ANCHOR as ANCHOR
 
-#: Weight of the share of inputs not matched to themselves in the matrix that groups are found in; see docs/method.md.
-ANCHOR = 0.4
 #: Similarity measures of the same activations that every record holds unless others are asked for.
 MEASURES_KEPT = ("paired_dcor", "paired_cka", "debiased_cka")
 #: Resamples of the probe behind stability and noise.

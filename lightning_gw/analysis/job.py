@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -25,6 +25,7 @@ class LookJob:
         seconds: What the look cost the training so far.
         first: Whether it is the first of its history, whose errors always end a training that has not begun yet.
         null: What it and all that follow are held against, as `evidence.null_state` gives it; None keeps what there is.
+        weights: Layer → what tells its weights from any others; empty where that is not known.
     """
 
     context: LookContext
@@ -33,6 +34,7 @@ class LookJob:
     seconds: float = 0.0
     first: bool = False
     null: Mapping[str, Any] | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def step(self) -> int:
@@ -61,7 +63,8 @@ class LookJob:
         """
         context = replace(self.context, notes=(*self.context.notes, *self.carried))
         with usual_defaults():
-            return analysis.look(self.representations, context, self.null, process_group="world" if shared else None)
+            group: Literal["world"] | None = "world" if shared else None
+            return analysis.look(self.representations, context, self.null, self.weights, process_group=group)
 
 
 @dataclass(frozen=True)

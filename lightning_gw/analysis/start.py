@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lightning_gw.analysis.whereabouts import Whereabouts
 from lightning_gw.groups.reference import Reference
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.context import LookContext
@@ -39,6 +40,7 @@ class Start:
         paired: The same of the identity column.
         trained: Why the network had learnt something by then, in words; empty where its weights were fresh.
         basis: How it was made, by the keys of `BASIS`.
+        whereabouts: Where its layers were.
     """
 
     step: int
@@ -46,6 +48,7 @@ class Start:
     paired: FloatArray
     trained: str = ""
     basis: Mapping[str, Any] = field(default_factory=dict)
+    whereabouts: Whereabouts = field(default_factory=Whereabouts)
 
     @classmethod
     def of(
@@ -55,6 +58,7 @@ class Start:
         distances: GWMatrix | FloatArray,
         paired: FloatArray,
         trained: str,
+        whereabouts: Whereabouts,
     ) -> Start:
         """A look, as what others are held against.
 
@@ -64,10 +68,11 @@ class Start:
             distances: What groups are found in.
             paired: The same of the identity column.
             trained: Why the network had learnt something before the run's first look; empty where it had not.
+            whereabouts: Where its layers are.
         """
         probe = {key: context.probe[key] for key in BASIS if key in context.probe}
         matrix = distances.distance if isinstance(distances, GWMatrix) else distances
-        return cls(context.step, matrix, paired, trained, {**basis, **probe})
+        return cls(context.step, matrix, paired, trained, {**basis, **probe}, whereabouts)
 
     def unless(self, start: Start | None) -> tuple[Start, tuple[str, ...]]:
         """What this look is held against, itself where it is the first of its kind, and what to say of that.
@@ -104,13 +109,22 @@ class Start:
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors, for a checkpoint."""
         arrays = {name: torch.from_numpy(np.array(getattr(self, name))) for name in ("distances", "paired")}
-        return {"step": self.step, "trained": self.trained, "basis": dict(self.basis), **arrays}
+        plain = {"step": self.step, "trained": self.trained, "basis": dict(self.basis)}
+        return {**plain, **arrays, "whereabouts": self.whereabouts.state_dict()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Start:
         """Undo `state_dict`."""
         arrays = {name: state[name].cpu().numpy().astype(np.float64) for name in ("distances", "paired")}
-        return cls(int(state["step"]), **arrays, trained=str(state["trained"]), basis=dict(state["basis"]))
+        # Checkpoints made before layers were followed by themselves lack it.
+        whereabouts = Whereabouts.from_state(state.get("whereabouts", Whereabouts().state_dict()))
+        return cls(
+            int(state["step"]),
+            **arrays,
+            trained=str(state["trained"]),
+            basis=dict(state["basis"]),
+            whereabouts=whereabouts,
+        )
 
 
 @dataclass(frozen=True)

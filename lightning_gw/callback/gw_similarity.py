@@ -179,8 +179,6 @@ class GWSimilarity(LookEvents):
         self.save_dir = save_dir
         self.seed = seed
         self.prefix = prefix if name is None else f"{prefix}{name}/"
-        self.verbose = verbose
-        self.on_error = on_error
         self.untrained = untrained
         self.skip_test = skip_test
         self.max_overhead = share = SHARES[solve] if max_overhead == "auto" else max_overhead

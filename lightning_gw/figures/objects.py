@@ -71,7 +71,7 @@ def dataframe(thing: Any) -> DataFrame:
         case Groups():
             return DataFrame(layer_rows(thing))
         case Record():
-            return DataFrame(layer_rows(thing.groups, thing.layers, thing.growth))
+            return DataFrame(layer_rows(thing.groups, thing.layers, thing.growth, thing.moved, thing.weights))
     return DataFrame(look_rows(thing))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter
 
 from lightning_gw.figures.matrix import name_columns, new_figure, plain, title_and_reading
 from lightning_gw.figures.style import NO_EVIDENCE, OKABE_ITO, QUIET, group_colour, short_names, thinned
@@ -60,6 +61,7 @@ def _draw_damage(axes: Axes, found: SkipTest) -> None:
     middle = float(np.median(sizes)) if len(known) else 0.0
     if middle > 0 and sizes.max() > SPREAD * middle:
         axes.set_yscale("symlog", linthresh=middle)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     low, high = axes.get_ylim()
     for place in np.flatnonzero(~np.isfinite(damage)):
         axes.axvspan(place - 0.36, place + 0.36, color=NO_EVIDENCE, hatch="xx", alpha=0.5, gid=f"kept-{place}")
@@ -71,6 +73,7 @@ def _draw_damage(axes: Axes, found: SkipTest) -> None:
             high - low,
             fill=False,
             linewidth=2,
+            linestyle="-" if found.strength == "strong" else "--",
             edgecolor=group_colour(found.labels[first]) if found.labels else QUIET,
             gid=f"group-{first}",
         )
@@ -112,11 +115,16 @@ def _title(found: SkipTest) -> str:
 
 def _reading(found: SkipTest) -> str:
     lines = ["How to read: a high bar is a layer the network cannot do without; hatched layers cannot be left out."]
+    if found.labels and found.groups:
+        lines.append(
+            f"Layers of one colour and box are a group{'' if found.strength == 'strong' else ' (dashed: weak)'}."
+        )
     for group in found.groups:
         where = f"{layer_ranges(group.members)}: without its {len(group.interior)} interior layers"
         if group.reason:
             lines.append(f"Group {where}: not possible.")
             continue
-        control = f", without as many at random {signed(group.control_rise)}" if group.controls else ""
+        blocks = "the one other such block" if len(group.controls) == 1 else f"{len(group.controls)} other such blocks"
+        control = f", without {blocks} {signed(group.control_rise)} on average" if group.controls else ""
         lines.append(f"Group {where} {signed(group.rise)}{control} ({found.metric} of the whole: {found.whole:.3g}).")
     return "\n".join(lines)

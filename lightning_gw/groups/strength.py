@@ -40,6 +40,28 @@ def strength_of(
     return "strong" if referenced and weakest >= strong and amid else "weak"
 
 
+def why_weak(groups: Groups) -> str:
+    """Why groups that are "weak" are no more than that, in a few words; empty for others, and where it is not known.
+
+    The first that holds of: there was nothing to hold a boundary against, little contrast, little stability, and
+    nothing but a single layer at an end cut off.
+    """
+    if groups.strength != "weak":
+        return ""
+    lacking = set(groups.boundaries) & set(groups.unreferenced)
+    if not groups.reference or lacking:
+        where = "".join(f" after layer {k + 1}" for k in sorted(lacking)[:1])
+        return f"what the architecture does by itself{where} is not known"
+    if groups.contrast < STRONG_CONTRAST:
+        return f"their weakest boundary stands out {groups.contrast:.2f} times, and strong is from {STRONG_CONTRAST} on"
+    if groups.stability is not None and (least := min(groups.stability, default=1.0)) < STABLE:
+        return f"a boundary returned in only {least:.0%} of probe resamples"
+    sizes = [groups.labels.count(label) for label in range(groups.count)]
+    if (len(sizes) == 2 and 1 in sizes) or (len(sizes) == 3 and sizes[0] == sizes[2] == 1):
+        return "all that is cut off is a single layer at an end, as entry and readout are in any network"
+    return ""
+
+
 def strength_of_all(strengths: Iterable[Strength]) -> Strength:
     """Strength of the groups of several sequences together: strong if all that have any are."""
     told = [strength for strength in strengths if strength != "none"]

@@ -155,9 +155,12 @@ class SkipTest:
         if not group.controls:
             return f"{told}."
         worse = sum(bool(self.harm(group.rise) > self.harm(control.rise)) for control in group.controls)
+        shared = min(len(set(control.layers) & set(group.interior)) for control in group.controls)
+        overlap = f" Each of these shares {shared} or more of the {len(group.interior)}, so that this tests no group."
         return (
             f"{told}; without as many layers in a row chosen at random: {signed(group.control_rise)} on average, and "
             f"less damage than the group's in {worse} of {len(group.controls)}."
+            f"{overlap if 2 * shared > len(group.interior) else ''}"
         )
 
     def to_json(self) -> dict[str, Any]:

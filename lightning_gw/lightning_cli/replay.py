@@ -172,7 +172,8 @@ class _Replayed:
             null = dict(self._null or null_state(NO_NULL)) | trained
         elif self._null is not None:
             null = self._null
-        self._solver.submit(LookJob(context, activations.representations, null=null))
+        weights = observer.weights_of_layers(module)
+        self._solver.submit(LookJob(context, activations.representations, null=null, weights=weights))
         for result in self._solver.collect():
             if result.record is None:
                 assert result.error is not None

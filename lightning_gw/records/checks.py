@@ -27,9 +27,9 @@ def check_record(record: Record) -> None:
         ValueError: The message names the part.
     """
     size, gaps = len(record.layers), max(len(record.layers) - 1, 0)
-    for name, values in (("dominance", record.dominance), ("effective_rank", record.effective_rank)):
-        if values is not None and values.shape != (size,):
-            raise ValueError(f"{name} has shape {values.shape}, where {size} layers ask for {(size,)}")
+    for name in ("dominance", "effective_rank", "moved", "weights"):
+        if (values := getattr(record, name)) is not None and np.shape(values) != (size,):
+            raise ValueError(f"{name} has shape {np.shape(values)}, where {size} layers ask for {(size,)}")
     if record.step < 0 or record.epoch < 0:
         raise ValueError(f"step {record.step} and epoch {record.epoch} must be at least 0")
     if not 0 < size <= MOST or len(set(record.layers)) < size:

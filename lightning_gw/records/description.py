@@ -12,6 +12,7 @@ import numpy as np
 
 from lightning_gw.groups.groups import Groups, layer_ranges
 from lightning_gw.groups.sequences import sequence_parts
+from lightning_gw.groups.strength import why_weak
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.record import Record
 from lightning_gw.utilities.text import listed, number_word, numbered, plural, short_names
@@ -51,7 +52,8 @@ def describe(history: Sequence[Record]) -> str:
 
     Returns:
         One paragraph: the groups at the last look with their strength and what supports it, since when they have stood,
-        how the boundaries last moved, which adjacent distance grew most, and which layers were left out.
+        how the boundaries last moved, which adjacent distance grew most, which layers alone were trained, and which
+        were left out.
 
     Example:
         >>> import tempfile, torch
@@ -81,6 +83,7 @@ def describe(history: Sequence[Record]) -> str:
         sentences += _readout_warning(last.groups)
     sentences += changed_sentences(last, history[0].step)
     sentences += growth_sentences(last, history[0].step)
+    sentences += weights_sentences(last, history[0].step)
     sentences += dominance_sentences(last)
     sentences += degenerate_sentences(last)
     return " ".join(sentences)
@@ -112,7 +115,8 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
         beyond = " beyond what the architecture does by itself" if groups.reference else ""
         smoothly = "" if groups.built_in else f" the {_layers_of(groups)} drift smoothly,"
         return f"No groups: {when[0].lower()}{when[1:]}{smoothly} no boundary stands out{beyond} ({support})."
-    doubt = ", which may be drift" if groups.strength == "weak" else ""
+    reason = f": {why}" if (why := why_weak(groups)) else ""
+    doubt = f", which may be drift{reason}" if groups.strength == "weak" else ""
     if not groups.reference:
         lacking = record.reference.removeprefix("none: ") or "they were held against no network that learnt nothing"
         doubt = f", which the architecture may have by itself, since {lacking}"
@@ -238,6 +242,18 @@ def growth_sentences(record: Record, start: int) -> list[str]:
         f"Since step {start} the distance found between layers {numbered(widest, names)} and "
         f"{numbered(widest + 1, names)} grew most, to {growth[widest]:.2g} times what it was."
     ]
+
+
+def weights_sentences(record: Record, start: int) -> list[str]:
+    """Which layers training changed, where it left others as they were."""
+    if record.weights is None or record.step == start or "same" not in record.weights:
+        return []
+    trained = [layer for layer, fate in enumerate(record.weights) if fate == "changed"]
+    if not trained:
+        return [f"No layer's weights changed since step {start}."]
+    layers = "layer" if len(trained) == 1 else "layers"
+    where = layer_ranges(trained, names=short_names(record.layers))
+    return [f"Since step {start} the weights of {layers} {where} alone changed."]
 
 
 def degenerate_sentences(record: Record) -> list[str]:

@@ -65,6 +65,13 @@ class Record(LookContext, Shown):
         effective_rank: ``(L,)`` number of directions that each layer spreads the inputs over, likewise.
         without_dominant: Boundaries that stand without the 5 % of inputs that are most distant on average; None where
             that was not tried.
+        moved: ``(L,)`` how far each layer came by itself since the first look of the run: root mean square change of
+            its matrix of distances between the inputs, over the matrix's own root mean square, which tells a layer
+            before training from itself after (Merchant et al. 2020 do so by RSA). 0 where it puts out what it did, NaN
+            for a degenerate layer; None in records of older versions.
+        weights: Of each layer, whether its weights and what it gathers beside them (running statistics) are those of
+            the first look: ``"same"``, ``"changed"``, or ``"none"`` where it has none of its own. None where that is
+            not known.
         agreement: How far Gromov-Wasserstein agrees with each of `measures`, and with the identity column: measure to
             plain numbers (see `measures.agreements`).
 
@@ -103,6 +110,8 @@ class Record(LookContext, Shown):
     dominance: FloatArray | None = None
     effective_rank: FloatArray | None = None
     without_dominant: tuple[int, ...] | None = None
+    moved: FloatArray | None = None
+    weights: tuple[str, ...] | None = None
     agreement: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
@@ -247,6 +256,6 @@ def check_schema(line: Mapping[str, Any]) -> None:
 _HINTS = get_type_hints(Record)
 #: Fields whose values a line holds, and those of the matrix that stand beside them, by type.
 _LINE = {name: _HINTS[name] for name in Record.__dataclass_fields__ if name not in ("gw", "measures")}
-_LATER = {"reference", "changed", "dominance", "effective_rank", "without_dominant"}
+_LATER = {"reference", "changed", "dominance", "effective_rank", "without_dominant", "moved", "weights"}
 _NEEDED = frozenset(_LINE) - {"metrics", "seconds", "notes", "logged_at", "found_in", "null", "agreement"} - _LATER
 _LINE_OF_GW = {"geometry": str, "unit_scale": bool, "anchor": float, "warm_looks": int, "degenerate": dict[str, str]}

@@ -61,13 +61,21 @@ def pair_rows(
     ]
 
 
-def layer_rows(groups: Groups, layers: Sequence[str] = (), growth: NDArray[np.float64] | None = None) -> list[Row]:
+def layer_rows(
+    groups: Groups,
+    layers: Sequence[str] = (),
+    growth: NDArray[np.float64] | None = None,
+    moved: NDArray[np.float64] | None = None,
+    weights: Sequence[str] | None = None,
+) -> list[Row]:
     """Every layer with its group and the distance to the next one.
 
     Args:
         groups: The groups.
         layers: Names of the layers; without them there is no such column.
         growth: ``(L − 1,)`` distances over those of the first look.
+        moved: ``(L,)`` how far each layer came since the first look; see `Record`.
+        weights: Of each layer, what became of its weights; see `Record`.
     """
     stability = dict(zip(groups.boundaries, groups.stability or (), strict=False))
     rows = []
@@ -83,6 +91,8 @@ def layer_rows(groups: Groups, layers: Sequence[str] = (), growth: NDArray[np.fl
                 "stability": stability.get(layer),
                 "distance_to_next": None if last else float(groups.adjacent[layer]),
                 **({} if growth is None else {"growth": None if last else float(growth[layer])}),
+                **({} if moved is None else {"moved": float(moved[layer])}),
+                **({} if weights is None else {"weights": weights[layer]}),
             }
         )
     return rows

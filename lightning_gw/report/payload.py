@@ -6,7 +6,7 @@ All arithmetic and all wording happen here; the page's script only places what i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -41,6 +41,7 @@ from lightning_gw.records.description import (
     stability_phrase,
 )
 from lightning_gw.records.record import Record
+from lightning_gw.report.axes import compact, task_axis, ticks
 from lightning_gw.report.comparisons.answers import planted_sentence
 from lightning_gw.report.comparisons.rectangles import TaskRectangles
 from lightning_gw.report.comparisons.tasks import TaskAnswer
@@ -80,7 +81,7 @@ def page_payload(
         rectangles: Task to which layers of its strategies correspond.
     """
     shown = [run for run in runs if run.history]
-    axes = {run.task: _axis([other for other in shown if other.task == run.task]) for run in shown}
+    axes = {run.task: task_axis([other for other in shown if other.task == run.task]) for run in shown}
     return {
         "magnitudes": [to_hex(COLORMAP(step / 32)) for step in range(33)],
         "palette": list(OKABE_ITO),
@@ -90,36 +91,6 @@ def page_payload(
         "comparisons": {task: drawn for task, answer in answers.items() if (drawn := strategies_payload(answer))},
         "rectangles": {task: rectangles_payload(found) for task, found in rectangles.items()},
     }
-
-
-def compact(values: Iterable[float]) -> list[float | None]:
-    """Numbers to 5 significant digits, more than any chart shows; what is not finite becomes null."""
-    return [float(f"{value:.5g}") if math.isfinite(value) else None for value in map(float, values)]
-
-
-def _axis(runs: Sequence[ReportRun]) -> tuple[StepAxis, dict[str, Any]]:
-    steps = sorted({record.step for run in runs for record in run.history})
-    scale = StepAxis.of(steps)
-    edges = np.concatenate([scale.edges([record.step for record in run.history]) for run in runs])
-    layout = {
-        "range": compact([edges.min(), edges.max()]),
-        "growthLimit": _growth_limit(runs),
-        "logarithmic": scale.unit is not None,
-        "few": _ticks(scale, steps, 4),
-    }
-    return scale, layout
-
-
-def _ticks(scale: StepAxis, steps: Sequence[int], most: int) -> dict[str, Any]:
-    at, texts = scale.ticks(steps, most)
-    return {"at": compact(at), "text": texts}
-
-
-def _growth_limit(runs: Sequence[ReportRun]) -> float:
-    """Largest |log₂ growth| of a task, at least one doubling, so that noise is not blown up to full colour."""
-    growth = [record.growth for run in runs for record in run.history]
-    logs = np.abs(np.log2(np.concatenate([g[np.isfinite(g) & (g > 0)] for g in growth] or [np.ones(1)])))
-    return float(max(1.0, math.ceil(logs.max(initial=0.0) * 2) / 2))
 
 
 def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
@@ -150,8 +121,8 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
         "foundName": measure_name(last.found_in),
         "measures": {key: measure_name(key) for key in last.measures},
         "firstStep": first.step,
-        "ticks": _ticks(scale, steps, 12),
-        "fewTicks": _ticks(scale, steps, 5),
+        "ticks": ticks(scale, steps, 12),
+        "fewTicks": ticks(scale, steps, 5),
         "edges": compact(edges),
         "adjacentTop": float(np.nanmax(adjacent, initial=0.0)) or 1.0,
         "accuracy": _metrics(series, accuracy_names(series, run.accuracy), scale),
@@ -209,6 +180,8 @@ def _look(record: Record, at: float, moves: Sequence[tuple[int | None, int | Non
         "degenerate": [record.layers.index(name) for name in gw.degenerate],
         "adjacent": compact(groups.adjacent),
         "growth": compact(record.growth),
+        "moved": None if record.moved is None else compact(record.moved),
+        "trained": None if record.weights is None else [fate != "same" for fate in record.weights],
         "sentence": describe_record(record),
         "facts": _facts(record),
     }

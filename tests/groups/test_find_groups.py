@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_gw.groups.finding import find_boundaries, find_groups
+from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.partition import contrasts
 from lightning_gw.groups.roughness import roughness
+from lightning_gw.groups.strength import no_stronger_than_stable, why_weak
 from lightning_gw.gw.matrix import gw_matrix
 
 
@@ -249,6 +252,28 @@ def test_more_groups_than_layers_are_refused() -> None:
         find_groups(blocks((1, 2)), count=4)
     with pytest.raises(ValueError, match=r"Unknown method 'kmeans'\. Known: contiguous, hierarchical"):
         find_groups(blocks((1, 2)), method="kmeans")  # type: ignore[arg-type]
+
+
+def test_weak_groups_say_why() -> None:
+    def found(*depth: float) -> Groups:
+        even = np.arange(len(depth))
+        return find_groups(abs(np.subtract.outer(depth, depth)), abs(np.subtract.outer(even, even)))
+
+    strong = found(0, 1, 2, 7, 8, 9)
+    assert strong.strength == "strong"
+    assert why_weak(strong) == ""
+    assert why_weak(found(0, 1, 2, 3, 4, 5)) == "", "where there are none nothing is weak"
+    little = found(0, 1, 2, 3.55, 4.55, 5.55)
+    assert little.strength == "weak"
+    assert why_weak(little).startswith("their weakest boundary stands out 1.")
+    assert "strong is from 1.8 on" in why_weak(little)
+    entry = found(0, 9, 10, 11, 12, 13)
+    assert entry.strength == "weak"
+    assert "a single layer at an end" in why_weak(entry)
+    shaky = no_stronger_than_stable(replace(strong, stability=(0.4,)))
+    assert why_weak(shaky) == "a boundary returned in only 40% of probe resamples"
+    alone = find_groups(abs(np.subtract.outer(np.array([0, 1, 2, 7, 8, 9]), np.array([0, 1, 2, 7, 8, 9]))))
+    assert why_weak(alone) == "what the architecture does by itself is not known"
 
 
 def test_boundaries_alone_are_those_of_the_groups() -> None:

@@ -231,10 +231,26 @@ def test_groups_lose_all_layers_but_their_first_and_random_blocks_as_many() -> N
             assert control.layers != group.interior
             assert int(control.layers[1][-1]) == int(control.layers[0][-1]) + 1
     assert "as many layers in a row chosen at random" in " ".join(found.sentences())
+    assert "tests no group" not in " ".join(found.sentences())
     one = find_groups(abs(np.subtract.outer(np.arange(6), np.arange(6))))
     assert skip_test(stack(), batches(), layers="layers.*", groups=one).groups == ()
     with pytest.raises(ValueError, match="groups are of 6 layers, and the skip test is of 2"):
         skip_test(stack(), batches(), layers=["layers.0", "layers.1"], groups=groups)
+
+
+def test_blocks_that_are_nearly_the_interior_itself_are_no_control() -> None:
+    depth = np.array([0, 8, 9, 10, 11, 12])
+    groups = find_groups(abs(np.subtract.outer(depth, depth)), weak=0, weak_end=0)
+    assert groups.labels == (0, 1, 1, 1, 1, 1)
+    found = skip_test(stack(), batches(), layers="layers.*", groups=groups, controls=3)
+    assert [control.layers[0] for control in found.groups[0].controls] == ["layers.0", "layers.1"]
+    assert "Each of these shares 2 or more of the 4, so that this tests no group." not in found.sentences()[-1]
+    short = replace(found.groups[0], controls=found.groups[0].controls[1:])
+    assert (
+        replace(found, groups=(short,))
+        .sentences()[-1]
+        .endswith("shares 3 or more of the 4, so that this tests no group.")
+    )
 
 
 def test_layers_are_taken_in_the_order_of_a_record() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
-from report_folders import HOSTILE_STRATEGY
+from report_folders import HOSTILE_STRATEGY, save
+from synthetic_runs import DRIFT, make_run
 
 from lightning_gw.report import write_report
 
@@ -142,6 +145,29 @@ def test_growth_can_be_shown_in_every_timeline(view):
     view.page.check("[name=colouring-above][value=growth]")
     assert set(view.page.evaluate(kinds)) == {"heatmap"}
     assert view.page.is_checked("[name=colouring-below][value=growth]")
+
+
+@pytest.mark.slow
+def test_how_far_each_layer_moved_can_be_shown_where_it_is_known(browser, view, tmp_path):
+    assert view.page.locator("[data-moved-key]:visible").count() == 0, "these records are of an older version"
+    moved = np.array([0.0, 0.0, 0.4, 0.3, 0.2, 0.1, 0.1])
+    weights = ("same", "same", "changed", "none", "same", "same", "same")
+    records = make_run(DRIFT, 7)
+    known = [replace(r, moved=moved * k, weights=weights if k else ("same",) * 7) for k, r in enumerate(records)]
+    own = View(browser, write_report(save(known, tmp_path / "tuned")).resolve().as_uri())
+    own.page.check("[name=colouring-below][value=moved]")
+    drawn = own.page.evaluate(
+        "(({ type, y, z, text }) => ({ type, y, z, text }))(document.getElementById('timeline').data[0])"
+    )
+    assert drawn["type"] == "heatmap"
+    assert drawn["y"] == [k - 0.5 for k in range(8)], "a row is a layer, and no gap"
+    assert [row[-1] for row in drawn["z"]] == pytest.approx((moved * (len(records) - 1)).tolist())
+    assert drawn["text"][1][-1].endswith("layer 2: moved 0.00, its weights as at the start")
+    assert "weights" not in drawn["text"][2][-1]
+    assert own.page.inner_text("#run-view [data-scale=moved] [data-end=high]") == "2.8"
+    assert "the weights of layer 3" in own.page.inner_text("body")
+    assert own.complaints == []
+    own.context.close()
 
 
 def test_the_tooltip_gives_value_bound_and_paired_value(view):

@@ -186,6 +186,7 @@ class LookMaker:
             seconds=time.perf_counter() - started + (self.ride.seconds if ridden else 0.0),
             first=null is not None,
             null=null,
+            weights=self._observer.weights_of_layers(module),
         )
 
     def _submit(self, trainer: Trainer, job: LookJob) -> None:

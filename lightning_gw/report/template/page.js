@@ -90,9 +90,10 @@ function showRun(run) {
     events.push(none);
   }
   byId("events").replaceChildren(...events);
-  for (const scale of document.querySelectorAll("#run-view [data-scale=growth]")) labelGrowth(scale, run.task);
+  for (const scale of document.querySelectorAll("#run-view .key [data-scale]")) labelScale(scale, run.task);
   byId("paired-head").textContent = `paired (${run.paired})`;
   for (const key of document.querySelectorAll("[data-planted-key]")) key.hidden = !DATA.runs.some((other) => other.planted);
+  for (const key of document.querySelectorAll("[data-moved-key]")) key.hidden = !DATA.runs.some((other) => other.looks.some((look) => look.moved));
 }
 
 function showLook(index) {
@@ -141,8 +142,8 @@ function smalls() {
 }
 
 function labelScales() {
-  for (const scale of document.querySelectorAll("#side-by-side [data-scale=growth]")) {
-    if (DATA.axes[scale.dataset.task]) labelGrowth(scale, scale.dataset.task);
+  for (const scale of document.querySelectorAll("#side-by-side .key [data-scale]")) {
+    if (DATA.axes[scale.dataset.task]) labelScale(scale, scale.dataset.task);
   }
   paintSpreads(theme());
 }

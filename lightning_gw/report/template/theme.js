@@ -70,15 +70,24 @@ function growthColours(colours) {
     [0.75, mixed("#D55E00", colours.none, 0.5)], [1, "#D55E00"]];
 }
 
+function movedColours(colours) {
+  return [[0, colours.none], [0.5, mixed("#D55E00", colours.none, 0.5)], [1, "#D55E00"]];
+}
+
 function paintScales(colours) {
   const gradient = (stops) => `linear-gradient(to right, ${stops.join(", ")})`;
   for (const scale of document.querySelectorAll("[data-scale=similarity] i")) scale.style.background = gradient(DATA.magnitudes);
-  for (const scale of document.querySelectorAll("[data-scale=growth] i")) {
-    scale.style.background = gradient(growthColours(colours).map((stop) => stop[1]));
+  for (const [kind, own] of [["growth", growthColours], ["moved", movedColours]]) {
+    for (const scale of document.querySelectorAll(`[data-scale=${kind}] i`)) scale.style.background = gradient(own(colours).map((stop) => stop[1]));
   }
 }
 
-function labelGrowth(scale, task) {
+function labelScale(scale, task) {
+  if (scale.dataset.scale === "moved") {
+    scale.querySelector("[data-end=low]").textContent = "0";
+    scale.querySelector("[data-end=high]").textContent = DATA.axes[task].movedLimit.toPrecision(2);
+    return;
+  }
   const top = 2 ** DATA.axes[task].growthLimit;
   scale.querySelector("[data-end=low]").textContent = `${(1 / top).toPrecision(2)}×`;
   scale.querySelector("[data-end=high]").textContent = `${top.toPrecision(2)}×`;

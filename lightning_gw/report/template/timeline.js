@@ -1,4 +1,4 @@
-// The timeline: groups (or growth) by step and layer, with accuracy and loss on the same axis below.
+// The timeline: groups (or growth, or how far each layer moved) by step and layer, with accuracy and loss on the same axis below.
 
 // Lines need more contrast with the page than areas do, hence the page's own accent first.
 function lineColour(i, colours) {
@@ -35,18 +35,28 @@ function groupBars(run, colours, hover) {
   return [...traces.values()];
 }
 
-function growthMap(run, colours, hover) {
-  const gaps = run.layers.length - 1, limit = DATA.axes[run.task].growthLimit;
-  const at = (gap, look) => look.growth[gap];
-  const rows = Array.from({ length: gaps }, (_, gap) => gap);
+// A cell for each row and look; `value` and `words` are of a row and a look, and rows begin at `top`.
+function heat(run, count, top, value, words, hover, scale) {
+  const rows = Array.from({ length: count }, (_, row) => row);
   return {
-    type: "heatmap", x: run.edges, y: Array.from({ length: gaps + 1 }, (_, i) => i),
-    z: rows.map((gap) => run.looks.map((look) => (at(gap, look) > 0 ? Math.log2(at(gap, look)) : null))),
-    zmin: -limit, zmax: limit, colorscale: growthColours(colours), showscale: false,
+    type: "heatmap", x: run.edges, y: Array.from({ length: count + 1 }, (_, i) => top + i), ...scale, showscale: false,
+    z: rows.map((row) => run.looks.map((look) => value(row, look))),
+    text: rows.map((row) => run.looks.map((look) => `<b>step ${look.step}</b><br>${words(row, look)}`)),
     hoverinfo: hover ? "text" : "skip", hoverongaps: false,
-    text: rows.map((gap) => run.looks.map((look) =>
-      `<b>step ${look.step}</b><br>layer ${gap + 1} → ${gap + 2}: ${number(at(gap, look))} times its first distance`)),
   };
+}
+
+function growthMap(run, colours, hover) {
+  const limit = DATA.axes[run.task].growthLimit;
+  const value = (gap, look) => (look.growth[gap] > 0 ? Math.log2(look.growth[gap]) : null);
+  const words = (gap, look) => `layer ${gap + 1} → ${gap + 2}: ${number(look.growth[gap])} times its first distance`;
+  return heat(run, run.layers.length - 1, 0, value, words, hover, { zmin: -limit, zmax: limit, colorscale: growthColours(colours) });
+}
+
+function movedMap(run, colours, hover) {
+  const value = (layer, look) => (look.moved ? look.moved[layer] : null);
+  const words = (layer, look) => `layer ${layer + 1}: moved ${number(value(layer, look))}${look.trained && !look.trained[layer] ? ", its weights as at the start" : ""}`;
+  return heat(run, run.layers.length, -0.5, value, words, hover, { zmin: 0, zmax: DATA.axes[run.task].movedLimit, colorscale: movedColours(colours) });
 }
 
 function boundaryLines(run, colours, thick, halo) {
@@ -96,10 +106,10 @@ function plantedMarks(run, colours, size) {
 }
 
 function strips(run, colours, colouring, thick, hover) {
-  const growth = colouring === "growth"; // what grew is often the boundary itself, so there the line stays thin
+  const map = { growth: growthMap, moved: movedMap }[colouring]; // what grew is often the boundary itself, so there the line stays thin
   return [
-    ...(growth ? [growthMap(run, colours, hover)] : groupBars(run, colours, hover)),
-    ...boundaryLines(run, colours, thick, !growth), ...plantedMarks(run, colours, hover ? 11 : 8),
+    ...(map ? [map(run, colours, hover)] : groupBars(run, colours, hover)),
+    ...boundaryLines(run, colours, thick, !map), ...plantedMarks(run, colours, hover ? 11 : 8),
   ];
 }
 
