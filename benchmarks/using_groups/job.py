@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 import warnings
@@ -41,6 +42,8 @@ def measure(network: Network, seed: int, out: Path, cases: Sequence[str], emit: 
             found = _of_base(base, network, seed, case)
         which = {"network": network.name, "seed": seed, "case": case, "settings": network.settings}
         emit({**which, **found, "took": time.process_time() - began})
+        # Trainer and network hold each other, and a large network takes its memory anew until both are collected.
+        gc.collect()
 
 
 def _of_base(base: Base, network: Network, seed: int, case: str) -> dict[str, Any]:
