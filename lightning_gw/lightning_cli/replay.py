@@ -13,6 +13,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from lightning_gw.activations.running.normalisation import unsettled_layers
 from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.analysis.job import LookJob
 from lightning_gw.analysis.solver import Solver
@@ -88,16 +89,26 @@ class _Replay(Callback):
         trainer.should_stop = True
         if trainer.world_size > 1:
             raise UsageError("`replay` looks on one device; pass a config with trainer.devices: 1.")
-        for watcher in self._watchers:
-            # Of the network as it was built: with a checkpoint's weights it would look trained.
-            origin = None if self._networks is None else origin_of(pl_module, watcher.untrained)
-            _Replayed(watcher, self._out, self._networks, origin).look_at(self._checkpoints, trainer, pl_module)
+        # Of the network as it was built: with a checkpoint's weights it would look trained.
+        unsettled = sorted(unsettled_layers(pl_module))
+        asked = self._networks is not None
+        origins = [origin_of(pl_module, watcher.untrained) if asked else None for watcher in self._watchers]
+        for watcher, origin in zip(self._watchers, origins, strict=True):
+            replayed = _Replayed(watcher, self._out, self._networks, origin, unsettled)
+            replayed.look_at(self._checkpoints, trainer, pl_module)
 
 
 class _Replayed:
     """The records of one `GWSimilarity`, made once more."""
 
-    def __init__(self, watcher: GWSimilarity, out: Path, networks: int | None, origin: Origin | None) -> None:
+    def __init__(
+        self,
+        watcher: GWSimilarity,
+        out: Path,
+        networks: int | None,
+        origin: Origin | None,
+        unsettled: Sequence[str],
+    ) -> None:
         folder = out / ("gw" if watcher.name is None else f"gw-{watcher.name}")
         self._history = History.open(folder)
         if len(self._history):
@@ -106,6 +117,7 @@ class _Replayed:
         self._key = watcher.checkpoint_key
         self._solver = Solver(watcher.analysis_config)
         self._networks, self._origin = networks, origin
+        self._unsettled = unsettled  # what a run that was not watched would have read by the probe's statistics
         self._null: Mapping[str, Any] | None = None  # made for this replay
 
     def look_at(self, checkpoints: Sequence[Checkpoint], trainer: Trainer, module: LightningModule) -> None:
@@ -118,7 +130,8 @@ class _Replayed:
                 if not prepared:
                     layers = state.get("analysis", {}).get("layers", ())
                     observer = self._watcher.observer
-                    for warning in observer.prepare(trainer, module, state.get("probe_hash"), layers):
+                    unsettled = state.get("unsettled") if state else self._unsettled
+                    for warning in observer.prepare(trainer, module, state.get("probe_hash"), layers, unsettled):
                         say(f"Note: {warning}")
                     prepared = True
                     self._make_null(trainer, module)

@@ -16,6 +16,7 @@ from rich.table import Table
 from torch import nn
 
 from lightning_gw.activations.reading.capture import Activations
+from lightning_gw.activations.running.normalisation import unsettled_layers
 from lightning_gw.analysis.analysis import Analysis
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.callback.skip_test import SKIP_TEST_FILE, SKIP_TEST_PICTURE, skip_test_of_run, write_skip_test
@@ -70,6 +71,7 @@ class _SkipTest(Callback):
         if trainer.world_size > 1:
             raise UsageError("`skip-test` runs on one device; pass a config with trainer.devices: 1.")
         checkpoint = load_checkpoint(self._path)
+        built = sorted(unsettled_layers(pl_module))  # for a run that was not watched
         console = Console()
         if not console.is_terminal:
             console = Console(width=_WIDTH)
@@ -80,7 +82,8 @@ class _SkipTest(Callback):
             put_weights(pl_module, checkpoint, self._path)
             reference = reference_of_run(state, watcher.analysis_config)
             try:
-                found = self._found(watcher, reference, fresh, trainer, pl_module, console)
+                unsettled = state.get("unsettled") if state else built
+                found = self._found(watcher, reference, fresh, unsettled, trainer, pl_module, console)
             except (ValueError, LookError) as error:
                 raise UsageError(f"No skip test: {error}") from error
             folder = self._out if watcher.name is None else self._out / watcher.name
@@ -99,6 +102,7 @@ class _SkipTest(Callback):
         watcher: GWSimilarity,
         reference: Reference | None,
         fresh: Reinitialiser | None,
+        unsettled: Sequence[str] | None,
         trainer: Trainer,
         module: LightningModule,
         console: Console,
@@ -111,7 +115,7 @@ class _SkipTest(Callback):
                 return observer.observe(trainer, network)
 
         with isolated_randomness(watcher.seed), plain_tensors():
-            for warning in observer.prepare(trainer, module, None, ()):
+            for warning in observer.prepare(trainer, module, None, (), unsettled):
                 console.print(f"Note: {warning}", highlight=False, markup=False)
         activations = seen(module)
         if reference is None and fresh is not None:

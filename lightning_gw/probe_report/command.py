@@ -21,6 +21,7 @@ from lightning_gw.activations.observer import Observer
 from lightning_gw.activations.probe.probe import SMALLEST_PROBE, Balance, Probe
 from lightning_gw.activations.reading.capture import Activations
 from lightning_gw.activations.reading.pooling import check_pooling
+from lightning_gw.activations.running.normalisation import unsettled_layers
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.groups.reference import Reference
 from lightning_gw.lightning_cli.checkpoints import (
@@ -209,31 +210,27 @@ class _Report(Callback):
         if trainer.world_size > 1:
             raise UsageError("`probe-report` looks on one device; pass a config with trainer.devices: 1.")
         checkpoint = load_checkpoint(self._path)
+        built = sorted(unsettled_layers(pl_module))  # for a run that was not watched
         put_weights(pl_module, checkpoint, self._path)
         console = Console()
         if not console.is_terminal:
             console = Console(width=_WIDTH)
         for watcher in self._watchers:
             state = checkpoint.get("callbacks", {}).get(watcher.checkpoint_key) or {}
-            report = self._report(watcher, state, trainer, pl_module, console)
+            of_run = reference_of_run(state, watcher.analysis_config)
+            unsettled = state.get("unsettled") if state else built
+            report = self._report(state, _Looked(watcher, trainer, pl_module, of_run, unsettled), console)
             folder = self._out if watcher.name is None else self._out / watcher.name
             self.found.append(report)
             say(report, console)
             self._write(report, folder, console)
 
-    def _report(
-        self,
-        watcher: GWSimilarity,
-        state: Mapping[str, Any],
-        trainer: Trainer,
-        module: LightningModule,
-        console: Console,
-    ) -> ProbeReport:
-        looked = _Looked(watcher, trainer, module, reference_of_run(state, watcher.analysis_config))
+    def _report(self, state: Mapping[str, Any], looked: _Looked, console: Console) -> ProbeReport:
         own, seen = looked.own, looked.represent(looked.own)
         representations, auto = seen.representations, "scaled" if seen.scaled else "mean"
         probe = looked.first_probe
         settings = self._asked.settings(own, probe.size, probe.batches[0], tuple(representations), auto)
+        watcher = looked.watcher
         config = watcher.analysis_config
         with Progress(
             TextColumn("[progress.description]{task.description}", markup=False),
@@ -283,10 +280,15 @@ class _Looked:
     """Looks as a `GWSimilarity` does, with another probe or pooling."""
 
     def __init__(
-        self, watcher: GWSimilarity, trainer: Trainer, module: LightningModule, of_run: Reference | None
+        self,
+        watcher: GWSimilarity,
+        trainer: Trainer,
+        module: LightningModule,
+        of_run: Reference | None,
+        unsettled: Sequence[str] | None,
     ) -> None:
-        self._watcher, self._trainer, self._module = watcher, trainer, module
-        self._of_run = of_run
+        self.watcher, self._trainer, self._module = watcher, trainer, module
+        self._of_run, self._unsettled = of_run, unsettled
         origin = origin_of(module, watcher.untrained)
         self._fresh = origin.fresh
         self.notes: tuple[str, ...] = ()
@@ -311,8 +313,8 @@ class _Looked:
         """What groups found under a setting are held against: for the run's own what the run had, else a fresh copy."""
         if self._fresh is None or (self._of_run is not None and setting == self.own):
             return self._of_run
-        seen = setting.applied(self._seen(setting, self._fresh.draw(self._watcher.seed))[0].representations)
-        config = self._watcher.analysis_config
+        seen = setting.applied(self._seen(setting, self._fresh.draw(self.watcher.seed))[0].representations)
+        config = self.watcher.analysis_config
         return Reference(AdjacentSolver(config.geometry, "fast", config.anchor, config.seed)(seen).matched[None])
 
     def represent(self, setting: ProbeSetting) -> Activations:
@@ -326,7 +328,7 @@ class _Looked:
 
     def _seen(self, setting: ProbeSetting, network: nn.Module) -> tuple[Activations, Probe | None]:
         assert isinstance(network, LightningModule)
-        watcher = self._watcher
+        watcher = self.watcher
         config = replace(
             watcher.observer.config,
             size=setting.size,
@@ -336,7 +338,7 @@ class _Looked:
         )
         observer = Observer(config)
         with isolated_randomness(watcher.seed), plain_tensors():
-            notes = observer.prepare(self._trainer, network, None, ())
+            notes = observer.prepare(self._trainer, network, None, (), self._unsettled)
         with isolated_randomness(watcher.seed), plain_tensors():
             seen = observer.observe(self._trainer, network)
         return replace(seen, notes=(*notes, *seen.notes)), observer.probe

@@ -13,6 +13,8 @@ import torch
 import yaml
 
 import lightning_gw as lgw
+from lightning_gw.activations.observer import Observer
+from lightning_gw.activations.running.normalisation import unsettled_layers
 from lightning_gw.cli import main
 from lightning_gw.records.history import History, load_history
 
@@ -59,19 +61,19 @@ class Data(LightningDataModule):
 """
 
 
-def config(solve: str, when: Any, watched: bool = True) -> dict[str, Any]:
+def config(solve: str, when: Any, watched: bool = True, steps: int = 9) -> dict[str, Any]:
     watcher = {
         "class_path": "lightning_gw.GWSimilarity",
         "init_args": {"layers": ["layers.*"], "probe_size": 16, "when": when, "max_overhead": None, "solve": solve},
     }
-    saver = {"class_path": "ModelCheckpoint", "init_args": {"every_n_train_steps": 3, "save_top_k": -1}}
+    saver = {"class_path": "ModelCheckpoint", "init_args": {"every_n_train_steps": steps // 3, "save_top_k": -1}}
     return {
         "seed_everything": 3,
         "model": {"class_path": "my_net.Net"},
         "data": {"class_path": "my_net.Data"},
         "trainer": {
             "accelerator": "cpu",
-            "max_steps": 9,
+            "max_steps": steps,
             "logger": False,
             "enable_progress_bar": False,
             "enable_model_summary": False,
@@ -91,9 +93,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(here: Path, solve: str = "inline", when: Any = "checkpoint", watched: bool = True) -> list[str]:
+def run(here: Path, solve: str = "inline", when: Any = "checkpoint", watched: bool = True, steps: int = 9) -> list[str]:
     """Train, and give the names of the checkpoints, the newest first."""
-    (here / "base.yaml").write_text(yaml.safe_dump(config(solve, when, watched)))
+    (here / "base.yaml").write_text(yaml.safe_dump(config(solve, when, watched, steps)))
     assert main(["fit", "-c", "base.yaml", "--run_dir=live"]) == 0
     files = sorted((here / "live/checkpoints").glob("*.ckpt"), reverse=True)
     assert len(files) == 3
@@ -186,6 +188,28 @@ def test_a_finished_run_gets_p_values(here: Path, capsys: pytest.CaptureFixture[
     said = capsys.readouterr().err
     for what in ("nowhere does not exist", "fewer than 19", "config.yaml does not exist", "holds a history already"):
         assert what in said
+
+
+@pytest.mark.parametrize("watched", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_layers_are_read_as_a_run_reads_them_also_once_their_own_statistics_are_settled(
+    here: Path, monkeypatch: pytest.MonkeyPatch, watched: bool
+) -> None:
+    file = run(here, when=[36], watched=watched, steps=36)[0]
+    network = sys.modules["my_net"].Net()
+    network.load_state_dict(torch.load(file, weights_only=True)["state_dict"])
+    assert unsettled_layers(network) == frozenset(), "too few steps"
+    read: list[str] = []
+    observe = Observer.observe
+    monkeypatch.setattr(Observer, "observe", lambda self, *to: read.append(self.normalisation) or observe(self, *to))
+    for command in (["replay"], ["skip-test"], ["probe-report", "--sizes=16", "--draws-of-probe=1"]):
+        read.clear()
+        assert main([*command, file, "-c", "live/config.yaml", "--out", command[0]]) == 0
+        assert set(read) == {"statistics of the probe"}, command
+    (again,) = load_history(here / "replay")
+    assert again.probe["normalisation"] == "statistics of the probe"
+    if watched:
+        assert_equal(History([again]), load_history(here / "live"))
+        assert again.reference.startswith("its own first look (step 0)")
 
 
 class Bomb:
