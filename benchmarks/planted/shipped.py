@@ -89,7 +89,7 @@ def look(
     reference = Held.of(start, null, first=begun is None, comparable=True).reference
     found = find_groups(matrix, reference)
     groups = resampled(found, make_spaces(representations, GEOMETRY), matrix, BOOTSTRAP_SAMPLES, 0, reference)
-    return judged(groups, tested(representations, null, ())), start
+    return judged(groups, tested(representations, null, ()), matrix, reference), start
 
 
 def evaluate_shipped(

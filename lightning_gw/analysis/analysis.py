@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_gw.analysis.config import AnalysisConfig
-from lightning_gw.analysis.start import Held, Start
+from lightning_gw.analysis.start import Held, Start, null_of_layers
 from lightning_gw.analysis.warm_start import warm_start_from_state, warm_start_state
 from lightning_gw.analysis.whereabouts import Whereabouts
 from lightning_gw.geometry.spaces import Spaces, get_geometry
@@ -24,6 +24,7 @@ from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.reference import Reference
 from lightning_gw.groups.roughness import MINIMUM_FOR_ROUGHNESS, why_no_roughness
 from lightning_gw.groups.sequences import ends_of
+from lightning_gw.groups.strength import no_stronger_than_stable
 from lightning_gw.groups.tracking import GroupTracker
 from lightning_gw.gw.looks import LayerMatrices
 from lightning_gw.gw.result import GWMatrix
@@ -124,9 +125,10 @@ class Analysis:
                 self._trained = str(null.get("trained", ""))
             found, anchored, start = self._analyse(seen, context, weights or {}, process_group)
         # Nothing is remembered before everything that can fail is done, everywhere: a failed look leaves no trace.
-        events = tuple(self._tracker.update(context.step, found["groups"]))
         if self._start is not None and start is not self._start:
             self._null = SEEN_OTHERWISE
+            self._tracker.forget_growth()
+        events = tuple(self._tracker.update(context.step, found["groups"]))
         self._layers, self._start = tuple(seen), start
         self._previous, self._previous_anchored = found["gw"], anchored
         return Record(
@@ -158,7 +160,7 @@ class Analysis:
         distances, _ = self._distances(representations, anchored, {})
         ends = ends_of(sequences, tuple(representations))
         found = self._grouped(matrices.spaces, anchored, distances, reference, ends)
-        return judged(found, None), anchored.degenerate
+        return no_stronger_than_stable(found), anchored.degenerate
 
     def _analyse(
         self,
@@ -196,11 +198,12 @@ class Analysis:
         looked = Start.of(context, basis, distances, gw.identity_distance, self._trained, here)
         begun, said = looked.unless(self._start)
         first = begun is not self._start
-        null = SEEN_OTHERWISE if said else self._null
+        null = SEEN_OTHERWISE if said else null_of_layers(self._null, layers)
         held = Held.of(begun, null, first, comparable=self.config.paired)
         ends = ends_of(context.probe.get("sequences", ()), layers)
         test = tested(representations, null, ends)
-        groups = judged(self._grouped(spaces, anchored, distances, held.reference, ends), test)
+        grouped = self._grouped(spaces, anchored, distances, held.reference, ends)
+        groups = judged(grouped, test, distances, held.reference)
         changed = None if first else find_groups(distances, begun.reference, sequence_ends=ends)
         with np.errstate(divide="ignore", invalid="ignore"):
             growth = groups.adjacent / begun.adjacent

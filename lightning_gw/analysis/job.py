@@ -76,7 +76,7 @@ class LookResult:
         record: What was found; None where solving failed.
         error: Why it failed.
         before: State of the analysis before the look.
-        after: And after it; the same where it failed, but for a null that came with it.
+        after: And after it; the same where it failed, but for what came with it (see `failed`).
         solving: Seconds that solving took, wherever it was done.
         alone: Seconds it would have taken with nothing beside it; 0 where that is not known.
         aside: Whether training went on meanwhile.
@@ -97,8 +97,15 @@ class LookResult:
 def failed(
     job: LookJob, error: Exception, memory: dict[str, Any], solving: float = 0.0, aside: bool = False
 ) -> LookResult:
-    """What becomes of a look that fails: nothing is remembered of it but the null that later looks are held against."""
-    after = memory if job.null is None else {**memory, "null": job.null}
+    """What becomes of a look that fails: nothing is remembered of it but the null that later looks are held against.
+
+    A null comes with the look before training. Without that look nobody knows what the network was then, and those that
+    come later do not pass for it.
+    """
+    after = memory
+    if job.null is not None:
+        lost = f"its first look (step {job.step}) failed, which alone saw it before training"
+        after = {**memory, "null": job.null, "trained": str(job.null.get("trained") or lost)}
     return LookResult(job, None, error, memory, after, solving, aside=aside)
 
 

@@ -97,6 +97,7 @@ class InlineWorker:
             if shared:  # or the others would only hear that this process left
                 Ranks("world", f"The look at step {job.step}").tell(error)
             self._results.append(failed(job, error, before))
+            self._analysis.load_state_dict(self._results[-1].after)
             return
         whole = replace(record, seconds=job.seconds + record.seconds)
         self._results.append(LookResult(job, whole, None, before, self._analysis.state_dict(), record.seconds))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -164,13 +164,20 @@ class Held:
             words.append(f"{null.samples} {null.kind} {networks}" + (f" ({null.way})" if null.way else ""))
         if not rows:
             return cls(None, None, f"none: {start.trained}, and {_lacking(null)}")
-        whole = None if start.trained else start.distances
-        whole_paired = None if start.trained else start.paired
+        whole, whole_paired = (None, None) if start.trained else (start.distances, start.paired)
+        itself = first and not start.trained
         return cls(
-            Reference(np.concatenate(rows), whole),
-            Reference(np.concatenate(paired), whole_paired),
+            Reference(np.concatenate(rows), whole, itself),
+            Reference(np.concatenate(paired), whole_paired, itself),
             " and ".join(words),
         )
+
+
+def null_of_layers(null: Null | str, layers: Sequence[str]) -> Null | str:
+    """A null, or why it is none for a look of these layers: a network may run through others with other weights."""
+    if isinstance(null, Null) and null.layers != tuple(layers):
+        return "none: the networks with fresh weights have other layers than this look"
+    return null
 
 
 def _lacking(null: Null | str) -> str:

@@ -40,6 +40,7 @@ def find_groups(
     count: int | None = None,
     weak_end: float = WEAK_END_CONTRAST,
     sequence_ends: Sequence[int] = (),
+    among: Sequence[int] | None = None,
 ) -> Groups:
     """Groups of layers, their number not given.
 
@@ -70,6 +71,7 @@ def find_groups(
         sequence_ends: Each layer (0-based) that the next one does not follow in the network, such as the last of an
             encoder whose decoder comes next. Each of the sequences that end there is parted by itself, as if the others
             were not there.
+        among: Layers (0-based) after which alone a boundary is kept, such as those that passed a test; None for all.
 
     Returns:
         Groups; of several sequences as strong as the weakest boundary in any of them.
@@ -112,7 +114,11 @@ def find_groups(
         parts = sequence_parts(layers, sequence_ends)
         options = (gamma, weak, strong, method, None, weak_end)
         apart = [held and held.within(part) for part in parts]
-        found = [find_groups(distances[part, part], one, *options) for part, one in zip(parts, apart, strict=True)]
+        inside = [among and [k - part.start for k in among] for part in parts]
+        found = [
+            find_groups(distances[part, part], one, *options, among=k)
+            for part, one, k in zip(parts, apart, inside, strict=True)
+        ]
         return joined(found, parts)
     usable = np.flatnonzero(~np.isnan(np.where(np.eye(layers, dtype=bool), np.nan, distances)).all(axis=1))
     if layers == 1:
@@ -128,7 +134,8 @@ def find_groups(
     held = held and held.among(usable)
     beyond = steps if held is None else held.excess(steps)
     proposed = _propose(inner ** (2 * gamma), method, count)
-    labels, contrast = prune_boundaries(proposed, beyond, *((weak, weak_end) if count is None else (0.0, 0.0)))
+    allowed = proposed if among is None else _parted_at(proposed, [int(layer) in among for layer in usable])
+    labels, contrast = prune_boundaries(allowed, beyond, *((weak, weak_end) if count is None else (0.0, 0.0)))
     boundaries = boundaries_of(labels)
     weakest = float(contrast.min()) if len(contrast) else float("nan")
     unreferenced = () if held is None else held.missing()
@@ -194,6 +201,15 @@ def find_boundaries(
         cuts = best_contiguous(values ** (2 * DEFAULT_GAMMA))
         found[np.ix_(which, inner[:-1])] = prune_cuts(cuts, steps, WEAK_CONTRAST, WEAK_END_CONTRAST)
     return found
+
+
+def _parted_at(labels: list[int], allowed: Sequence[bool]) -> list[int]:
+    """Groups joined wherever none may end."""
+    for k in boundaries_of(labels):
+        if not allowed[k]:
+            above, below = labels[k], labels[k + 1]
+            labels = [above if label == below else label for label in labels]
+    return labels
 
 
 def _propose(costs: FloatArray, method: Method, count: int | None) -> list[int]:

@@ -33,7 +33,7 @@ class Groups(Shown):
         roughness: Standard deviation of the residuals of log adjacent distance about a quadratic in depth;
             NaN with fewer than 4 usable neighbours.
         proposed: Boundaries the detector proposed before `strength` was judged.
-        p_value: p-value of `roughness` against a null, or None where none was computed.
+        p_value: The smallest over all gaps of their p-values against a null, or None where none was computed.
         stability: Per boundary, the share of probe resamples in which it returned, or None where none were drawn.
         support: ``(L − 1,)`` share of probe resamples in which a boundary stood after each layer, or None where none
             were drawn; `stability` is this at the boundaries.
@@ -45,7 +45,7 @@ class Groups(Shown):
         built_in: Boundaries that the architecture has by itself, judged from the reference alone.
         unreferenced: Gaps that the reference lacks, because a layer is degenerate in it: judged without.
         p_values: Per boundary, the chance that a network which learnt nothing has a step as far beyond its kind at any
-            gap, or None where it was not tested.
+            gap, or None where it was not tested; NaN beside a layer that was left out.
         sequence_ends: Each layer that the next one does not follow, because it begins another sequence: the last layer
             of an encoder whose decoder comes next. A group never reaches beyond, and where the sequences part is no
             boundary, since it says nothing of what was learnt.

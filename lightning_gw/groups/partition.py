@@ -9,6 +9,9 @@ from scipy.spatial.distance import squareform
 
 from lightning_gw.utilities.arrays import FloatArray
 
+#: A step says little below this share of the largest, where there is next to nothing else to hold it against.
+OWN_FLOOR = 0.05
+
 
 def check_distances(matrix: ArrayLike) -> FloatArray:
     """A symmetric ``(L, L)`` float64 array of distances, with zeros on the diagonal of usable layers.
@@ -203,8 +206,8 @@ def contrasts(steps: FloatArray, cuts: NDArray[np.bool_]) -> FloatArray:
         cuts: ``(D, L − 1)``: which of them are boundaries; in no network all.
 
     Returns:
-        ``(D, L − 1)`` the contrast that each step has, or would have as one more boundary; infinite where the layers
-        inside groups are identical.
+        ``(D, L − 1)`` the contrast that each step has, or would have as one more boundary. Where most layers inside
+        groups are identical there is no line, and a step is held against `OWN_FLOOR` of the largest.
     """
     inside = ~cuts
     above_zero = inside & (steps > 0)
@@ -223,7 +226,8 @@ def contrasts(steps: FloatArray, cuts: NDArray[np.bool_]) -> FloatArray:
         line = line + away * (offset * known).sum(axis=1, keepdims=True) / spread
         leverage = leverage + away**2 / spread
         found = np.exp((logs - line) / np.sqrt(1 + leverage))
-    return np.asarray(np.where(alike, np.where(steps > 0, np.inf, 0.0), found))
+    largest = steps.max(axis=1, keepdims=True, initial=np.finfo(float).tiny)
+    return np.asarray(np.where(alike, steps / (OWN_FLOOR * largest), found))
 
 
 def boundaries_of(labels: list[int]) -> list[int]:

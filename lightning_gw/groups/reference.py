@@ -9,14 +9,12 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lightning_gw.groups.partition import FloatArray, boundaries_of, check_distances, prune_boundaries
+from lightning_gw.groups.partition import OWN_FLOOR, FloatArray, boundaries_of, check_distances, prune_boundaries
 from lightning_gw.gw.result import GWMatrix
 
 #: Distances are compared where they are large against this share of the reference's largest step: ratios of distances
 #: that are both next to nothing say nothing, and blocks that begin as the identity have distances of exactly zero.
 FLOOR = 0.25
-#: … or against this share of the network's own largest step, where the reference takes next to none anywhere.
-OWN_FLOOR = 0.05
 #: Steps below this share of the largest are none that people would name, however much they stand out from the rest.
 WORTH_NAMING = 0.2
 
@@ -33,10 +31,13 @@ class Reference:
             that is degenerate there.
         first: ``(L, L)`` distances of the first of them, where all are known: with them steps across layers that are
             left out can be judged too.
+        itself: Whether it is the very look that is held against it, which has no boundary on any inputs. The reference
+            does not follow when inputs are resampled, so that draws of these would seem to show some.
     """
 
     adjacent: FloatArray
     first: FloatArray | None = None
+    itself: bool = False
 
     @classmethod
     def of(cls, given: ReferenceLike | Reference, matrix: GWMatrix | ArrayLike, layers: int) -> Reference:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from lightning_gw.groups.groups import Groups, Strength
 
 #: From this contrast on a boundary is kept, …
@@ -43,8 +45,8 @@ def strength_of(
 def why_weak(groups: Groups) -> str:
     """Why groups that are "weak" are no more than that, in a few words; empty for others, and where it is not known.
 
-    The first that holds of: there was nothing to hold a boundary against, little contrast, little stability, and
-    nothing but a single layer at an end cut off.
+    The first that holds of: there was nothing to hold a boundary against, little contrast, a boundary that could not be
+    tested, little stability, and nothing but a single layer at an end cut off.
     """
     if groups.strength != "weak":
         return ""
@@ -54,6 +56,9 @@ def why_weak(groups: Groups) -> str:
         return f"what the architecture does by itself{where} is not known"
     if groups.contrast < STRONG_CONTRAST:
         return f"their weakest boundary stands out {groups.contrast:.2f} times, and strong is from {STRONG_CONTRAST} on"
+    untested = [k for k, p in zip(groups.boundaries, groups.p_values or (), strict=False) if np.isnan(p)]
+    if untested:
+        return f"the boundary after layer {untested[0] + 1} has no p-value, since a layer beside it was left out"
     if groups.stability is not None and (least := min(groups.stability, default=1.0)) < STABLE:
         return f"a boundary returned in only {least:.0%} of probe resamples"
     sizes = [groups.labels.count(label) for label in range(groups.count)]

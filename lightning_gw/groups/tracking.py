@@ -102,6 +102,10 @@ class GroupTracker:
             self._last_seen = self._members
         return self._settle(step, groups) + self._growth.update(step, groups)
 
+    def forget_growth(self) -> None:
+        """Measure growth from the next look on."""
+        self._growth = GrowthWatch(self._growth.persistence)
+
     def _name(self, matched: Mapping[int, int], count: int) -> tuple[int, ...]:
         """Identities of `count` groups: the matched ones, and new ones for the rest."""
         identities = []

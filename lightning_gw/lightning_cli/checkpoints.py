@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.analysis import AnalysisConfig
-from lightning_gw.analysis.start import Held, Start
+from lightning_gw.analysis.start import Held, Start, null_of_layers
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.geometry.geometries import get_geometry
 from lightning_gw.groups.reference import Reference
@@ -138,5 +138,5 @@ def reference_of_run(state: Mapping[str, Any], config: AnalysisConfig) -> Refere
     memory = state.get("analysis", {})
     if "begun" not in memory:
         return None
-    null = null_from_state(memory["null"], get_geometry(config.geometry))
+    null = null_of_layers(null_from_state(memory["null"], get_geometry(config.geometry)), memory["layers"])
     return Held.of(Start.from_state(memory["begun"]), null, first=False, comparable=config.paired).reference

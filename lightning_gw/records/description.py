@@ -206,8 +206,10 @@ def stability_phrase(groups: Groups) -> str:
 
 def contrast_sentence(groups: Groups) -> str:
     """What the contrast number of a look means."""
-    if not np.isfinite(groups.contrast):
+    if np.isnan(groups.contrast):
         return "No boundary was proposed, so there is no contrast to report."
+    if np.isinf(groups.contrast):
+        return "Layers inside groups are identical, so that there is no trend for a boundary to stand out from."
     return (
         f"The weakest boundary is {groups.contrast:.2f} times what the trend of gaps inside groups would give. "
         "Contrast alone proves nothing: untrained networks show some too."

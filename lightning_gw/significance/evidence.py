@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lightning_gw.geometry.geometries import Geometry
 from lightning_gw.geometry.spaces import Spaces
-from lightning_gw.groups.finding import find_boundaries
+from lightning_gw.groups.finding import find_boundaries, find_groups
 from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.reference import Reference
 from lightning_gw.groups.strength import no_stronger_than_stable
@@ -79,15 +79,18 @@ def resampled(
         matrix: The matrix that they were found in.
         draws: Resamples of the probe; 0 leaves the groups as they are.
         seed: Seed of the resamples.
-        reference: What the groups were held against, and those of the resamples are.
+        reference: What the groups were held against, and those of the resamples are; where that is this very look, only
+            the noise is told.
         identity: Whether they were found in its identity column.
     """
     if draws == 0 or len(groups.labels) - len(matrix.degenerate) < 2:
         return groups
     distances = resample_distances(spaces, matrix, draws, seed, identity)
-    found = stability(groups, distances, reference)
     noise = noise_of_adjacent(distances)
     noise[list(groups.sequence_ends)] = np.nan
+    if reference is not None and reference.itself:
+        return replace(groups, noise=noise)
+    found = stability(groups, distances, reference)
     return replace(groups, stability=found.returned, support=found.found, noise=noise)
 
 
@@ -104,7 +107,7 @@ def spread(
         representations: Layer name to ``(n, d)``.
         spaces: Theirs.
         matrix: What groups were found in, whose matchings are held as found; None where they are not known.
-        reference: What the groups were held against.
+        reference: What the groups were held against; where that is this very look, `without_dominant` is left out.
         sequence_ends: See `find_groups`.
     """
     told: dict[str, Any] = {
@@ -112,7 +115,8 @@ def spread(
         "effective_rank": effective_rank(representations),
     }
     far = dominant_inputs(representations)
-    if matrix is not None and len(far) > 0 and len(matrix.degenerate) + 2 <= len(representations):
+    held = reference is None or not reference.itself
+    if matrix is not None and held and len(far) > 0 and len(matrix.degenerate) + 2 <= len(representations):
         weights = torch.ones(matrix.couplings.shape[-1], dtype=torch.float64)
         weights[far.tolist()] = 0.0
         without = (weights / weights.sum())[None]
@@ -143,34 +147,41 @@ def tested(representations: Mapping[str, Tensor], null: Null | str, sequence_end
     return Tested(networks, p_values)
 
 
-def judged(groups: Groups, test: Tested | None) -> Groups:
+def judged(groups: Groups, test: Tested, distances: GWMatrix | FloatArray, reference: Reference | None) -> Groups:
     """The same groups with their p-values, and no stronger than the evidence.
 
-    A boundary that a network which learnt nothing would have too (p > 5 %) is taken back. Groups are "strong" only if
-    every boundary returned in at least half of the probe resamples.
+    A boundary that a network which learnt nothing would have too (p > 5 %) is taken back, and what is left is judged
+    anew, since its steps are then held against others. A boundary beside a layer that was left out has no p-value: it
+    stays, and makes the groups no more than "weak". They are "strong" only if every boundary returned in at least half
+    of the probe resamples.
 
     Args:
         groups: Groups, with their stability where it was measured.
-        test: What the null said; None where there was no test.
+        test: What the null said.
+        distances: What they were found in.
+        reference: What they were held against.
     """
-    if test is not None and test.p_values is not None:
-        groups = _tested(groups, test.p_values)
+    if test.p_values is not None:
+        groups = _tested(groups, test.p_values, distances, reference)
     return no_stronger_than_stable(groups)
 
 
-def _tested(groups: Groups, p_values: FloatArray) -> Groups:
-    kept = [k for k in groups.boundaries if p_values[k] <= LEVEL]
-    labels, now = list(groups.labels), 0
-    for layer, label in enumerate(groups.labels):
-        labels[layer] = now if label >= 0 else label
-        now += layer in kept or (bool(kept) and layer in groups.sequence_ends)
-    at = [groups.boundaries.index(k) for k in kept]
+def _tested(
+    groups: Groups, p_values: FloatArray, distances: GWMatrix | FloatArray, reference: Reference | None
+) -> Groups:
+    kept = [k for k in groups.boundaries if not p_values[k] > LEVEL]
+    left = groups
+    if len(kept) < len(groups.boundaries):
+        left = find_groups(distances, reference, sequence_ends=groups.sequence_ends, among=kept)
+    at = [groups.boundaries.index(k) for k in left.boundaries]
+    untested = any(np.isnan(p_values[k]) for k in left.boundaries)
     return replace(
         groups,
-        labels=tuple(labels),
-        boundaries=tuple(kept),
-        strength=groups.strength if kept else "none",
+        labels=left.labels,
+        boundaries=left.boundaries,
+        strength="weak" if untested and left.strength == "strong" else left.strength,
+        contrast=left.contrast if kept else groups.contrast,
         stability=None if groups.stability is None else tuple(groups.stability[k] for k in at),
         p_value=float(np.nanmin(p_values)),
-        p_values=tuple(float(p_values[k]) for k in kept),
+        p_values=tuple(float(p_values[k]) for k in left.boundaries),
     )

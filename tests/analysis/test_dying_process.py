@@ -54,6 +54,8 @@ def test_a_process_that_dies_in_its_first_look_costs_that_look_and_not_the_train
     assert "ended with signal 9" in missing[0]
     said = "2 networks with fresh weights are too few" if nulls else "no null was asked for"
     assert all(said in record.null for record in callback.history)
+    held = "2 re-initialised networks" if nulls else "none: its first look (step 0) failed"
+    assert all(record.reference.startswith(held) for record in callback.history), "one passes for that before training"
     assert len(lgw.load_history(tmp_path)) == 4
     # A checkpoint holds what came with the lost look, too.
     state = torch.load(tmp_path / "checkpoints/step=6.ckpt", weights_only=True)["callbacks"][callback.state_key]

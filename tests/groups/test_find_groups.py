@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from lightning_gw.groups.finding import find_boundaries, find_groups
+from lightning_gw.groups.finding import Method, find_boundaries, find_groups
 from lightning_gw.groups.groups import Groups
 from lightning_gw.groups.partition import contrasts
 from lightning_gw.groups.roughness import roughness
@@ -154,7 +155,21 @@ def test_all_distances_equal_has_no_groups_and_always_the_same_answer() -> None:
 
 
 def test_groups_of_identical_layers_are_strong() -> None:
-    assert find_groups(blocks((3, 3, 2), within=0.0)).boundaries == (2, 5)
+    groups = find_groups(blocks((3, 3, 2), within=0.0))
+    assert groups.boundaries == (2, 5)
+    assert groups.contrast == 20.0, "against a twentieth of the largest step, as there is no other"
+    tiny = blocks((3, 3, 2), within=0.0)
+    tiny[:6, 6:] = tiny[6:, :6] = 1.0
+    tiny[:3, 3:6] = tiny[3:6, :3] = 0.01
+    assert 2 not in find_groups(tiny, gamma=0.1).boundaries
+
+
+def test_boundaries_are_kept_nowhere_but_where_they_may_be() -> None:
+    distances = blocks((2, 4, 3), noise=0.05)
+    for method in get_args(Method):
+        assert find_groups(distances, method=method, among=(1, 3)).boundaries == (1,)
+        assert find_groups(distances, method=method, among=()).strength == "none"
+        assert find_groups(distances, method=method, among=range(8)).boundaries == (1, 5)
 
 
 def test_roughness_sees_jumps_and_not_slow_change() -> None:

@@ -103,12 +103,15 @@ def test_stories_are_told_of_no_group_that_reaches_across() -> None:
     assert [(event.kind, event.boundary_from, event.boundary_to) for event in moved] == [("boundary_moved", 2, 1)]
 
 
-def test_what_a_null_takes_back_leaves_the_sequences_apart() -> None:
-    groups = find_groups(apart(PARTED, PARTED), apart(EVEN, EVEN), sequence_ends=(5,))
+def test_what_a_null_takes_back_leaves_the_sequences_apart_and_each_judged_by_what_is_left() -> None:
+    distances, even = apart(PARTED, (0.1, 0.1, 0.16, 0.1, 0.1)), apart(EVEN, EVEN)
+    groups = find_groups(distances, even, sequence_ends=(5,))
+    assert (groups.boundaries, groups.strength) == ((2, 8), "weak")
     p_values = np.full(11, 0.01)
     p_values[8] = 0.8
-    left = judged(groups, Tested("99 networks", p_values))
-    assert left.boundaries == (2,)
+    left = judged(groups, Tested("99 networks", p_values), distances, Reference.of(even, even, 12))
+    assert (left.boundaries, left.strength) == ((2,), "strong")
+    assert left.contrast == find_groups(apart(PARTED), apart(EVEN)).contrast
     assert left.labels == (0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2, 2)
 
 

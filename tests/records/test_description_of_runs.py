@@ -10,7 +10,7 @@ import pytest
 from snapshots import Snapshots
 from synthetic_runs import DRIFT, EMERGENCE, PASSING, WEAK, make_run
 
-from lightning_gw.records.description import describe, describe_record, inherited_sentences
+from lightning_gw.records.description import contrast_sentence, describe, describe_record, inherited_sentences
 from lightning_gw.records.record import Record
 
 
@@ -143,3 +143,11 @@ def test_since_when_groups_stand_forgets_no_earlier_look(seen: str, said: str) -
     assert said in told
     both = "stood at each" in said and "gone" in said
     assert told.count("first seen") + told.count("stood at each") == (2 if both else 1)
+
+
+def test_a_contrast_that_has_no_trend_beside_it_is_not_one_that_is_missing() -> None:
+    """Records of older versions hold infinite ones."""
+    groups = make_run()[-1].groups
+    assert contrast_sentence(replace(groups, contrast=np.inf)).startswith("Layers inside groups are identical")
+    assert contrast_sentence(replace(groups, contrast=np.nan)).startswith("No boundary was proposed")
+    assert contrast_sentence(replace(groups, contrast=2.0)).startswith("The weakest boundary is 2.00 times")
