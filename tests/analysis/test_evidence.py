@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_gw as lgw
 from lightning_gw.analysis import Analysis
+from lightning_gw.callback.look import run_null
 from lightning_gw.records.context import LookContext
 from lightning_gw.records.description import describe_record
 
@@ -164,3 +165,21 @@ def test_a_run_resumed_with_another_geometry_begins_anew_instead_of_mixing_numbe
     assert not any("changed" in note for note in later.notes)
     assert later.null.startswith("none: the networks with fresh weights were looked at in another way")
     assert later.changed is not None
+
+
+def test_a_network_that_cannot_be_asked_trains_and_is_held_against_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise TypeError("no such kernel")
+
+    monkeypatch.setattr(run_null, "origin_of", fails)
+    with pytest.warns(UserWarning, match=r"no null: its weights could not be read \(TypeError: no such kernel\)"):
+        fit(tmp_path, null_samples=19, draws=0)
+    for record in lgw.load_history(tmp_path):
+        assert record.reference.startswith("none: whether its weights are fresh could not be told, and there are no")
+
+
+def test_what_gives_no_network_like_it_ends_the_training_before_it_begins(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"untrained=.* cannot be used: build.* returned a network whose parameter"):
+        fit(tmp_path, draws=0, untrained=lambda: nn.Linear(2, 2))

@@ -13,6 +13,7 @@ from lightning_gw.activations.observer import Observer
 from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.significance import Null, reinitialisation_null
 from lightning_gw.significance.nulls.origin import Origin, origin_of
+from lightning_gw.utilities.errors import ArgumentError, reason_of
 from lightning_gw.utilities.files import user_cache
 from lightning_gw.utilities.progress import counted
 
@@ -20,6 +21,8 @@ from lightning_gw.utilities.progress import counted
 #: next to nothing beside the search, which is up to so many parameters times inputs, and one where it is not.
 FEW = 3
 SMALL = 10**8
+#: Said of a network of which nothing can be told.
+UNKNOWN = "whether its weights are fresh could not be told"
 
 
 def few(module: nn.Module, observer: Observer) -> int:
@@ -56,10 +59,15 @@ def null_of_run(
         this training, empty where it had not.
 
     Raises:
-        ValueError: If `untrained` fails, or gives another architecture or weights that are not fresh.
+        ArgumentError: If `untrained` fails, or gives another architecture or weights that are not fresh.
     """
     alone = trainer.world_size == 1
-    origin = origin or origin_of(module, untrained, copies=samples != 0 and alone)
+    try:
+        origin = origin or origin_of(module, untrained, copies=samples != 0 and alone)
+    except ArgumentError:
+        raise
+    except Exception as error:
+        origin = Origin(UNKNOWN, None, f"its weights could not be read ({reason_of(error)})")
     trained = f"training went on from step {trainer.global_step}" if trainer.global_step else origin.trained
     if samples == 0:
         return NO_NULL, trained

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
@@ -18,6 +20,22 @@ GAP = 0.1
 SURENESS = 1e-6
 #: Parameters described in the reason.
 DESCRIBED = 3
+
+
+@dataclass(frozen=True)
+class Unlike:
+    """Parameters that are not distributed as fresh ones.
+
+    Attributes:
+        parameters: Their names → how they differ, in words.
+        compared: How many were compared.
+    """
+
+    parameters: dict[str, str]
+    compared: int
+
+    def __str__(self) -> str:
+        return f"{len(self.parameters)} of {self.compared} large parameters are not distributed as fresh ones"
 
 
 def looks_pretrained(module: nn.Module, fresh: Reinitialiser | None = None) -> str | None:
@@ -38,9 +56,19 @@ def looks_pretrained(module: nn.Module, fresh: Reinitialiser | None = None) -> s
     Raises:
         ValueError: If there are no fresh weights to be had.
     """
-    fresh = Reinitialiser(module) if fresh is None else fresh
+    unlike = unlike_fresh(module, Reinitialiser(module) if fresh is None else fresh)
+    if not unlike.parameters:
+        return None
+    told = list(unlike.parameters.values())
+    rest = f"; and {len(told) - DESCRIBED} more" if len(told) > DESCRIBED else ""
+    source = source_of(module)
+    return f"{unlike} ({'; '.join(told[:DESCRIBED])}{rest})" + (f"; loaded from {source!r}" if source else "")
+
+
+def unlike_fresh(module: nn.Module, fresh: Reinitialiser) -> Unlike:
+    """Which parameters of a network are not distributed as fresh ones; see `looks_pretrained`."""
     drawn = [dict(fresh.draw(seed).named_parameters()) for seed in (0, 1)]
-    unlike, compared = [], 0
+    unlike, compared = {}, 0
     for name, parameter in module.named_parameters():
         if parameter.numel() < ENOUGH_VALUES or not parameter.is_floating_point():
             continue
@@ -51,23 +79,21 @@ def looks_pretrained(module: nn.Module, fresh: Reinitialiser | None = None) -> s
         others = np.concatenate([one, other])
         test = ks_2samp(live, others, method="asymp")
         if test.statistic > GAP and test.pvalue < SURENESS:
-            unlike.append(f"{name} has standard deviation {live.std():.3g}, fresh {others.std():.3g}")
-    if not unlike:
-        return None
-    rest = f"; and {len(unlike) - DESCRIBED} more" if len(unlike) > DESCRIBED else ""
-    source = source_of(module)
-    return (
-        f"{len(unlike)} of {compared} large parameters are not distributed as fresh ones "
-        f"({'; '.join(unlike[:DESCRIBED])}{rest})" + (f"; loaded from {source!r}" if source else "")
-    )
+            unlike[name] = f"{name} has standard deviation {live.std():.3g}, fresh {others.std():.3g}"
+    return Unlike(unlike, compared)
 
 
 def _values(parameter: Tensor) -> NDArray[np.float64]:
     flat = parameter.detach().flatten()
-    return np.asarray(flat[:: max(1, len(flat) // COMPARED_VALUES)].double().cpu().numpy())
+    # Off the device first: not every one knows float64.
+    return np.asarray(flat[:: max(1, len(flat) // COMPARED_VALUES)].cpu().double().numpy())
 
 
 def source_of(module: nn.Module) -> str:
-    """Where a Hugging Face model inside says that it came from; empty where none does."""
+    """Where a Hugging Face model inside says that it came from; empty where none does.
+
+    A name alone is no evidence of training: a config that was read from somewhere has it too, and fresh weights may be
+    drawn by it.
+    """
     configs = (getattr(child, "config", None) for child in module.modules())
     return next((str(name) for config in configs if (name := getattr(config, "_name_or_path", ""))), "")

@@ -46,6 +46,8 @@ class Reinitialiser:
         way: Where fresh weights come from, in words.
         notes: What is not fresh, or could not be done a better way, in words.
         loads: Whether the module's constructor loads its weights instead of drawing them.
+        resets: Names of the parameters that only a reset of their layers draws, which cannot repeat an initialisation
+            of somebody's own.
 
     Raises:
         ValueError: If there are no fresh weights to be had; the message says what to do.
@@ -70,6 +72,7 @@ class Reinitialiser:
             raise ValueError(f"{type(module).__name__} has no parameters, so there are no fresh weights to draw.")
         self._module = module
         self.loads = False
+        self.resets: frozenset[str] = frozenset()
         notes: list[str] = []
         self._make: Callable[[], nn.Module]
         if build is not None:
@@ -92,8 +95,10 @@ class Reinitialiser:
         else:
             untouched = self._prepare_resets()
             self._make = self._reset_copy
-            huggingface = any(_is_huggingface(child) for child in module.modules())
-            self.way = "transformers config" if huggingface else RESETS
+            models = [child for child in module.modules() if _is_huggingface(child)]
+            self.way = "transformers config" if models else RESETS
+            inside = {id(p) for model in models for p in model.parameters()}
+            self.resets = frozenset(name for name, p in module.named_parameters() if id(p) not in inside)
             if untouched:
                 notes.append(f"Nothing re-initialises {listing(untouched)}; kept as now.")
         self.notes = tuple(notes)
@@ -204,15 +209,36 @@ def _constructor(module: nn.Module) -> Callable[[], nn.Module] | None:
 
 
 def _detached_copy(module: nn.Module) -> nn.Module:
-    """A deep copy that shares nothing with the module but its Trainer."""
+    """A deep copy that shares nothing with the module but its Trainer, and of which nothing is compiled."""
     memo: dict[int, Any] = {}
     for child in module.modules():
         for name, value in vars(child).items():
-            if name in ("_trainer", "_fabric") and value is not None:
+            if name in ("_trainer", "_fabric", "_compiler_ctx") and value is not None:
                 memo[id(value)] = value
             elif isinstance(value, Tensor) and not value.is_leaf:  # deepcopy refuses results of a computation
                 memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, memo)
+    copied = copy.deepcopy(module, memo)
+    for child in copied.modules():
+        _uncompile(child)
+    return copied
+
+
+def _uncompile(module: nn.Module) -> None:
+    """Take out of a copy what was compiled, which runs the live network whoever calls it.
+
+    Raises:
+        ValueError: If a method that was compiled is not that of the module's class.
+    """
+    vars(module).pop("_compiled_call_impl", None)
+    compiled = vars(module).get("_compiler_ctx") or {}  # what Lightning keeps of each method beside the compiled one
+    for name, original in compiled.items():
+        if (method := name.removeprefix("original_")) == name:
+            continue
+        if getattr(original, "__func__", None) is not getattr(type(module), method):
+            raise ValueError(f"its {method} was replaced before it was compiled")
+        vars(module).pop(method, None)
+    if compiled:
+        vars(module)["_compiler_ctx"] = None
 
 
 def _reset(module: nn.Module) -> list[str]:
@@ -236,7 +262,7 @@ def _reset(module: nn.Module) -> list[str]:
         name
         for name, parameter in module.named_parameters()
         if not parameter.is_floating_point()
-        or bool((parameter == torch.tensor(UNTOUCHED, dtype=parameter.dtype)).double().mean() > UNTOUCHED_SHARE)
+        or bool((parameter == torch.tensor(UNTOUCHED, dtype=parameter.dtype)).float().mean() > UNTOUCHED_SHARE)
     ]
 
 
