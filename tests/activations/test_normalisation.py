@@ -173,6 +173,20 @@ def test_loaded_statistics_are_read_alike_also_once_a_few_batches_were_counted(t
         np.testing.assert_array_equal(record.growth, np.ones(4))
 
 
+def test_instance_norms_that_gather_statistics_go_by_each_input_in_pieces_too() -> None:
+    from lightning_gw.activations.isolation.undisturbed import undisturbed
+    from lightning_gw.activations.running.normalisation import read_by_the_probe
+
+    module = nn.Sequential(nn.InstanceNorm2d(3, track_running_stats=True), nn.BatchNorm2d(3)).eval()
+    batches = [batch for batch in images(8)][:2]
+    with undisturbed(module), torch.no_grad():
+        read_by_the_probe(module, unsettled_layers(module), batches, lambda batch: module(batch[0]))
+        for x, _ in batches:
+            torch.testing.assert_close(module[0](x), nn.functional.instance_norm(x))
+    assert not module[0].training
+    assert not module[0].running_mean.any()
+
+
 class OwnNorm(nn.Module):
     """A norm as language models bring their own."""
 

@@ -64,7 +64,12 @@ def read_by_the_probe(
         What to say of it; empty where nothing is to be said.
     """
     _settle_spectral_norms(module)
-    layers = [child for name, child in _running(module) if name in names]
+    layers = []
+    for name, child in _running(module):
+        if name in names and isinstance(child, nn.modules.instancenorm._InstanceNorm):
+            child.training = True  # each input goes by its own statistics, and none are gathered
+        elif name in names:
+            layers.append(child)
     if not layers:
         return ""
     if (min(count_rows(batch) for batch in batches) if smallest is None else smallest) < 2:
@@ -112,7 +117,9 @@ def _running(module: nn.Module) -> list[tuple[str, nn.modules.batchnorm._NormBas
     return [
         (name, child)
         for name, child in module.named_modules()
-        if isinstance(child, nn.modules.batchnorm._NormBase) and child.running_mean is not None
+        if isinstance(child, nn.modules.batchnorm._NormBase)
+        and child.running_mean is not None
+        and not nn.parameter.is_lazy(child.running_mean)
     ]
 
 
