@@ -176,7 +176,7 @@ def find_boundaries(
     Args:
         distances: ``(D, L, L)`` symmetric distances between the same layers; rows that are NaN throughout, but for the
             diagonal, are left out.
-        reference: What the steps are held against.
+        reference: What the steps are held against; nothing stands out from itself, whatever the inputs.
         sequence_ends: See `find_groups`.
 
     Returns:
@@ -184,6 +184,8 @@ def find_boundaries(
     """
     matrices, layers = distances.shape[:2]
     found = np.zeros((matrices, max(layers - 1, 0)), dtype=bool)
+    if reference is not None and reference.itself:
+        return found  # on other inputs the reference would have been another, too, and the same
     if len(sequence_ends):
         for part in sequence_parts(layers, sequence_ends):
             inside = distances[:, part, part]

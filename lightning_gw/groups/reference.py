@@ -31,8 +31,7 @@ class Reference:
             that is degenerate there.
         first: ``(L, L)`` distances of the first of them, where all are known: with them steps across layers that are
             left out can be judged too.
-        itself: Whether it is the very look that is held against it, which has no boundary on any inputs. The reference
-            does not follow when inputs are resampled, so that draws of these would seem to show some.
+        itself: Whether it is the very look that is held against it: then nothing stands out on other inputs either.
     """
 
     adjacent: FloatArray

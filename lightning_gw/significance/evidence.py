@@ -79,18 +79,15 @@ def resampled(
         matrix: The matrix that they were found in.
         draws: Resamples of the probe; 0 leaves the groups as they are.
         seed: Seed of the resamples.
-        reference: What the groups were held against, and those of the resamples are; where that is this very look, only
-            the noise is told.
+        reference: What the groups were held against, and those of the resamples are.
         identity: Whether they were found in its identity column.
     """
     if draws == 0 or len(groups.labels) - len(matrix.degenerate) < 2:
         return groups
     distances = resample_distances(spaces, matrix, draws, seed, identity)
+    found = stability(groups, distances, reference)
     noise = noise_of_adjacent(distances)
     noise[list(groups.sequence_ends)] = np.nan
-    if reference is not None and reference.itself:
-        return replace(groups, noise=noise)
-    found = stability(groups, distances, reference)
     return replace(groups, stability=found.returned, support=found.found, noise=noise)
 
 
@@ -107,7 +104,7 @@ def spread(
         representations: Layer name to ``(n, d)``.
         spaces: Theirs.
         matrix: What groups were found in, whose matchings are held as found; None where they are not known.
-        reference: What the groups were held against; where that is this very look, `without_dominant` is left out.
+        reference: What the groups were held against.
         sequence_ends: See `find_groups`.
     """
     told: dict[str, Any] = {
@@ -115,8 +112,7 @@ def spread(
         "effective_rank": effective_rank(representations),
     }
     far = dominant_inputs(representations)
-    held = reference is None or not reference.itself
-    if matrix is not None and held and len(far) > 0 and len(matrix.degenerate) + 2 <= len(representations):
+    if matrix is not None and len(far) > 0 and len(matrix.degenerate) + 2 <= len(representations):
         weights = torch.ones(matrix.couplings.shape[-1], dtype=torch.float64)
         weights[far.tolist()] = 0.0
         without = (weights / weights.sum())[None]

@@ -20,7 +20,7 @@ def on_a_line(*steps: float) -> NDArray[np.float64]:
     return np.asarray(np.abs(place[:, None] - place[None, :]))
 
 
-def tested(network: NDArray[np.float64], p_values: dict[int, float]) -> Groups:
+def what_is_left(network: NDArray[np.float64], p_values: dict[int, float]) -> Groups:
     """What is left of the groups of a network, held against one with even steps, where other gaps have p = 0.9."""
     reference = Reference.of(on_a_line(*[0.2] * (len(network) - 1)), network, len(network))
     groups = find_groups(network, reference)
@@ -33,7 +33,7 @@ def tested(network: NDArray[np.float64], p_values: dict[int, float]) -> Groups:
 
 def test_what_is_left_and_only_cuts_off_an_end_is_weak() -> None:
     network = on_a_line(0.9, 0.1, 0.1, 0.9, 0.1, 0.1, 0.1)
-    left = tested(network, {0: 0.01, 3: 0.4})
+    left = what_is_left(network, {0: 0.01, 3: 0.4})
     assert (left.boundaries, left.labels, left.strength) == ((0,), (0, 1, 1, 1, 1, 1, 1, 1), "weak")
     assert "a single layer at an end" in why_weak(left)
     assert (left.p_values, left.p_value, left.stability) == ((0.01,), 0.01, (0.6,))
@@ -44,7 +44,7 @@ def test_what_is_left_and_only_cuts_off_an_end_is_weak() -> None:
 
 def test_nothing_is_left_where_every_boundary_is_taken_back() -> None:
     network = on_a_line(0.1, 0.1, 0.1, 0.9, 0.1, 0.1, 0.1)
-    left = tested(network, {3: 0.06})
+    left = what_is_left(network, {3: 0.06})
     assert (left.boundaries, left.strength, left.labels, left.p_values) == ((), "none", (0,) * 8, ())
     assert left.contrast > 1.8, "that of the boundary taken back"
 
@@ -52,7 +52,7 @@ def test_nothing_is_left_where_every_boundary_is_taken_back() -> None:
 def test_a_boundary_beside_a_layer_left_out_stays_and_is_named() -> None:
     network = on_a_line(0.1, 0.1, 0.9, 0.9, 0.1, 0.1)
     network[3, :] = network[:, 3] = np.nan
-    left = tested(network, {2: np.nan})
+    left = what_is_left(network, {2: np.nan})
     assert (left.boundaries, left.strength) == ((2,), "weak")
     assert np.isnan(np.array(left.p_values)).all()
     assert left.p_value == 0.9
