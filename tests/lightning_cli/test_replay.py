@@ -190,9 +190,11 @@ def test_a_finished_run_gets_p_values(here: Path, capsys: pytest.CaptureFixture[
         assert what in said
 
 
-@pytest.mark.parametrize("watched", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "not watched"])
+@pytest.mark.parametrize("command", ["replay", "skip-test", "probe-report"])
+@pytest.mark.representatives("replay-watched")
 def test_layers_are_read_as_a_run_reads_them_also_once_their_own_statistics_are_settled(
-    here: Path, monkeypatch: pytest.MonkeyPatch, watched: bool
+    here: Path, monkeypatch: pytest.MonkeyPatch, command: str, watched: bool
 ) -> None:
     file = run(here, when=[36], watched=watched, steps=36)[0]
     network = sys.modules["my_net"].Net()
@@ -201,13 +203,11 @@ def test_layers_are_read_as_a_run_reads_them_also_once_their_own_statistics_are_
     read: list[str] = []
     observe = Observer.observe
     monkeypatch.setattr(Observer, "observe", lambda self, *to: read.append(self.normalisation) or observe(self, *to))
-    for command in (["replay"], ["skip-test"], ["probe-report", "--sizes=16", "--draws-of-probe=1"]):
-        read.clear()
-        assert main([*command, file, "-c", "live/config.yaml", "--out", command[0]]) == 0
-        assert set(read) == {"statistics of the probe"}, command
-    (again,) = load_history(here / "replay")
-    assert again.probe["normalisation"] == "statistics of the probe"
-    if watched:
+    few = ["--sizes=16", "--draws-of-probe=1"] if command == "probe-report" else []
+    assert main([command, file, *few, "-c", "live/config.yaml", "--out", "again"]) == 0
+    assert set(read) == {"statistics of the probe"}
+    if command == "replay" and watched:
+        (again,) = load_history(here / "again")
         assert_equal(History([again]), load_history(here / "live"))
         assert again.reference.startswith("its own first look (step 0)")
 

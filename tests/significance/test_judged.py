@@ -32,7 +32,8 @@ def what_is_left(network: NDArray[np.float64], p_values: dict[int, float]) -> Gr
 
 
 def test_what_is_left_and_only_cuts_off_an_end_is_weak() -> None:
-    network = on_a_line(0.9, 0.1, 0.1, 0.9, 0.1, 0.1, 0.1)
+    block = np.array([0, 1, 1, 1, 2, 2, 2, 2])
+    network = np.where(block[:, None] == block, 0.2, 1.0) * (1 - np.eye(8))
     left = what_is_left(network, {0: 0.01, 3: 0.4})
     assert (left.boundaries, left.labels, left.strength) == ((0,), (0, 1, 1, 1, 1, 1, 1, 1), "weak")
     assert "a single layer at an end" in why_weak(left)
