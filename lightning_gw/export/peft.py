@@ -25,10 +25,11 @@ def to_peft(
 
     Returns:
         ``layers_to_transform`` (indices from 0) and ``layers_pattern``; ``target_modules``, a regular expression, where
-        the layers are in several lists; or ``rank_pattern``.
+        the layers are in several lists, or in one that no module holds, which most versions of peft do not find by its
+        index; or ``rank_pattern``.
 
     Raises:
-        ExportError: If none of the layers is in a list, or they are in several and no targets were given.
+        ExportError: If none of the layers is in a list, or a regular expression is needed and no targets were given.
 
     Example:
         >>> names = [f"encoder.layer.{k}" for k in range(6)]
@@ -45,19 +46,32 @@ def to_peft(
         )
     ends = {holder: _ending(holder, everything) for holder in indices}
     if rank is not None:
-        named = {f"{re.escape(ends[holder])}\\.(?:{numbers(found)})\\..*": rank for holder, found in indices.items()}
+        named = {_key(holder, ends[holder], found): rank for holder, found in indices.items()}
         return ({"target_modules": list(targets)} if targets else {}) | {"rank_pattern": named}
-    if len(indices) == 1:
-        holder, found = next(iter(indices.items()))
+    holder, found = next(iter(indices.items()))
+    if len(indices) == 1 and "." in holder:
         chosen = {"layers_to_transform": found, "layers_pattern": re.escape(ends[holder])}
         return ({"target_modules": list(targets)} if targets else {}) | chosen
     if not targets:
         raise ExportError(
-            f"These layers are in several lists ({', '.join(indices)}), which layers_to_transform cannot tell apart. "
+            "layers_to_transform takes layers of one list that is inside a module, and these are in "
+            f"{', '.join(indices)}. "
             "Name the modules to be adapted with --targets, and a regular expression for target_modules is written."
         )
-    lists = [f"{re.escape(holder)}\\.(?:{numbers(found)})" for holder, found in indices.items()]
-    return {"target_modules": f"(?:.*\\.)?(?:{'|'.join(lists)})\\.(?:.*\\.)?(?:{'|'.join(map(re.escape, targets))})"}
+    lists = [f"{_start(holder)}{re.escape(holder)}\\.(?:{numbers(found)})" for holder, found in indices.items()]
+    return {"target_modules": f"(?:{'|'.join(lists)})\\.(?:.*\\.)?(?:{'|'.join(map(re.escape, targets))})"}
+
+
+def _key(holder: str, end: str, indices: Sequence[int]) -> str:
+    """A key of ``rank_pattern`` for what is in these layers of a list, whose name alone ends so."""
+    pattern = f"{re.escape(end)}\\.(?:{numbers(indices)})\\..*"
+    # Older versions of peft put ".*\." before it, and would not find a name that begins so: the first way never fits.
+    return pattern if "." in holder else f"(?!)|^{pattern}"
+
+
+def _start(holder: str) -> str:
+    """What may come before a list's name: other modules, but for a list that no module holds."""
+    return "(?:.*\\.)?" if "." in holder else ""
 
 
 def _ending(holder: str, everything: Sequence[str]) -> str:

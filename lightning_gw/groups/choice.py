@@ -29,7 +29,8 @@ class Choice:
     Attributes:
         layers: Names of all layers, in depth order.
         members: Indices of the chosen ones, from 0, in depth order.
-        others: Indices of the layers of every other group, in depth order; none beside a random block.
+        others: Indices of the layers of every other group, in depth order; beside a random block parts of as many
+            layers as the groups beside the chosen one.
         said: What was chosen, in words; layers counted from 1.
         doubts: What speaks against acting on it, in words.
         sequence_ends: Layers after which another sequence begins; no block reaches across.
@@ -72,7 +73,11 @@ class Choice:
             raise NoGroupError(f"There is no other block of {size} of {count} layers, so no control can be drawn.")
         block = blocks[int(np.random.default_rng(seed).integers(len(blocks)))]
         said = f"layers {layer_ranges(block)}, a random block (seed {seed}) in place of {self.said}"
-        return Choice(self.layers, block, (), said, sequence_ends=self.sequence_ends)
+        rest = sorted({*self.members, *(place for group in self.others for place in group)} - set(block))
+        ends = np.cumsum([len(group) for group in self.others])[:-1]
+        parts = np.split(np.array(rest, dtype=int), ends)
+        others = tuple(tuple(part.tolist()) for part in parts if len(part))
+        return Choice(self.layers, block, others, said, sequence_ends=self.sequence_ends)
 
     def export(self, to: str, *, inside: str = "", model: str | None = None, **options: Any) -> Any:
         """The layers in the form that a tool takes, as plain values.
@@ -179,7 +184,10 @@ def _number(groups: Groups, members: Sequence[tuple[int, ...]], which: str | int
         case "changed-most":
             if growth is None or not np.isfinite(growth).any():
                 raise NoGroupError("No look before this one says what changed, so there is no group that changed most.")
-            return int(np.nanargmax([change_of(group, growth) for group in members]))
+            changes = [change_of(group, growth) for group in members]
+            if not max(changes) > 0:
+                raise NoGroupError("Nothing changed since the first look, so there is no group that changed most.")
+            return int(np.argmax(changes))
         case _:
             raise ValueError(f"group={which!r} is none of last, largest, changed-most, or a number from 1.")
 

@@ -10,9 +10,10 @@ import yaml
 
 from lightning_gw.export import ExportError
 from lightning_gw.export.names import places_of
-from lightning_gw.groups.choice import NoGroupError, choose_group
+from lightning_gw.groups.choice import Choice, NoGroupError, choose_group
 from lightning_gw.records.history import load_history
 from lightning_gw.records.record import Record
+from lightning_gw.utilities.calls import module_of
 from lightning_gw.utilities.errors import UsageError
 
 #: Options of single formats.
@@ -66,7 +67,15 @@ def export(
     said = f"{chosen.said}, at step {record.step}" + "".join(f"; but {doubt}" for doubt in chosen.doubts)
     if to == "peft" and (without := places_of(chosen.names)[1]):
         said += f"; without {', '.join(without)}, which has no index in a list: name it in target_modules yourself"
+    if holes := _not_looked_at(chosen):
+        said += f"; {', '.join(holes)} between them were not looked at, and are not among them"
     return _text(content, to, said), said
+
+
+def _not_looked_at(choice: Choice) -> list[str]:
+    """Layers of lists, between the first and the last that was chosen, that no look has seen."""
+    seen, found = (places_of([module_of(name) for name in names])[0] for names in (choice.layers, choice.names))
+    return [f"{holder}.{k}" for holder, own in found.items() for k in range(own[0], own[-1]) if k not in seen[holder]]
 
 
 def _record(run: Path, step: int | None) -> Record:

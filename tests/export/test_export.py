@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +11,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from synthetic_runs import DRIFT, make_run
 from torch import nn
 
-from lightning_gw.cli import main
 from lightning_gw.export import ExportError, to_mergekit, to_patterns, to_peft
 from lightning_gw.groups import Groups, NoGroupError, find_groups
-from lightning_gw.records.history import History
 
 NAMES = ("model.embed_tokens", *(f"model.layers.{k}" for k in range(12)))
 
@@ -84,10 +80,36 @@ def test_peft_tells_lists_of_the_same_name_apart() -> None:
     across = to_peft(names[2:4], names, targets=["q_proj"])["target_modules"]
     matched = [name for name in names if re.fullmatch(across, f"base.{name}.q_proj")]
     assert matched == names[2:4]
-    with pytest.raises(ExportError, match=r"several lists \(encoder.layers, decoder.layers\).*--targets"):
+    with pytest.raises(ExportError, match=r"these are in encoder.layers, decoder.layers.*--targets"):
         to_peft(names[2:4], names)
     with pytest.raises(ExportError, match=r"model.embed has none"):
         to_peft(["model.embed"], names)
+
+
+class Bare(nn.Module):
+    """Its list of layers is held by no module; another ends in the same name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer() for _ in range(12))
+        self.other = nn.Module()
+        self.other.layers = nn.ModuleList(Layer() for _ in range(12))
+
+
+def test_peft_finds_layers_of_a_list_that_no_module_holds() -> None:
+    peft = pytest.importorskip("peft")
+    names = [f"{holder}layers.{k}" for holder in ("", "other.") for k in range(12)]
+    for arguments in (to_peft(names[9:12], names, targets=["q_proj"]), to_peft(names[9:12], names, ["q_proj"], rank=3)):
+        model = peft.get_peft_model(Bare(), peft.LoraConfig(r=2, **arguments))
+        ranks = {name: p.shape[0] for name, p in model.named_parameters() if "lora_A" in name}
+        wanted = 2 if "rank_pattern" not in arguments else 3
+        found = {name.split(".lora_A")[0] for name, rank in ranks.items() if rank == wanted}
+        assert found == {f"base_model.model.layers.{k}.q_proj" for k in (9, 10, 11)}
+    (key,) = arguments["rank_pattern"]
+    for form in (rf".*\.{key}$", rf"(.*\.)?({key})$"):  # as peft matched before 0.15, and since
+        assert [name for name in names if re.match(form, f"{name}.q_proj")] == names[9:12], form
+    with pytest.raises(ExportError, match=r"one list that is inside a module, and these are in layers\..*--targets"):
+        to_peft(names[9:12], names)
 
 
 def test_patterns_match_the_parameters_of_the_group_and_no_others() -> None:
@@ -109,6 +131,15 @@ def test_finetuning_scheduler_thaws_the_group_first_and_each_parameter_once(tmp_
     assert {int(name.split(".")[2]) for name in phases[0] if name.startswith("model.layers")} == set(range(2, 9))
     assert {int(name.split(".")[2]) for name in phases[1]} == {9, 10, 11}
     assert phases[2][0] == "model.embed_tokens.weight"
+
+
+def test_a_control_has_phases_like_the_groups() -> None:
+    choice = groups_of(2, 9).choose(NAMES, 2)
+    for seed in range(5):
+        control = choice.control(seed)
+        assert [len(part) for part in control.others] == [3, 3]
+        assert sorted([*control.members, *control.others[0], *control.others[1]]) == list(range(13))
+        assert list(control.export("finetuning-scheduler")) == list(choice.export("finetuning-scheduler"))
 
 
 def test_finetuning_scheduler_itself_takes_the_schedule(tmp_path: Path) -> None:
@@ -242,6 +273,8 @@ def test_what_changed_most_is_told_by_growth_inside_groups() -> None:
     assert groups_of(2, 9).choose(NAMES, "changed-most", growth).members[0] == 3
     with pytest.raises(NoGroupError, match="what changed"):
         groups_of(2, 9).choose(NAMES, "changed-most")
+    with pytest.raises(NoGroupError, match="Nothing changed since the first look"):
+        groups_of(2, 9).choose(NAMES, "changed-most", np.ones(12))
 
 
 def test_a_control_has_as_many_layers_and_is_another_block() -> None:
@@ -253,56 +286,3 @@ def test_a_control_has_as_many_layers_and_is_another_block() -> None:
     assert min(block[0] for block in drawn) == 1, "the embedding is in no list"
     assert choice.control(3).members == choice.control(3).members
     assert "random block (seed 3)" in choice.control(3).said
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    history = History.open(tmp_path / "run/gw")
-    for record in make_run(names=NAMES[:9]):
-        history.append(record)
-    return tmp_path / "run"
-
-
-def test_the_command_writes_what_a_tool_loads(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["export", str(run), "--group", "last"]
-    assert main([*arguments, "--for", "peft", "--targets", "q_proj"]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["layers_to_transform"] == [5, 6, 7]
-    assert said.err == "Group 3 of 3, layers 7–9 of 9, at step 350.\n"
-    file = run / "config.yaml"
-    assert main([*arguments, "--for", "mergekit", "--model", "some/model", "--out", str(file)]) == 0
-    assert kept(yaml.safe_load(file.read_text())) == [0, 1, 2, 3, 4, 5]
-    assert main(["export", str(run), "--for", "patterns", "--group", "1"]) == 0
-    assert capsys.readouterr().out.splitlines() == [r"^model\.embed_tokens\..*", r"^model\.layers\.(?:0)\..*"]
-    assert main([*arguments, "--for", "finetuning-scheduler", "--control", "5"]) == 0
-    said = capsys.readouterr()
-    assert list(yaml.safe_load(said.out)) == [0]
-    assert "a random block (seed 5)" in said.err
-    assert main(["export", str(run), "--for", "peft", "--group", "1"]) == 0
-    assert "without model.embed_tokens, which has no index" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("more", "reason"),
-    [
-        (["--for", "json", "--step", "40"], "Group 2 is not to be relied on: the groups of this look are weak"),
-        (["--for", "json", "--step", "0"], "There is no group to act on"),
-        (["--for", "json", "--step", "7"], "has no look at step 7; it has 0, 10"),
-        (["--for", "mergekit"], "--for mergekit needs --model"),
-        (["--for", "json", "--rank", "3"], "--rank is of --for peft"),
-        (["--for", "json", "--group", "first"], "none of last, largest, changed-most"),
-    ],
-)
-def test_the_command_refuses_in_a_sentence(
-    run: Path, capsys: pytest.CaptureFixture[str], more: list[str], reason: str
-) -> None:
-    assert main(["export", str(run), *more]) == 2
-    assert reason in capsys.readouterr().err
-
-
-def test_a_run_without_groups_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    history = History.open(tmp_path / "run/gw")
-    for record in make_run(DRIFT):
-        history.append(record)
-    assert main(["export", str(tmp_path / "run"), "--for", "json", "--anyway"]) == 2
-    assert "only the whole network" in capsys.readouterr().err
