@@ -12,7 +12,7 @@ from benchmarks.using_groups.base import Base, passing_of
 from benchmarks.using_groups.networks import fit, measured, parameters_of
 from benchmarks.using_groups.plan import Network
 from benchmarks.using_groups.rules import removed
-from lightning_gw.interventions.drop_layers import drop_layers
+from lightning_gw.interventions.dropped import drop_layers
 from lightning_gw.interventions.identity import Identity
 from lightning_gw.interventions.live import modules_of
 from lightning_gw.utilities.json_values import parse_number

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lightning_gw.interventions.drop_layers import DropLayers, DroppedLayer, drop_layers, expect_dropped_layers
+from lightning_gw.interventions.drop_layers import DropLayers
+from lightning_gw.interventions.dropped import DroppedLayer, drop_layers, expect_dropped_layers
 from lightning_gw.interventions.freeze_settled import FreezeSettledGroups
 from lightning_gw.interventions.skip_test import skip_test
 from lightning_gw.interventions.skips import Control, GroupSkip, LayerSkip, SkipTest

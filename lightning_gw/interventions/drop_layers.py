@@ -2,133 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
-from torch import Tensor, nn
+from torch import nn
 
-from lightning_gw.activations.layers.names import match_layers, named_layers
+from lightning_gw.activations.layers.names import match_layers
 from lightning_gw.groups.choice import NoGroupError
+from lightning_gw.interventions.dropped import drop_layers, expect_dropped_layers
 from lightning_gw.interventions.identity import Identity, SkipError, learning_identities
 from lightning_gw.interventions.live import (
     check_share,
     choose_from,
+    decided_by_first,
+    last_look_of,
     modules_of,
     recorded,
     refuse_rivals,
     refuse_unprepared,
     release,
-    same_everywhere,
     share_of_steps,
     watcher_of,
 )
 from lightning_gw.utilities.calls import module_of
 
-#: Key of a dropped layer in the state of a network, after its name.
-_MARK = "_extra_state"
-_KINDS: dict[str, type] = {"tensor": Tensor, "tuple": tuple, "list": list, "dict": dict}
-
-
-class DroppedLayer(nn.Module):
-    """Stands in the place of a layer that was removed, and passes its state on.
-
-    It has no weights. That it is there is part of the network's ``state_dict``, so that a checkpoint of a network with
-    removed layers says which (see `expect_dropped_layers`).
-
-    Args:
-        identity: What the layer is to return.
-        attributes: Plain values that others may read of the layer, such as its index.
-    """
-
-    def __init__(self, identity: Identity, attributes: Mapping[str, Any] | None = None) -> None:
-        super().__init__()
-        self._identity = identity
-        for name, value in (attributes or {}).items():
-            setattr(self, name, value)
-        self._attributes = dict(attributes or {})
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The state as it came."""
-        return self._identity.forward(*args, **kwargs)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        """Plain values from which it can be made again."""
-        kind = next(name for name, kind in _KINDS.items() if kind is self._identity.kind)
-        items = [[place, argument] for place, argument in self._identity.items.items()]
-        return {
-            "dropped": {"state": self._identity.state, "kind": kind, "items": items},
-            "attributes": self._attributes,
-        }
-
-    def set_extra_state(self, state: Any) -> None:
-        """Take up what `get_extra_state` gave."""
-        made = dropped_from(state)
-        self._identity, self._attributes = made._identity, made._attributes
-
-
-def dropped_from(state: Mapping[str, Any]) -> DroppedLayer:
-    """Make a `DroppedLayer` of its extra state."""
-    told = state["dropped"]
-    identity = Identity(told["state"], _KINDS[told["kind"]], {place: argument for place, argument in told["items"]})
-    return DroppedLayer(identity, state.get("attributes"))
-
-
-def drop_layers(module: nn.Module, identities: Mapping[str, Identity]) -> list[nn.Parameter]:
-    """Remove layers from a network for good; others keep their names and indices.
-
-    Args:
-        module: The network.
-        identities: Name of a layer to what stands in its place, as `learning_identities` learns it.
-
-    Returns:
-        Parameters that are in the network no more.
-
-    Raises:
-        SkipError: If a layer packs its output in a way that no checkpoint can hold.
-    """
-    for name, identity in identities.items():
-        if identity.kind not in _KINDS.values():
-            kind = identity.kind.__name__
-            raise SkipError(
-                f"Layer {name!r} cannot be removed: it packs its output as {kind}, which no checkpoint can say."
-            )
-    before = list(module.parameters())
-    named = named_layers(module)
-    gone = {id(named[name]): DroppedLayer(identity, _plain(named[name])) for name, identity in identities.items()}
-    for name in identities:
-        gone[id(named[name])].training = named[name].training
-    for parent in list(module.modules()):
-        for key, child in list(parent._modules.items()):
-            if id(child) in gone:
-                parent._modules[key] = gone[id(child)]
-    left = {id(parameter) for parameter in module.parameters()}
-    return [parameter for parameter in before if id(parameter) not in left]
-
-
-def _plain(layer: nn.Module) -> dict[str, Any]:
-    own = {name: value for name, value in vars(layer).items() if not name.startswith("_") and name != "training"}
-    return {name: value for name, value in own.items() if isinstance(value, str | int | float | bool)}
-
-
-def expect_dropped_layers(module: nn.Module) -> None:
-    """Have ``load_state_dict`` remove the layers that the network whose state it loads had lost.
-
-    To be called before a checkpoint of such a network is loaded into one that is whole. `DropLayers` does it by itself.
-    """
-
-    def make_room(module: nn.Module, state: dict[str, Any], *rest: Any) -> None:
-        for key, value in state.items():
-            if key.endswith("." + _MARK) and isinstance(value, Mapping) and "dropped" in value:
-                parent, _, name = key.removesuffix("." + _MARK).rpartition(".")
-                children = module.get_submodule(parent)._modules
-                if not isinstance(children[name], DroppedLayer):
-                    children[name] = dropped_from(value)
-
-    module.register_load_state_dict_pre_hook(make_room)
+#: Batches after which a layer counts as never called; those that leave layers out at random need more than one.
+LEARNING_BATCHES = 20
+#: Callbacks that go through two networks side by side, parameter by parameter.
+_AVERAGES = {"StochasticWeightAveraging", "WeightAveraging"}
+#: What the states of schedulers hold one of for every group of parameters.
+_OF_GROUPS = ("base_lrs", "_last_lr", "lr_lambdas", "min_lrs", "max_lrs", "base_momentums", "max_momentums")
 
 
 class DropLayers(Callback):
@@ -140,7 +49,8 @@ class DropLayers(Callback):
 
     Where there is no group to be relied on in this training's own looks, it says so and removes nothing. Layers that
     do not keep their shape, or that put out something of their own beside the state, are errors, which leave the
-    network as it was. On several processes it needs ``strategy="ddp_find_unused_parameters_true"``.
+    network as it was; so is a network that cannot take the next step without them. On several processes it needs
+    ``strategy="ddp_find_unused_parameters_true"``. Callbacks that average weights cannot stand beside it.
 
     Args:
         history: Folder of a run of the same model; None for the looks of a `GWSimilarity` in the same Trainer.
@@ -155,7 +65,7 @@ class DropLayers(Callback):
 
     Raises:
         ValueError: If an argument is out of range; at the start of ``fit``, if a layer is unknown, or the history is of
-            another model or has no group to be relied on.
+            another model or has no group to be relied on, or another callback averages weights.
         SkipError: If a layer cannot be removed.
 
     Example:
@@ -185,13 +95,24 @@ class DropLayers(Callback):
         self._decided = False
         self._learning = ExitStack()
         self._learnt: dict[str, Identity | str] | None = None
+        self._wanted: tuple[str, ...] = ()  # what is being learnt
+        self._batches = 0  # learnt from
+        self._undo: ExitStack | None = None  # until a step without the layers went well
+        self._checkpoint: dict[str, Any] | None = None  # that is being resumed
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         expect_dropped_layers(pl_module)
         if stage != "fit":
             return
         refuse_rivals(self, trainer)
+        for other in trainer.callbacks:  # type: ignore[attr-defined]
+            if _AVERAGES & {kind.__name__ for kind in type(other).__mro__}:
+                raise ValueError(
+                    f"DropLayers cannot be used beside {type(other).__name__}, which pairs the weights of two networks "
+                    "by their order: that of the removed layers would be averaged with others. Leave one of them out."
+                )
         self.dropped, self._due, self._decided = (), None, False
+        self._learnt, self._undo = None, None
         if self.layers is not None:
             match_layers(pl_module, self.layers)
         elif self.history is not None:
@@ -203,40 +124,67 @@ class DropLayers(Callback):
         refuse_unprepared(self, trainer)
         if self._due is None:  # a resumed run keeps its plan
             self._due = share_of_steps(self, trainer, self.at)
+        if self._checkpoint is not None:
+            _leave_out_empty_groups(trainer, self._checkpoint)
+            self._checkpoint = None
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._decided or self._due is None or trainer.global_step < self._due:
             return
         self._decided = True
-        names = same_everywhere(trainer, self._chosen(trainer, pl_module) if trainer.is_global_zero else None)
+        names = decided_by_first(trainer, lambda: self._chosen(trainer, pl_module))
         if isinstance(names, str):
             rank_zero_warn(f"DropLayers removes nothing at step {trainer.global_step}: {names}")
             return
         layers = {name: modules_of(pl_module, [name])[0] for name in names}
-        # What the layers return beside their state is learnt from the calls of one more step.
+        # What the layers return beside their state is learnt from the calls of more steps, run as they are written:
+        # compiled graphs call no layers.
+        self._learning.enter_context(torch.compiler.set_stance("force_eager"))
         self._learnt = self._learning.enter_context(learning_identities(pl_module, layers))
+        self._wanted, self._batches = tuple(layers), 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        self._undo = None
         if self._learnt is None:
+            return
+        self._batches += 1
+        seen = trainer.strategy.reduce_boolean_decision(all(name in self._learnt for name in self._wanted))
+        if not seen and self._batches < LEARNING_BATCHES:
             return
         learnt, self._learnt = self._learnt, None
         self._learning.close()
         if reasons := [f"{name}: {reason}" for name, reason in learnt.items() if isinstance(reason, str)]:
             raise SkipError(f"DropLayers cannot remove {'; '.join(reasons)}.")
         identities = {name: identity for name, identity in learnt.items() if isinstance(identity, Identity)}
-        gone = drop_layers(pl_module, identities)
-        release(trainer, gone)
-        _forget(trainer, gone)
+        self._undo = ExitStack()
+        gone = drop_layers(pl_module, identities, self._undo)
+        _forget(trainer, gone, self._undo)
         self.dropped = tuple(identities)
         rank_zero_info(
             f"DropLayers removed {', '.join(identities)} at step {trainer.global_step}, "
             f"{sum(p.numel() for p in gone):,} parameters, and trains on."
         )
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._learning.close()
+        if self._learnt is not None:
+            rank_zero_warn("DropLayers removed nothing: training ended before each of the layers was called once.")
+            self._learnt, self._decided = None, False
+        self._undo = None
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._learning.close()
+        if self._undo is not None:
+            self._undo.close()
+            self._undo, self.dropped, self._decided = None, (), False
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._checkpoint = checkpoint
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._checkpoint = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"dropped": list(self.dropped), "due": self._due, "decided": self._decided and self._learnt is None}
@@ -245,15 +193,12 @@ class DropLayers(Callback):
         self.dropped = tuple(state_dict["dropped"])
         self._due, self._decided = state_dict["due"], state_dict["decided"]
 
-    def _chosen(self, trainer: Trainer, module: LightningModule) -> list[str] | str:
+    def _chosen(self, trainer: Trainer, module: LightningModule) -> list[str]:
         if self.layers is not None:
             return list(match_layers(module, self.layers))
         if self.history is not None:
             return self._interior(recorded(self.history, module))
-        try:
-            return self._interior(watcher_of(self, trainer).history[-1])
-        except NoGroupError as error:
-            return str(error)
+        return self._interior(last_look_of(watcher_of(self, trainer)))
 
     def _interior(self, record: Any) -> list[str]:
         choice = choose_from(record, self.group, self.control, self.anyway)
@@ -266,9 +211,40 @@ class DropLayers(Callback):
         return [name for name in dict.fromkeys(module_of(name) for name in choice.interior)]
 
 
-def _forget(trainer: Trainer, parameters: Iterable[nn.Parameter]) -> None:
+def _forget(trainer: Trainer, parameters: Sequence[nn.Parameter], undo: ExitStack) -> None:
     """Take parameters out of the optimizers, as they will be in those that a resumed run makes."""
     gone = {id(parameter) for parameter in parameters}
     for optimizer in trainer.optimizers:
+        states = {parameter: optimizer.state[parameter] for parameter in parameters if parameter in optimizer.state}
+        undo.callback(partial(optimizer.state.update, states))
         for group in optimizer.param_groups:
+            undo.callback(group.__setitem__, "params", group["params"])
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in gone]
+    release(trainer, parameters)
+
+
+def _leave_out_empty_groups(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
+    """Let a checkpoint fit optimizers that have no group for layers that were removed before they were made.
+
+    Networks that give every layer a group make none for a layer without parameters, or an empty one: only the resumed
+    optimizers say which.
+    """
+    for optimizer, saved in zip(trainer.optimizers, checkpoint.get("optimizer_states", []), strict=False):
+        groups = saved.get("param_groups", [])
+        kept = [place for place, group in enumerate(groups) if group["params"]]
+        if len(optimizer.param_groups) != len(kept) or len(kept) == len(groups):
+            continue
+        saved["param_groups"] = [groups[place] for place in kept]
+        schedulers = zip(trainer.lr_scheduler_configs, checkpoint.get("lr_schedulers", []), strict=False)
+        for config, state in schedulers:
+            if config.scheduler.optimizer is optimizer:
+                _leave_out_rates(state, kept, len(groups))
+
+
+def _leave_out_rates(state: dict[str, Any], kept: Sequence[int], count: int) -> None:
+    """Let the state of a scheduler, and of those inside it, hold the values of these groups alone."""
+    for inner in state.get("_schedulers", []):
+        _leave_out_rates(inner, kept, count)
+    for key in _OF_GROUPS:
+        if isinstance(value := state.get(key), list) and len(value) == count:
+            state[key] = [value[place] for place in kept]

@@ -12,15 +12,16 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from lightning_gw.groups.choice import doubts_about, gaps_of
 from lightning_gw.interventions.live import (
+    decided_by_first,
     freeze,
     modules_of,
     refuse_rivals,
     refuse_unprepared,
     release,
-    same_everywhere,
     watcher_of,
 )
 from lightning_gw.records.record import Record
+from lightning_gw.utilities.calls import module_of
 
 #: Steps at the start, and after every freezing, that are slower than the others and not counted.
 WARMING_UP = 3
@@ -32,7 +33,8 @@ class FreezeSettledGroups(Callback):
     Needs a `GWSimilarity` in the same Trainer. A group has stopped changing when it had the same layers at so many
     looks in a row, and over these looks the distance between any two neighbours in it stayed within the noise of the
     probe (the standard deviation of its logarithm over resamples). Of a single layer the distance into it counts. What
-    is frozen stays frozen, also in a run that is resumed.
+    is frozen stays frozen, also in a run that is resumed. A module that is called several times is frozen only where
+    all of its calls are in the group.
 
     What freezing saves is told after training: the median time of a step before the first freezing, less that of the
     steps after, times their number. On several processes it needs ``strategy="ddp_find_unused_parameters_true"``.
@@ -85,16 +87,22 @@ class FreezeSettledGroups(Callback):
         self.frozen: dict[str, int] = {}
         self._trained_at_start = 0
         self._seen: int | None = None  # step of the look that was decided on last
-        self._phases: list[tuple[int, float]] = []  # steps and their median seconds, between freezings
+        self._phases: list[tuple[int, float]] = []  # steps and their median seconds, between freezings and resumptions
+        self._before = 0  # phases of them before the first freezing
         self._times: list[float] = []
         self._started: float | None = None
 
     @property
     def seconds_saved(self) -> float:
         """See the class."""
-        phases = [*self._phases, self._phase()] if self.frozen else self._phases
-        known = [(steps, median) for steps, median in phases if median == median]
-        return sum(steps * (known[0][1] - median) for steps, median in known[1:]) if known else 0.0
+        if not self.frozen:
+            return 0.0
+        before, after = self._phases[: self._before], [*self._phases[self._before :], self._phase()]
+        whole = [(steps, median) for steps, median in before if median == median]
+        if not whole:
+            return 0.0
+        usual = float(np.average([median for _, median in whole], weights=[steps for steps, _ in whole]))
+        return sum(steps * (usual - median) for steps, median in after if median == median)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
@@ -106,6 +114,7 @@ class FreezeSettledGroups(Callback):
                 "(bootstrap_samples)."
             )
         self.frozen, self._phases, self._times, self._seen, self._trained_at_start = {}, [], [], None, 0
+        self._before, self._started = 0, None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         refuse_unprepared(self, trainer)
@@ -115,19 +124,20 @@ class FreezeSettledGroups(Callback):
             freeze(pl_module, modules_of(pl_module, self.frozen))
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._started = time.perf_counter()
+        # From start to start: what an accelerator still does at the end of a batch is over by then. Looks do not count.
+        now = time.perf_counter() - watcher_of(self, trainer).seconds_spent
+        if self._started is not None:
+            self._times.append(now - self._started)
+        self._started = now
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._started is not None:
-            self._times.append(time.perf_counter() - self._started)
         watcher = watcher_of(self, trainer)
         if watcher.last_look == self._seen:
             return
         self._seen = watcher.last_look
-        wanted = self._decided(watcher.history or (), pl_module) if trainer.is_global_zero else None
-        for names in same_everywhere(trainer, wanted):
+        for names in decided_by_first(trainer, lambda: self._decided(watcher.history or (), pl_module)):
             self._freeze(names, trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -146,6 +156,7 @@ class FreezeSettledGroups(Callback):
             "trained_at_start": self._trained_at_start,
             "seen": self._seen,
             "phases": [*self._phases, self._phase()],
+            "before": self._before,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -153,6 +164,7 @@ class FreezeSettledGroups(Callback):
         self._trained_at_start = int(state_dict["trained_at_start"])
         self._seen = state_dict["seen"]
         self._phases = [(int(steps), float(median)) for steps, median in state_dict["phases"]]
+        self._before = state_dict.get("before", 1 if self.frozen else 0)
 
     def _decided(self, history: Sequence[Record], module: LightningModule) -> list[list[str]]:
         """Layers to freeze now, a list for every group that settled; one by one, as far as the floor allows."""
@@ -167,15 +179,22 @@ class FreezeSettledGroups(Callback):
             ):
                 continue
             layers = recent[-1].layers
-            names = [layers[place] for place in members if layers[place] not in gone]
-            if self.control is not None:
-                others = [layer for layer in layers if layer not in gone]
-                random = np.random.default_rng([self.control, len(gone)])
-                names = sorted(random.permutation(others)[: len(names)].tolist(), key=layers.index)
+            names = self._named(layers, members, gone)
             if names and self._stays_above_floor(module, [*gone, *names]):
                 decided.append(names)
                 gone |= set(names)
         return decided
+
+    def _named(self, layers: Sequence[str], members: Sequence[int], gone: set[str]) -> list[str]:
+        """Members that are not frozen yet, or as many others; of a module called several times all calls or none."""
+        outside = {module_of(layer) for place, layer in enumerate(layers) if place not in members}
+        inside = [module_of(layers[place]) for place in members if layers[place] not in gone]
+        chosen = [name for name in dict.fromkeys(inside) if name not in outside]
+        if self.control is not None:
+            others = list(dict.fromkeys(module_of(layer) for layer in layers if layer not in gone))
+            random = np.random.default_rng([self.control, len(gone)])
+            chosen = random.permutation(others)[: len(chosen)].tolist()
+        return [layer for layer in layers if module_of(layer) in chosen]
 
     def _stays_above_floor(self, module: LightningModule, frozen: Sequence[str]) -> bool:
         inside = {id(p) for layer in modules_of(module, frozen) for p in layer.parameters()}
@@ -186,6 +205,7 @@ class FreezeSettledGroups(Callback):
         released = release(trainer, freeze(module, modules_of(module, names)))
         self._phases.append(self._phase())
         self._times = []
+        self._before = self._before or len(self._phases)
         self.frozen |= dict.fromkeys(names, trainer.global_step)
         share = _trainable(module) / self._trained_at_start
         rank_zero_info(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import BaseFinetuning
+from pytorch_lightning.utilities.rank_zero import rank_zero_warn
 from torch import nn
 
 from lightning_gw.activations.layers.names import named_layers
-from lightning_gw.groups.choice import Choice, choose_group
+from lightning_gw.export.names import places_of
+from lightning_gw.groups.choice import Choice, NoGroupError, choose_group
 from lightning_gw.records.history import load_history
 from lightning_gw.records.record import Record
 from lightning_gw.utilities.calls import module_of
-from lightning_gw.utilities.errors import near_names, sentence
+from lightning_gw.utilities.errors import near_names, reason_of, sentence
 
 
 def watcher_of(strategy: Any, trainer: Any) -> Any:
@@ -37,7 +38,8 @@ def recorded(folder: str | Path, module: nn.Module) -> Record:
     """The last look of a run, whose layers are those of this network.
 
     Raises:
-        ValueError: If there is no look, or a layer is not in the network; the message names it.
+        ValueError: If there is no look, a layer is not in the network, or a list of layers goes on behind those that
+            were looked at; the message names it.
     """
     history = load_history(folder)
     if not history:
@@ -53,7 +55,25 @@ def recorded(folder: str | Path, module: nn.Module) -> Record:
                 near_names(unknown[0], known),
             )
         )
+    _compare_lists(history[-1].layers, known, f"The history in {folder}", type(module).__name__)
     return history[-1]
+
+
+def _compare_lists(layers: Sequence[str], known: Mapping[str, nn.Module], history: str, network: str) -> None:
+    """Refuse a history that ends before the network does, and name layers inside that it leaves out."""
+    for holder, looked in places_of([module_of(layer) for layer in layers])[0].items():
+        kinds = {type(known[f"{holder}.{number}"]) for number in looked}
+        listed = places_of([name for name in known if type(known[name]) in kinds])[0][holder]
+        if listed[-1] > looked[-1]:
+            raise ValueError(
+                f"{history} is of another model, or of a part: of {holder!r} it has layers up to {looked[-1]}, and "
+                f"{network} has them up to {listed[-1]}. Look at all of them."
+            )
+        if lacking := sorted(set(range(looked[0], looked[-1])) & set(listed) - set(looked)):
+            rank_zero_warn(
+                f"{history} says nothing of {', '.join(f'{holder}.{number}' for number in lacking)}, which were not "
+                "looked at and stay as they are."
+            )
 
 
 def choose_from(record: Record, group: str | int, control: int | None, anyway: bool) -> Choice:
@@ -69,7 +89,10 @@ def modules_of(module: nn.Module, names: Iterable[str]) -> list[nn.Module]:
 
 
 def freeze(module: nn.Module, layers: Sequence[nn.Module]) -> list[nn.Parameter]:
-    """Freeze layers as Lightning does, but for parameters that they share with the rest of the network.
+    """Freeze the parameters of layers, but for those that they share with the rest of the network.
+
+    Statistics that layers gather, as batch normalisations do, go on being gathered: what comes into frozen layers may
+    still change, and evaluation is to go by it.
 
     Returns:
         What trained before and does not any more.
@@ -77,12 +100,11 @@ def freeze(module: nn.Module, layers: Sequence[nn.Module]) -> list[nn.Parameter]
     inside = {id(child) for layer in layers for child in layer.modules()}
     others = [child for child in module.modules() if id(child) not in inside]
     elsewhere = {id(parameter) for child in others for parameter in child.parameters(recurse=False)}
-    trained = [p for layer in layers for p in layer.parameters() if p.requires_grad]
-    BaseFinetuning.freeze(layers, train_bn=False)
-    shared = [p for p in trained if id(p) in elsewhere]
-    for parameter in shared:
-        parameter.requires_grad_(True)
-    return [p for p in dict.fromkeys(trained) if id(p) not in elsewhere]
+    trained = dict.fromkeys(p for layer in layers for p in layer.parameters() if p.requires_grad)
+    frozen = [p for p in trained if id(p) not in elsewhere]
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    return frozen
 
 
 def release(trainer: Trainer, parameters: Iterable[nn.Parameter]) -> int:
@@ -149,9 +171,41 @@ def share_of_steps(strategy: Any, trainer: Trainer, at: float) -> int:
     return round(at * steps)
 
 
-def same_everywhere(trainer: Trainer, decision: Any) -> Any:
-    """What the first process decided, on all of them; only it has the history."""
-    return trainer.strategy.broadcast(decision)
+def decided_by_first(trainer: Trainer, decide: Callable[[], Any]) -> Any:
+    """What the first process decides, on all of them; only it has the history.
+
+    Returns:
+        The decision; or why there is no group to act on, in words.
+
+    Raises:
+        Exception: What `decide` raised, on the first process; on the others a RuntimeError that says the same.
+    """
+    decision: Any = None
+    failure: Exception | None = None
+    if trainer.is_global_zero:
+        try:
+            decision = decide()
+        except NoGroupError as error:
+            decision = str(error)
+        except Exception as error:  # the other processes wait for an answer
+            failure = error
+    problem = None if failure is None else reason_of(failure)
+    decision, problem = trainer.strategy.broadcast((decision, problem))
+    if problem is not None:
+        raise failure or RuntimeError(problem)
+    return decision
+
+
+def last_look_of(watcher: Any) -> Record:
+    """The last look of a `GWSimilarity` that is solved.
+
+    Raises:
+        NoGroupError: If there is none yet.
+    """
+    if not watcher.history:
+        raise NoGroupError("There has been no look yet that says what the groups are. Look earlier, or act later.")
+    last: Record = watcher.history[-1]
+    return last
 
 
 def check_share(at: float) -> float:

@@ -10,17 +10,18 @@ from pytorch_lightning.callbacks import BaseFinetuning
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch.optim import Optimizer
 
-from lightning_gw.groups.choice import Choice, NoGroupError
+from lightning_gw.groups.choice import Choice
 from lightning_gw.interventions.live import (
     check_share,
     choose_from,
+    decided_by_first,
     freeze,
+    last_look_of,
     modules_of,
     recorded,
     refuse_rivals,
     refuse_unprepared,
     release,
-    same_everywhere,
     share_of_steps,
     watcher_of,
 )
@@ -107,14 +108,10 @@ class TrainGroup(BaseFinetuning):
             return
         self._decided = True
         watcher = watcher_of(self, trainer)
-        found: Choice | str | None = None
-        if trainer.is_global_zero:
-            try:
-                found = choose_from(watcher.history[-1], self.group, self.control, self.anyway)
-            except NoGroupError as error:
-                found = str(error)
-        found = same_everywhere(trainer, found)
-        if not isinstance(found, Choice):
+        found = decided_by_first(
+            trainer, lambda: choose_from(last_look_of(watcher), self.group, self.control, self.anyway)
+        )
+        if isinstance(found, str):
             rank_zero_warn(f"TrainGroup goes on training everything from step {trainer.global_step} on: {found}")
             return
         self._keep(found)

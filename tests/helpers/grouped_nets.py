@@ -54,6 +54,7 @@ class Looks(Callback):
     def __init__(self, looks: list[Record]) -> None:
         self.coming, self.history = looks, [] if looks else None
         self.last_look: int | None = None
+        self.seconds_spent = 0.0
         self.analysis_config = SimpleNamespace(bootstrap_samples=10)
 
     def on_train_batch_end(self, trainer: Any, *_: Any) -> None:

@@ -11,6 +11,7 @@ import torch
 from callback_nets import loader, watcher
 from grouped_nets import Looks, Net, fit, look
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from lightning_gw import DropLayers, FreezeSettledGroups, TrainGroup
 
@@ -84,8 +85,22 @@ def test_with_the_looks_of_a_real_watcher(tmp_path: Path) -> None:
     assert watching.last_look == records[-1].step == 6
     stood = [r for r in records[:-1] if r.groups.strength != "none"]
     assert bool(freezing.frozen) <= bool(stood)
-    watching = watcher(tmp_path / "dropped", layers="blocks.*", every_n_steps=2, null_samples=0, max_overhead=None)
-    fit(tmp_path, watching, DropLayers(layers=["blocks.3", "blocks.4"], at=0.4), steps=6)
-    assert watching.history is not None
-    assert watching.history[-1].step == 6
-    np.testing.assert_allclose(watching.history[-1].groups.adjacent[2:4], 0, atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layers", ["blocks.*", None])
+def test_layers_that_were_removed_are_looked_at_where_they_stood(tmp_path: Path, layers: str | None) -> None:
+    def callbacks(folder: str) -> list[Any]:
+        saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=4, save_top_k=-1)
+        options = {"layers": layers, "every_n_steps": 2, "null_samples": 0, "max_overhead": None}
+        return [watcher(tmp_path / folder, **options), DropLayers(layers=["blocks.3", "blocks.4"], at=0.2), saver]
+
+    whole, resumed = callbacks("whole"), callbacks("resumed")
+    fit(tmp_path, *whole, steps=6)
+    assert whole[0].history[-1].step == 6
+    np.testing.assert_allclose(whole[0].history[-1].groups.adjacent[2:4], 0, atol=1e-6)
+    (saved,) = (tmp_path / "saved").glob("*step=4.ckpt")
+    fit(tmp_path, *resumed, steps=6, ckpt_path=str(saved))
+    for live, again in zip(whole[0].history, resumed[0].history, strict=True):
+        assert (again.step, again.layers, again.groups.labels) == (live.step, live.layers, live.groups.labels)
+        np.testing.assert_array_equal(again.gw.distortion, live.gw.distortion)
