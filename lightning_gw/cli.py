@@ -122,7 +122,7 @@ def _probe_report(options: argparse.Namespace) -> int:
 def _skip_test(options: argparse.Namespace) -> int:
     from lightning_gw.lightning_cli.skip_test import run_skip_test
 
-    run_skip_test(options.checkpoint, options.config, options.out, options.metric)
+    run_skip_test(options.checkpoint, options.config, options.out, options.metric, options.mode)
     return 0
 
 

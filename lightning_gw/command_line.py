@@ -177,6 +177,12 @@ def command_parser(run: Mapping[str, Callable[[argparse.Namespace], int]]) -> ar
     _add_config(skip)
     skip.add_argument("--out", default="skip-test", metavar="DIR", help="where it goes (default: skip-test)")
     skip.add_argument("--metric", metavar="NAME", help="metric of the validation to judge by (default: its first loss)")
+    skip.add_argument(
+        "--mode",
+        choices=("min", "max"),
+        help="whether less or more of it is better (default: as a ModelCheckpoint or EarlyStopping of the config "
+        "that watches it says, else by its name)",
+    )
     skip.set_defaults(run=run["skip-test"])
     _add_export(commands, run["export"])
     return parser

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.groups.groups import Groups
 from lightning_gw.interventions.skip_test import Progress, skip_test
 from lightning_gw.interventions.skips import SkipTest
+from lightning_gw.interventions.validation import watched_modes
 from lightning_gw.utilities.calls import module_of
 from lightning_gw.utilities.files import write_json, write_whole
 
@@ -31,6 +32,7 @@ def skip_test_of_run(
     groups: Groups | None,
     monitor: str | None = None,
     progress: Progress | None = None,
+    mode: str | Mapping[str, str] | None = None,
 ) -> SkipTest:
     """Make the skip test through the probe, which brings labels where it is drawn from the validation data.
 
@@ -43,6 +45,7 @@ def skip_test_of_run(
         groups: Groups of these layers; None where there are none.
         monitor: See `skip_test`.
         progress: See `skip_test`.
+        mode: See `skip_test`; None goes by the Trainer's callbacks that watch the metric, then by its name.
 
     Raises:
         ValueError: See `skip_test`; and if the weights of the network are spread over several processes.
@@ -68,6 +71,7 @@ def skip_test_of_run(
             trainer=trainer,
             prepare=observer.placing(trainer, module),
             progress=progress,
+            mode=watched_modes(trainer.callbacks) if mode is None else mode,  # type: ignore[attr-defined]
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from lightning_utilities.core.apply_func import apply_to_collection
 from torch import Tensor, nn
 
+from lightning_gw.activations.isolation.steps import harmless_steps
 from lightning_gw.activations.isolation.undisturbed import undisturbed
 from lightning_gw.activations.layers.choice import choose_layers
 from lightning_gw.activations.layers.names import match_layers, named_layers
@@ -28,6 +29,7 @@ from lightning_gw.interventions.validation import Logged, Metric, choose_metric,
 from lightning_gw.measures.catalogue import ANCHOR
 from lightning_gw.significance import AdjacentSolver
 from lightning_gw.utilities.calls import module_of
+from lightning_gw.utilities.errors import LookError
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
 
 #: Random blocks of equally many layers that every group is held against.
@@ -44,7 +46,7 @@ def skip_test(
     groups: Groups | None = None,
     metric: Metric | None = None,
     monitor: str | None = None,
-    mode: str | None = None,
+    mode: str | Mapping[str, str] | None = None,
     pooling: Pooling = "auto",
     geometry: str | Geometry = "standardized",
     anchor: float = ANCHOR,
@@ -71,8 +73,8 @@ def skip_test(
         groups: What was found in exactly these layers; None tests layers alone.
         metric: ``function(module, batch) -> number``, in place of ``validation_step``.
         monitor: Which of the logged metrics to judge by; None takes the first loss.
-        mode: ``"min"`` where less of it is better, ``"max"`` where more is; None goes by the name of what was logged,
-            and takes ``"min"`` for a `metric` of one's own.
+        mode: ``"min"`` where less of it is better, ``"max"`` where more is, or either by the name of a metric. What is
+            not told goes by the name of what was logged, and is ``"min"`` for a `metric` of one's own.
         pooling: See `pooling.pool`.
         geometry: See `gw_matrix`.
         anchor: See `gw_matrix`.
@@ -88,7 +90,7 @@ def skip_test(
     Raises:
         ValueError: If a layer or metric is unknown, there are no batches, `groups` are of another number of layers, or
             no layer keeps its shape; the message says why for each.
-        LookError: If the network cannot be run.
+        LookError: If the validation cannot be run; the message says where.
 
     Example:
         >>> import torch
@@ -106,9 +108,9 @@ def skip_test(
         >>> [row.layer for row in sorted(found.layers, key=lambda row: -row.rise)][0]
         '1'
     """
-    if mode not in (None, "min", "max"):
+    if not isinstance(mode, Mapping) and mode not in (None, "min", "max"):
         raise ValueError(f"mode={mode!r} must be 'min' or 'max', or None to go by the metric's name.")
-    mode = mode or ("min" if metric is not None else None)
+    mode = mode or ("min" if metric is not None else {})
     if not batches:
         raise ValueError("There are no batches to run the skip test on.")
     if layers is not None:
@@ -117,6 +119,8 @@ def skip_test(
         stack.enter_context(isolated_randomness(seed))
         stack.enter_context(plain_tensors())
         stack.enter_context(undisturbed(module, trainer))
+        if trainer is not None:
+            stack.enter_context(harmless_steps(module, trainer))
         runs = _Runs(module, batches, prepare or _to_device(module), metric, seed)
         if layers is None:
             wanted = runs.called()
@@ -161,8 +165,17 @@ class _Runs:
         return tuple(dict.fromkeys(module_of(name) for name in choose_layers(self.module, full).layers))
 
     def whole(self, before: Callable[[Any], Any]) -> dict[str, Logged]:
-        """What is logged of the network as it is; `before` is told of every batch."""
-        return self._validated(lambda batch: before(self._prepare(batch)))
+        """What is logged of the network as it is; `before` is told of every batch.
+
+        Raises:
+            LookError: If the validation cannot be run.
+        """
+        try:
+            return self._validated(lambda batch: before(self._prepare(batch)))
+        except (ValueError, LookError):
+            raise
+        except Exception as error:
+            raise LookError(f"The validation cannot be run ({self._said(error)}).") from error
 
     def without(self, identities: Mapping[str, Identity]) -> dict[str, Logged]:
         """What is logged without these layers.
@@ -176,8 +189,11 @@ class _Runs:
             except SkipError:
                 raise
             except Exception as error:
-                said = explained(error, self.module, self.batches[0], 1, len(self.batches)) or error
-                raise SkipError(f"the network cannot run without it ({type(error).__name__}: {said})") from error
+                raise SkipError(f"the network cannot run without it ({self._said(error)})") from error
+
+    def _said(self, error: Exception) -> str:
+        said = explained(error, self.module, self.batches[0], 1, len(self.batches)) or error
+        return f"{type(error).__name__}: {said}"
 
     def _validated(self, prepare: Callable[[Any], Any]) -> dict[str, Logged]:
         with isolated_randomness(self._seed):
@@ -190,7 +206,7 @@ class _Test:
         runs: _Runs,
         wanted: Sequence[str],
         monitor: str | None,
-        mode: str | None,
+        mode: str | Mapping[str, str],
         controls: int,
         progress: Progress | None,
     ) -> None:
@@ -214,7 +230,8 @@ class _Test:
             logged = self._runs.whole(begin)
         monitor = choose_metric(logged, self._monitor)
         self._whole, self._monitor = logged[monitor], monitor
-        mode = self._mode or ("min" if lower_is_better(monitor) else "max")
+        told = self._mode if isinstance(self._mode, str) else self._mode.get(monitor)
+        mode = told or ("min" if lower_is_better(monitor) else "max")
         self._identities = {name: identity for name, identity in found.items() if isinstance(identity, Identity)}
         reasons = {name: identity for name, identity in found.items() if isinstance(identity, str)}
         if not self._identities:

@@ -137,7 +137,8 @@ class SkipTest:
             return ["No layer could be left out."]
         worst, least = int(np.nanargmax(damage)), int(np.nanargmin(damage))
         said = [
-            f"{self.metric} is {self.whole:.4g} on {self.inputs} inputs. It suffers most without layer {worst + 1} "
+            f"{self.metric} is {self.whole:.4g} on {self.inputs} inputs, and "
+            f"{'less' if self.mode == 'min' else 'more'} of it is better. It suffers most without layer {worst + 1} "
             f"({self.layers[worst].layer}: {signed(self.layers[worst].rise)}) and least without layer {least + 1} "
             f"({self.layers[least].layer}: {signed(self.layers[least].rise)})."
         ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lightning_gw.activations.probe.batches import count_rows
+from lightning_gw.activations.running.forward import BEGINNINGS, call_step, defines
 from lightning_gw.utilities.errors import near_names, sentence
 
 #: ``(module, batch) -> number``: a metric of one's own, the mean over the inputs of a batch.
 Metric = Callable[[nn.Module, Any], Any]
 #: Parts of the names of metrics of which less is better.
 _LOSSES = ("loss", "err", "perplexity", "ppl", "nll", "mse", "mae", "entropy")
+#: Words that such a name is, or holds.
+_ERRORS = {"wer", "cer", "ter", "fid", "kid", "lpips", "ece", "brier", "bpb", "bpc"}
 #: Name of what ``validation_step`` returns.
 RETURNED = "validation_step"
 
@@ -99,8 +103,7 @@ def validate(
 def _run_validation(
     module: Any, batches: Sequence[Any], prepare: Callable[[Any], Any], keep: Callable[[str, Any, int], None]
 ) -> None:
-    step = getattr(type(module), "validation_step", None)
-    if step is None or step.__module__.endswith("core.module"):  # Lightning's own does nothing
+    if not defines(module, "validation_step"):
         raise ValueError(
             f"{type(module).__name__} defines no validation_step, so it has no metric whose rise could be told. Define "
             "one that logs a loss, or pass metric=function with function(module, batch) -> number."
@@ -109,16 +112,19 @@ def _run_validation(
     for child in module.modules():
         if all(callable(getattr(child, name, None)) for name in ("reset", "update", "compute")):
             child.reset()
-    module.on_validation_epoch_start()
+    for hook in BEGINNINGS:
+        if defines(module, hook):
+            getattr(module, hook)()
     for index, batch in enumerate(batches):
         log = _Log(keep, count_rows(batch))
         for child in logging:
             vars(child)["log"], vars(child)["log_dict"] = log.one, log.several
-        returned = module.validation_step(prepare(batch), index)
+        returned = call_step(module.validation_step, prepare(batch), index)
         returned = returned.get("loss") if isinstance(returned, Mapping) else returned
         if returned is not None:
             log.one(RETURNED, returned)
-    module.on_validation_epoch_end()
+    if defines(module, "on_validation_epoch_end"):
+        module.on_validation_epoch_end()
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,14 @@ def choose_metric(found: Mapping[str, Any], monitor: str | None) -> str:
 
 def lower_is_better(name: str) -> bool:
     """Whether less of a metric is better, by its name."""
-    return name == RETURNED or any(part in name.lower() for part in _LOSSES)
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
+    return name == RETURNED or bool(words & _ERRORS) or any(part in name.lower() for part in _LOSSES)
+
+
+def watched_modes(callbacks: Iterable[Any]) -> dict[str, str]:
+    """Whether less or more is better of the metrics that checkpoints are kept or training is stopped by."""
+    told = {getattr(one, "monitor", None): getattr(one, "mode", None) for one in callbacks}
+    return {name: mode for name, mode in told.items() if name is not None and mode in ("min", "max")}
 
 
 def _name(function: Any) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jsonargparse import Namespace
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.analysis import AnalysisConfig
@@ -19,10 +20,15 @@ from lightning_gw.analysis.start import Held, Start, null_of_layers
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.geometry.geometries import get_geometry
 from lightning_gw.groups.reference import Reference
+from lightning_gw.interventions import DropLayers, FreezeSettledGroups, TrainGroup, expect_dropped_layers
+from lightning_gw.interventions.validation import watched_modes
 from lightning_gw.lightning_cli.fit import FitCLI
 from lightning_gw.lightning_cli.options import find_class
 from lightning_gw.significance.evidence import null_from_state
 from lightning_gw.utilities.errors import UsageError
+
+#: Act on groups while a network trains, which it does not here; layers that they removed `put_weights` removes again.
+_ACTING = DropLayers | FreezeSettledGroups | TrainGroup
 
 
 @dataclass(frozen=True)
@@ -44,14 +50,23 @@ class CheckpointCLI(FitCLI):
     Attributes:
         looking: Makes that callback of the `GWSimilarity` callbacks of the configs, or of one with defaults where there
             is none. It is to stop training before its first step.
+        modes: Filled with whether less or more is better (``"min"``, ``"max"``) of each metric that a callback of
+            Lightning's is to watch.
     """
 
     looking: Callable[[Sequence[GWSimilarity]], Callback]
+    modes: dict[str, str]
 
     @classmethod
-    def look(cls, configs: Sequence[str | Path], looking: Callable[[Sequence[GWSimilarity]], Callback]) -> None:
-        """Parse, build and look."""
-        job = type("_CheckpointJob", (cls,), {"looking": staticmethod(looking)})
+    def look(
+        cls,
+        configs: Sequence[str | Path],
+        looking: Callable[[Sequence[GWSimilarity]], Callback],
+        modes: dict[str, str] | None = None,
+    ) -> None:
+        """Parse, build and look; for `looking` and `modes` see the class."""
+        told = {} if modes is None else modes
+        job = type("_CheckpointJob", (cls,), {"looking": staticmethod(looking), "modes": told})
         job(
             args=["fit", *(word for config in configs for word in ("--config", str(config)))],
             save_config_callback=None,
@@ -69,12 +84,14 @@ class CheckpointCLI(FitCLI):
         callbacks = config.trainer.callbacks or []
         callbacks = callbacks if isinstance(callbacks, list) else [callbacks]
         # Lightning's own save, stop and show; those of the user may change the network, as training strategies do.
-        config.trainer.callbacks = [callback for callback in callbacks if not _is_lightnings(callback.class_path)]
+        lightnings = [callback for callback in callbacks if _is_lightnings(callback.class_path)]
+        self.modes |= watched_modes(callback.get("init_args") or Namespace() for callback in lightnings)
+        config.trainer.callbacks = [callback for callback in callbacks if callback not in lightnings]
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         everything = [*(config.get("callbacks") or []), *callbacks]
         watchers = [callback for callback in everything if isinstance(callback, GWSimilarity)] or [GWSimilarity()]
-        others = [callback for callback in everything if not isinstance(callback, GWSimilarity)]
+        others = [callback for callback in everything if not isinstance(callback, GWSimilarity | _ACTING)]
         config["callbacks"] = [*others, self.looking(watchers)]
         return Trainer(**config)
 
@@ -127,10 +144,13 @@ def put_weights(module: LightningModule, checkpoint: dict[str, Any], path: Path)
         UsageError: If they do not fit.
     """
     module.on_load_checkpoint(checkpoint)
+    expecting = expect_dropped_layers(module)
     try:
         module.load_state_dict(checkpoint["state_dict"])
     except RuntimeError as error:
         raise UsageError(f"The weights of {path} do not fit the model of the config: {error}") from error
+    finally:
+        expecting.remove()
 
 
 def reference_of_run(state: Mapping[str, Any], config: AnalysisConfig) -> Reference | None:

@@ -6,7 +6,7 @@ nothing is trained.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -40,7 +40,11 @@ _WIDTH = 150
 
 
 def run_skip_test(
-    checkpoint: str | Path, configs: Sequence[str | Path], out: str | Path, monitor: str | None = None
+    checkpoint: str | Path,
+    configs: Sequence[str | Path],
+    out: str | Path,
+    monitor: str | None = None,
+    mode: str | None = None,
 ) -> None:
     """Make the skip test of a checkpoint, and print, write and draw it.
 
@@ -49,22 +53,34 @@ def run_skip_test(
         configs: Configs of ``lightning-gw fit``, as `replay.replay` takes them.
         out: Folder for ``skip-test.json`` and ``skip-test.png``.
         monitor: Which metric of the module's validation to judge by; None takes its first loss.
+        mode: ``"min"`` where less of it is better, ``"max"`` where more is; None goes by the callbacks of the configs
+            that watch it, such as ModelCheckpoint, then by its name.
 
     Raises:
         UsageError: If a file cannot be used, or the network allows no skip test.
     """
     at = find_checkpoint(Path(checkpoint))
-    CheckpointCLI.look(configs, lambda watchers: _SkipTest(watchers, at.path, Path(out), monitor))
+    watched: dict[str, str] = {}
+    CheckpointCLI.look(
+        configs, lambda watchers: _SkipTest(watchers, at.path, Path(out), monitor, mode or watched), watched
+    )
 
 
 class _SkipTest(Callback):
     """Makes the test where training would begin, and stops it before its first step."""
 
-    def __init__(self, watchers: Sequence[GWSimilarity], path: Path, out: Path, monitor: str | None) -> None:
+    def __init__(
+        self,
+        watchers: Sequence[GWSimilarity],
+        path: Path,
+        out: Path,
+        monitor: str | None,
+        mode: str | Mapping[str, str],
+    ) -> None:
         self._watchers = watchers
         self._path = path
         self._out = out
-        self._monitor = monitor
+        self._monitor, self._mode = monitor, mode
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         trainer.should_stop = True
@@ -137,7 +153,7 @@ class _SkipTest(Callback):
                 bar.update(task, completed=done, total=total, description=f"Without {what}" if done else what)
 
             layers = tuple(activations.representations)
-            return skip_test_of_run(trainer, module, observer, config, layers, groups, self._monitor, show)
+            return skip_test_of_run(trainer, module, observer, config, layers, groups, self._monitor, show, self._mode)
 
 
 def table_of(found: SkipTest) -> Table:

@@ -6,6 +6,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -127,3 +128,47 @@ def test_weights_of_another_model_are_named(checkpoint: str, capsys: pytest.Capt
     said = capsys.readouterr().err
     assert "do not fit the model of the config" in said
     assert "blocks.0.mix.weight" in said
+
+
+@pytest.mark.slow
+def test_which_way_is_better_is_what_the_config_watches(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = yaml.safe_load(Path("base.yaml").read_text())
+    stopping = {"class_path": "EarlyStopping", "init_args": {"monitor": "val/accuracy", "mode": "min"}}
+    config["trainer"]["callbacks"].append(stopping)
+    Path("watched.yaml").write_text(yaml.safe_dump(config))
+    for more, mode in (([], "min"), (["--mode=max"], "max")):
+        assert main(["skip-test", checkpoint, "-c", "watched.yaml", "--metric=val/accuracy", *more]) == 0
+        assert json.loads(Path("skip-test/skip-test.json").read_text())["mode"] == mode
+        better = "less of it is better" if mode == "min" else "more of it is better"
+        assert better in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("acting", "options"),
+    [
+        ("DropLayers", {"layers": ["blocks.1", "blocks.2"], "at": 0.25}),
+        ("FreezeSettledGroups", {"looks": 2}),
+        ("TrainGroup", {"at": 0.25}),
+    ],
+    ids=["drop", "freeze", "train"],
+)
+@pytest.mark.representatives("drop")
+@pytest.mark.usefixtures("checkpoint")
+def test_checkpoints_of_runs_that_acted_on_groups_are_read(acting: str, options: dict[str, object]) -> None:
+    config = yaml.safe_load(Path("base.yaml").read_text())
+    watching, saver = config["trainer"]["callbacks"]
+    watching["init_args"] |= {"bootstrap_samples": 3, "skip_test": False}
+    action = {"class_path": f"lightning_gw.{acting}", "init_args": options}
+    config["trainer"]["callbacks"] = [watching, action, saver]
+    Path("acting.yaml").write_text(yaml.safe_dump(config))
+    assert main(["fit", "-c", "acting.yaml", "--run_dir=acted"]) == 0
+    saved = "acted/checkpoints/last.ckpt"
+    assert main(["replay", saved, "-c", "acting.yaml", "--out", "seen"]) == 0
+    (live, later) = (load_history(folder)[-1] for folder in ("acted", "seen"))
+    assert (later.step, later.layers) == (live.step, live.layers)
+    np.testing.assert_array_equal(later.gw.distortion, live.gw.distortion)
+    assert main(["skip-test", saved, "-c", "acting.yaml", "--out", "out"]) == 0
+    rises = {row["layer"]: row["rise"] for row in json.loads(Path("out/skip-test.json").read_text())["layers"]}
+    assert [name for name, rise in rises.items() if rise == 0] == (
+        ["blocks.1", "blocks.2"] if acting == "DropLayers" else []
+    )

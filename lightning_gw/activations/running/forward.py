@@ -20,7 +20,7 @@ _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
 #: What Lightning calls before the first validation step.
-_BEGINNINGS = ("on_validation_start", "on_validation_epoch_start")
+BEGINNINGS = ("on_validation_start", "on_validation_epoch_start")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def ways_to_run(module: nn.Module, probe_step: ProbeStep | None = None) -> list[
         ways.append(Way("probe_step", lambda module, batch: module.probe_step(batch)))  # type: ignore[operator]
     if defines(module, "validation_step"):
         ways.append(Way("validation_step", _method("validation_step")))
-        if begins := [hook for hook in _BEGINNINGS if defines(module, hook)]:  # which may make what the step takes up
+        if begins := [hook for hook in BEGINNINGS if defines(module, hook)]:  # which may make what the step takes up
             ways.append(Way(f"validation_step after {' and '.join(begins)}", _begun(begins)))
     forward = defines(module, "forward")
     if forward:
@@ -140,7 +140,7 @@ def _method(name: str) -> Callable[[nn.Module, Any], Any]:
             return call_forward(module, batch)
         method = getattr(module, name)
         if name in _STEPS:
-            return _call_step(method, batch)
+            return call_step(method, batch)
         return call_as_suggested(method, method, batch, f"{type(module).__name__}.{name}")
 
     return run
@@ -168,16 +168,17 @@ def _begun(hooks: list[str]) -> Callable[[nn.Module, Any], Any]:
     return run
 
 
-def _call_step(step: Callable[..., Any], batch: Any) -> Any:
+def call_step(step: Callable[..., Any], batch: Any, index: int = 0) -> Any:
     """Call one of Lightning's steps as Lightning does: with the number of the batch, and of its loader, if it asks."""
     parameters = inspect.signature(step).parameters
     places = [p for p in parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if "dataloader_iter" in parameters:
         raise TypeError("it draws its batches itself, from dataloader_iter")
     takes_all = any(p.kind is p.VAR_POSITIONAL for p in parameters.values())
-    positional = [batch, 0] if len(places) > 1 or takes_all else [batch]
+    positional = [batch, index] if len(places) > 1 or takes_all else [batch]
     taken = [p.name for p in places[: len(positional)]]
-    keyword = {name: 0 for name in parameters if name in ("batch_idx", "dataloader_idx") and name not in taken}
+    named = {"batch_idx": index, "dataloader_idx": 0}
+    keyword = {name: value for name, value in named.items() if name in parameters and name not in taken}
     return step(*positional, **keyword)
 
 
