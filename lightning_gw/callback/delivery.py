@@ -237,7 +237,7 @@ class RecordDelivery:
 
         assert self.history is not None
         if self._verbose:
-            say(end_message(self.history, budget, online_project(loggers)))
+            say(end_message(self.history, budget, online_project(loggers), self._prefix))
         if budget.overdrawn:
             output.inform(overdrawn_message(budget))
 

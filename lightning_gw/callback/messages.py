@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lightning_gw.analysis.job import LookResult
@@ -11,11 +12,14 @@ from lightning_gw.callback.when.budget import Budget
 from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
 from lightning_gw.records.next_step import next_step
+from lightning_gw.records.reading import address_of
 from lightning_gw.utilities import output
 from lightning_gw.utilities.text import short_names
 
 #: Seconds that handing a look on takes from which they are told apart from what looking takes.
 WORTH_TELLING = 1.0
+#: What log keys begin with unless told.
+PREFIX = "gw/"
 #: Characters of a name that the terminal shows whole, and layers that it names one by one.
 LONGEST_NAME = 40
 MOST_LAYERS_NAMED = 16
@@ -63,14 +67,22 @@ def layers_message(prefix: str, layers: Sequence[str]) -> str:
     return f"{prefix.rstrip('/')} layers: {', '.join(told)}"
 
 
-def end_message(history: History, budget: Budget, project: str = "") -> str:
-    """What a run found, what looking cost, and where to find it: on disk, and in the W&B project ``entity/project``."""
+def end_message(history: History, budget: Budget, project: str = "", prefix: str = PREFIX) -> str:
+    """What a run found, what looking cost, and where to find it.
+
+    Args:
+        history: All looks.
+        budget: What they cost.
+        project: The W&B project, ``entity/project``; empty where its server has none.
+        prefix: What log keys begin with there.
+    """
     lines = [describe(history), budget.bill() + rides_message(history)]
     if history.path is not None:
         lines.append(f"The history of this run is in {history.path}.")
-        lines.append(f"For a page to look at:  lightning-gw report {history.path.parent} --open")
+        lines.append(f"For a page to look at:  lightning-gw report {quote(str(address_of(history.path)))} --open")
     if project:
-        lines.append(f"For a W&B workspace that opens on it:  lightning-gw workspace {project}")
+        keys = "" if prefix == PREFIX else f" --prefix {quote(prefix)}"
+        lines.append(f"For a W&B workspace that opens on it:  lightning-gw workspace {quote(project)}{keys}")
     lines.append(next_step(history))
     return "\n".join(lines)
 

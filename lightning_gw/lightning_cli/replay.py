@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -29,6 +30,7 @@ from lightning_gw.lightning_cli.checkpoints import (
 )
 from lightning_gw.records.context import LookContext
 from lightning_gw.records.history import History
+from lightning_gw.records.reading import address_of, folder_name
 from lightning_gw.significance.evidence import null_state
 from lightning_gw.significance.nulls.origin import Origin, origin_of
 from lightning_gw.utilities.errors import UsageError
@@ -109,7 +111,7 @@ class _Replayed:
         origin: Origin | None,
         unsettled: Sequence[str],
     ) -> None:
-        folder = out / ("gw" if watcher.name is None else f"gw-{watcher.name}")
+        folder = out / folder_name(watcher.name)
         self._history = History.open(folder)
         if len(self._history):
             raise UsageError(f"{folder} holds a history already. Name another folder with --out.")
@@ -137,7 +139,8 @@ class _Replayed:
                     self._make_null(trainer, module)
                 self._look(trainer, module, at.step, checkpoint, state)
         say(f"The replayed history is in {self._history.path}.")
-        say(f"For a page to look at:  lightning-gw report {self._out()}")
+        assert self._history.path is not None
+        say(f"For a page to look at:  lightning-gw report {quote(str(address_of(self._history.path)))}")
 
     def _make_null(self, trainer: Trainer, module: LightningModule) -> None:
         if self._networks is None:
@@ -150,10 +153,6 @@ class _Replayed:
         if isinstance(found, str):
             raise UsageError(f"Groups cannot be tested: {found.removeprefix('none: ')}.")
         self._null = null_state(found) | {"trained": trained}
-
-    def _out(self) -> Path:
-        assert self._history.path is not None
-        return self._history.path.parent
 
     def _look(
         self,

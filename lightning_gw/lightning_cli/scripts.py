@@ -12,6 +12,7 @@ from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.lightning_cli.p_values import NETWORKS
 from lightning_gw.lightning_cli.replay import replaying
 from lightning_gw.records.history import History, load_history
+from lightning_gw.records.reading import folder_name
 from lightning_gw.records.record import Record
 
 
@@ -60,8 +61,9 @@ def replay(
         Record(step 4, 4 layers: no groups)
         >>> folder.cleanup()
     """
-    looking(module, data, replaying([watcher or GWSimilarity()], checkpoints, out))
-    return load_history(out)
+    watcher = watcher or GWSimilarity()
+    looking(module, data, replaying([watcher], checkpoints, out))
+    return load_history(Path(out) / folder_name(watcher.name))
 
 
 def p_values(
@@ -110,8 +112,9 @@ def p_values(
         ('19 re-initialised networks (reset_parameters)', True)
         >>> folder.cleanup()
     """
-    looking(module, data, replaying([watcher or GWSimilarity()], [checkpoint], out, networks))
-    return load_history(out)[-1]
+    watcher = watcher or GWSimilarity()
+    looking(module, data, replaying([watcher], [checkpoint], out, networks))
+    return load_history(Path(out) / folder_name(watcher.name))[-1]
 
 
 def looking(module: LightningModule, data: Any, look: Callback) -> None:

@@ -18,7 +18,14 @@ from typing import Any, overload
 import numpy as np
 from safetensors.numpy import save as save_arrays
 
-from lightning_gw.records.reading import METRICS_FILE, RECORDS_FILE, array_file, parse_metrics, read_folder
+from lightning_gw.records.reading import (
+    METRICS_FILE,
+    RECORDS_FILE,
+    array_file,
+    find_file,
+    parse_metrics,
+    read_folder,
+)
 from lightning_gw.records.record import Record
 from lightning_gw.utilities.files import (
     append_line,
@@ -206,11 +213,12 @@ def load_history(path: str | os.PathLike[str]) -> History:
     Damaged lines and records whose array file is missing or damaged are left out and named in ``problems``.
 
     Args:
-        path: The run's folder, its ``gw`` folder, or the ``history.jsonl`` in it; or a W&B artifact to be downloaded
-            (``team/project/gw-history-abc:v3``).
+        path: The run's folder, its ``gw`` folder (``gw-<name>`` of a callback with a name), or the ``history.jsonl`` in
+            it; or a W&B artifact to be downloaded (``team/project/gw-history-abc:v3``).
 
     Raises:
         FileNotFoundError: If there is no history; the message says where it was looked for.
+        ValueError: If the folder holds the histories of several callbacks with names; the message lists them.
         SchemaError: If a newer version of lightning-gw wrote it.
 
     Example:
@@ -222,14 +230,13 @@ def load_history(path: str | os.PathLike[str]) -> History:
         ({'step': 10, 'epoch': 0, 'val_acc': 0.5},)
     """
     path = fetched(path)
-    looked_for = [path] if path.suffix == ".jsonl" else [path / RECORDS_FILE, path / "gw" / RECORDS_FILE]
-    for file in looked_for:
-        if file.is_file():
-            return History(*read_folder(file.parent, heal=False), path=file.parent, writable=False)
-    places = " and ".join(str(file) for file in looked_for)
-    raise FileNotFoundError(
-        f"No history in {path}: looked for {places}. A run writes one when GWSimilarity is among its callbacks."
-    )
+    file = path if path.suffix == ".jsonl" else find_file(path, RECORDS_FILE)
+    if file is None or not file.is_file():
+        places = str(path) if file else f"{path / RECORDS_FILE} and {path / 'gw' / RECORDS_FILE}"
+        raise FileNotFoundError(
+            f"No history in {path}: looked for {places}. A run writes one when GWSimilarity is among its callbacks."
+        )
+    return History(*read_folder(file.parent, heal=False), path=file.parent, writable=False)
 
 
 def _move_lines_after(file: Path, step: int, aside: Path) -> list[dict[str, Any]]:

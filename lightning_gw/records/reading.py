@@ -22,6 +22,7 @@ from lightning_gw.utilities.errors import reason_of
 from lightning_gw.utilities.files import LARGEST_ARRAYS, append_raw, read_regular, write_whole
 from lightning_gw.utilities.json_values import from_json
 from lightning_gw.utilities.output import printable, quoted
+from lightning_gw.utilities.text import listed
 
 RECORDS_FILE = "history.jsonl"
 METRICS_FILE = "metrics.jsonl"
@@ -33,6 +34,31 @@ MOST_DAMAGED = 1000
 _LONGEST_REASON = 300
 #: What every record of every version begins with.
 _BEGIN = b'{"schema":'
+
+
+def folder_name(name: str | None) -> str:
+    """What the folder of a history is called in its run's, given the name of the callback that writes it."""
+    return "gw" if name is None else f"gw-{name}"
+
+
+def address_of(folder: Path) -> Path:
+    """The shortest path by which commands find a history: its run's folder, or its own where the callback has a name."""
+    return folder.parent if folder.name == folder_name(None) else folder
+
+
+def find_file(path: Path, name: str) -> Path | None:
+    """A file of a history: in the folder itself, in ``gw`` inside it, or in that of the only callback with a name.
+
+    Raises:
+        ValueError: If several callbacks with names have one, and ``gw`` does not.
+    """
+    own = (path / name, path / folder_name(None) / name)
+    named = sorted(path.glob(f"{folder_name('*')}/{name}"))
+    found = next((file for file in own if file.is_file()), None)
+    if found is None and len(named) > 1:
+        folders = listed([str(file.parent) for file in named])
+        raise ValueError(f"{path} holds what several callbacks found: give one of {folders}.")
+    return found or next(iter(named), None)
 
 
 class _Lines(NamedTuple):

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from lightning_gw.records.reading import find_file
 from lightning_gw.utilities.files import LARGEST_ARRAYS, read_regular, write_whole
 
 KEPT_FILE = "representations.safetensors"
@@ -66,11 +67,11 @@ def load_representations(path: str | Path) -> KeptRepresentations:
     """Read what ``GWSimilarity(keep_representations=True)`` kept of a run's last look.
 
     Args:
-        path: The run's folder, or ``gw`` inside it.
+        path: The run's folder, or ``gw`` (``gw-<name>`` of a callback with a name) inside it.
 
     Raises:
         FileNotFoundError: If the run kept none.
-        ValueError: If the file is damaged.
+        ValueError: If the file is damaged, or several callbacks with names kept one.
 
     Example:
         >>> import tempfile, torch
@@ -88,8 +89,7 @@ def load_representations(path: str | Path) -> KeptRepresentations:
         (4, {'layer.0': (16, 32), 'layer.1': (16, 32), 'layer.2': (16, 32), 'layer.3': (16, 2)})
         >>> folder.cleanup()
     """
-    places = [Path(path) / "gw" / KEPT_FILE, Path(path) / KEPT_FILE]
-    file = next((place for place in places if place.is_file()), None)
+    file = find_file(Path(path), KEPT_FILE)
     if file is None:
         raise FileNotFoundError(
             f"{path} holds no {KEPT_FILE}: its run kept no representations. Runs of a comparison keep them; any other "

@@ -10,6 +10,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 from lightning_gw.records.history import History, load_history
+from lightning_gw.records.reading import folder_name
 
 
 def run_folder(trainer: Any, save_dir: str | Path | None, name: str | None) -> Path | None:
@@ -28,7 +29,7 @@ def run_folder(trainer: Any, save_dir: str | Path | None, name: str | None) -> P
     Raises:
         OSError: If the user asked for a folder elsewhere.
     """
-    gw = "gw" if name is None else f"gw-{name}"
+    gw = folder_name(name)
     if save_dir is not None:
         if (elsewhere := _protocol(save_dir)) is not None:
             raise OSError(

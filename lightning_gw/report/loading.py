@@ -10,9 +10,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 from lightning_gw.records.history import History, load_history
+from lightning_gw.records.reading import RECORDS_FILE, address_of, folder_name
 from lightning_gw.report.wandb_link import WandbPlace, wandb_place
 from lightning_gw.utilities.files import inside, read_text
 from lightning_gw.utilities.json_values import from_json
@@ -125,7 +127,9 @@ def load_runs(paths: Sequence[Path]) -> ReportSource:
     runs = []
     for path, name in zip(paths, names, strict=True):
         if (path / COMPARISON_FILE).is_file():
-            raise ValueError(f"{path} is a comparison, and has a page of its own: lightning-gw report {path}")
+            raise ValueError(
+                f"{path} is a comparison, and has a page of its own: lightning-gw report {quote(str(path))}"
+            )
         (run,) = load_source(path).runs
         key = os.path.relpath(path)
         runs.append(replace(run, key=key, strategy=name, seed=0, apart=True))
@@ -143,10 +147,11 @@ def _distinct(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
 
 def _runs_below(path: Path) -> str:
     """The runs in a folder that is not one itself, as a sentence with the command that shows them."""
-    found = sorted({file.parent.parent for file in path.glob("**/gw/history.jsonl")}) if path.is_dir() else []
+    files = [file for name in (None, "*") for file in path.glob(f"**/{folder_name(name)}/{RECORDS_FILE}")]
+    found = sorted({address_of(file.parent) for file in files})
     if not found:
         return ""
-    named = [str(run) for run in found[:_RUNS_NAMED]]
+    named = [quote(str(run)) for run in found[:_RUNS_NAMED]]
     more = f" … and {len(found) - len(named)} more" if len(found) > len(named) else ""
     if len(found) == 1:
         return f" There is a run below it: lightning-gw report {named[0]}"
@@ -170,8 +175,7 @@ def run_title(path: Path) -> str:
     Returns:
         ``digits``, or where loggers named the folder ``digits, version_0`` for ``digits/lightning_logs/version_0``.
     """
-    folder = path.resolve()
-    folder = folder.parent if folder.name == "gw" else folder
+    folder = address_of(path.resolve())
     of_wandb = _is_wandb_id(folder)
     if not of_wandb and not _UNTELLING.fullmatch(folder.name):
         return folder.name

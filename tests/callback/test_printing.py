@@ -11,8 +11,13 @@ import callback_nets
 import nbformat
 import pytest
 from callback_nets import Net, loader, plain_net, steps, trainer, watcher
+from example_records import example_history_records
 from nbclient import NotebookClient
 from pytorch_lightning.callbacks import RichProgressBar
+
+from lightning_gw.callback.messages import end_message
+from lightning_gw.callback.when.budget import Budget
+from lightning_gw.records.history import History
 
 #: A training as people write it in a notebook: every default of the Trainer and of the callback.
 CELL = """
@@ -40,6 +45,23 @@ def test_a_notebook_prints_how_the_run_ended(tmp_path: Path, bar: str) -> None:
     for words in ("gw step 4:", "gw step 8:", "The history of this run is in", "lightning-gw report"):
         assert said.count(words) == 1, said
     assert "Error" not in said
+
+
+@pytest.mark.parametrize(
+    ("folder", "given", "shown"),
+    [
+        ("run/gw", "gw/", ("report run --open", "workspace me/p")),
+        ("my run/gw", "gw/", ("report 'my run' --open", "workspace me/p")),
+        ("run/gw-words", "gw/words/", ("report run/gw-words --open", "workspace me/p --prefix gw/words/")),
+    ],
+)
+def test_the_commands_at_the_end_of_a_run_can_be_run_as_they_are(
+    folder: str, given: str, shown: tuple[str, str]
+) -> None:
+    history = History(example_history_records(), path=Path(folder))
+    said = end_message(history, Budget(None), "me/p", given).splitlines()
+    commands = tuple(line.split("lightning-gw ")[1] for line in said if ":  lightning-gw " in line)
+    assert commands == shown
 
 
 class Refusing:

@@ -251,6 +251,12 @@ def test_finished_runs_stand_side_by_side_and_a_folder_above_names_them(
     assert "The page cannot be written into taken" in capsys.readouterr().err
     assert main(["report", "runs"]) == 2
     assert "lightning-gw report runs/first runs/second" in capsys.readouterr().err
+    Path("runs/second").rename("runs/the second")
+    Path("runs/first/gw").rename("runs/first/gw-words")
+    assert main(["report", "runs"]) == 2
+    assert "lightning-gw report runs/first/gw-words 'runs/the second'" in capsys.readouterr().err
+    assert main(["report", "runs/first", "--out", "named.html"]) == 0
+    Path("runs/first/gw-words").rename("runs/first/gw")
     assert main(["report", "runs/first", "runs/first"]) == 2
     assert "runs/first is given twice" in capsys.readouterr().err
 

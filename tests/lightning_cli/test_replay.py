@@ -160,6 +160,9 @@ def test_a_run_that_nobody_watched_gets_its_records(here: Path) -> None:
     assert any("growth and groups begin at this record" in note for note in history[0].notes)
     assert (history[0].growth == 1).all()
     assert not (history[2].growth == 1).any()
+    module, data = sys.modules["my_net"].Net(), sys.modules["my_net"].Data()
+    named = lgw.GWSimilarity("layers.*", probe_size=16, name="words")
+    assert lgw.replay(module, data, files, here / "second", named).path == here / "second/gw-words"
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,19 @@ def test_a_run_its_gw_folder_and_the_file_itself_are_all_found(folder: Path, bel
     assert steps_of(history) == list(STEPS)
     assert history.path is not None
     assert history.path.resolve() == folder.resolve()
+
+
+def test_a_callback_with_a_name_is_found_by_the_folder_of_its_run_while_it_is_the_only_one(folder: Path) -> None:
+    run = folder.parent
+    folder.rename(run / "gw-words")
+    for given in (run, run / "gw-words", run / "gw-words" / "history.jsonl"):
+        assert load_history(given).path == run / "gw-words"
+    shutil.copytree(run / "gw-words", run / "gw-images")
+    with pytest.raises(ValueError, match=r"several callbacks found: give one of \S+gw-images and \S+gw-words\."):
+        load_history(run)
+    assert steps_of(load_history(run / "gw-images")) == list(STEPS)
+    shutil.copytree(run / "gw-words", folder)
+    assert load_history(run).path == folder, "that of the callback without a name"
 
 
 def test_every_line_is_strict_json_and_names_its_array_file(folder: Path) -> None:

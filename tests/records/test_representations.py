@@ -54,6 +54,13 @@ def test_a_run_keeps_the_representations_of_its_last_look(tmp_path: Path, solve:
     assert kept.layers["apple"].equal(kept.layers["same"])
 
 
+def test_those_of_a_callback_with_a_name_are_found(tmp_path: Path) -> None:
+    (tmp_path / "gw-words").mkdir()
+    kept = KeptRepresentations({"one": torch.ones(3, 2)}, 4, "5d41")
+    keep_representations(tmp_path / "gw-words", kept)
+    assert lgw.load_representations(tmp_path).step == 4
+
+
 def test_nothing_is_kept_unless_asked(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="keep_representations=True"):
         lgw.load_representations(tmp_path)

@@ -182,14 +182,14 @@ def _compare(pairs: Sequence[tuple[ReportRun, ReportRun]], count: _Counter) -> C
     for one, other in pairs:
         gw = one.history[-1].gw if one.history else None
         geometry = gw.geometry if gw is not None and gw.unit_scale else "standardized"
-        kept = load_representations(one.folder), load_representations(other.folder)
+        kept = [load_representations(_kept(run).parent) for run in (one, other)]
         found.append(replace(correspondence(*kept, geometry=geometry), gw=None))
         count.step()
     return average_correspondence(found)
 
 
 def _kept(run: ReportRun) -> Path:
-    return run.folder / "gw" / KEPT_FILE
+    return (run.history.path or run.folder / "gw") / KEPT_FILE
 
 
 def _hash(file: Path) -> str:
