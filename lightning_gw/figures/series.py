@@ -63,6 +63,21 @@ def loss_names(series: Mapping[str, Any], most: int = 3) -> list[str]:
     return _chosen([name for name in series if not _ACCURACY.search(name)], _LOSS, None, most)
 
 
+def axis_range(values: Iterable[float], shares: bool = False) -> tuple[float, float]:
+    """Ends of the axis that these values are drawn on: 0 is always on it, and of shares alone 1 is too.
+
+    Args:
+        values: Everything that is drawn.
+        shares: Whether the metric usually lies between 0 and 1; one in percent, or below 0, is drawn where it lies.
+    """
+    drawn = [0.0, *values]
+    low, high = min(drawn), max(drawn)
+    if shares and low == 0 and high <= 1:
+        return -0.03, 1.03
+    room = 0.04 * (high - low) or 1.0
+    return low - room * (low < 0), high + room
+
+
 def _chosen(names: Iterable[str], kind: re.Pattern[str], preferred: str | None, most: int) -> list[str]:
     found = [name for name in names if kind.search(name) or name == preferred]
     return sorted(found, key=lambda name: (name != preferred, not _HELD_OUT.search(name), name))[:most]

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from lightning_gw.figures.matrix import name_rows, new_figure, plain, title_and_reading
-from lightning_gw.figures.series import Series, accuracy_names, loss_names, metric_series
+from lightning_gw.figures.series import Series, accuracy_names, axis_range, loss_names, metric_series
 from lightning_gw.figures.style import (
     INK,
     NO_EVIDENCE,
@@ -233,7 +233,8 @@ def _draw_series(axes: Axes, series: Series, chosen: list[str], scale: StepAxis,
         steps, values = zip(*series[name], strict=True)
         marker = "o" if len(steps) <= 40 else None
         axes.plot(scale.position(steps), values, color=colour, linewidth=1.8, marker=marker, markersize=3.5, label=name)
-    axes.set_ylim(*((-0.03, 1.03) if label == "accuracy" else (0, None)))
+    drawn = [value for name in chosen for _, value in series[name]]
+    axes.set_ylim(axis_range(drawn, shares=label == "accuracy"))
     axes.set_ylabel(label, fontsize=10, color=QUIET)
     axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
     plain(axes)

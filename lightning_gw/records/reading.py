@@ -42,7 +42,7 @@ def folder_name(name: str | None) -> str:
 
 
 def address_of(folder: Path) -> Path:
-    """The shortest path by which commands find a history: its run's folder, or its own where the callback has a name."""
+    """By which path commands find a history: its run's folder, or its own where the callback has a name."""
     return folder.parent if folder.name == folder_name(None) else folder
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from lightning_gw.figures.series import accuracy_names, axis_range, metric_series
 from lightning_gw.figures.style import StepAxis
 from lightning_gw.report.loading import ReportRun
 
@@ -25,6 +26,7 @@ def task_axis(runs: Sequence[ReportRun]) -> tuple[StepAxis, dict[str, Any]]:
         "range": compact([edges.min(), edges.max()]),
         "growthLimit": _growth_limit(runs),
         "movedLimit": _moved_limit(runs),
+        "accuracy": compact(axis_range(_accuracies(runs), shares=True)),
         "logarithmic": scale.unit is not None,
         "few": ticks(scale, steps, 4),
     }
@@ -41,6 +43,14 @@ def _growth_limit(runs: Sequence[ReportRun]) -> float:
     growth = [record.growth for run in runs for record in run.history]
     logs = np.abs(np.log2(np.concatenate([g[np.isfinite(g) & (g > 0)] for g in growth] or [np.ones(1)])))
     return float(max(1.0, math.ceil(logs.max(initial=0.0) * 2) / 2))
+
+
+def _accuracies(runs: Sequence[ReportRun]) -> Iterator[float]:
+    """Every value that is drawn as accuracy."""
+    for run in runs:
+        series = metric_series(run.history)
+        for name in accuracy_names(series, run.accuracy):
+            yield from (value for _, value in series[name])
 
 
 def _moved_limit(runs: Sequence[ReportRun]) -> float:

@@ -23,7 +23,7 @@ def report(paths: Sequence[str], out: str | None = None, reference: str | None =
         show: Whether to open it in a browser.
 
     Raises:
-        UsageError: If a folder does not exist or holds nothing to report.
+        UsageError: If a folder does not exist or holds nothing to report, or the page cannot be written.
     """
     folders = [Path(path) for path in paths]
     for folder in folders:
@@ -38,9 +38,10 @@ def report(paths: Sequence[str], out: str | None = None, reference: str | None =
     page = place if named else place / PAGE_FILE
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
+        write_page(source, page, reference)
     except OSError as error:
-        raise UsageError(f"The page cannot be written into {page.parent}: {reason_of(error)}") from error
-    write_page(source, page, reference)
+        why = f"The page cannot be written into {page.parent} ({reason_of(error)})."
+        raise UsageError(f"{why} Name another place with --out.") from error
     for damage in damages(source):
         say(f"Note: {damage}")
     address = page.resolve().as_uri()

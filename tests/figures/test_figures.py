@@ -168,6 +168,21 @@ def test_timeline_puts_accuracy_and_loss_on_the_same_axis():
     assert (accuracy.get_ylabel(), loss.get_ylabel()) == ("accuracy", "loss")
 
 
+def test_accuracy_in_percent_and_a_loss_below_zero_are_drawn_where_they_lie():
+    def logged(record):
+        accuracy, loss = record.metrics["val/accuracy"], record.metrics["val/loss"]
+        return replace(record, metrics={"val/accuracy": 100 * accuracy, "val/loss": loss - 2})
+
+    run = [logged(record) for record in make_run()]
+    for axes in (*draw_timeline(run).axes[1:], draw_comparison({"joint": {0: run}}).axes[-1]):
+        low, high = axes.get_ylim()
+        drawn = np.concatenate([line.get_ydata() for line in axes.get_lines()])
+        assert low <= min(0, drawn.min())
+        assert high > drawn.max()
+    for figure in (draw_timeline(make_run()), draw_comparison({"joint": {0: make_run()}})):
+        assert figure.axes[1].get_ylim() == (-0.03, 1.03), "shares of one have the same axis everywhere"
+
+
 def test_timeline_without_metrics_says_so():
     figure = draw_timeline([replace(record, metrics={}) for record in make_run()])
     assert len(figure.axes) == 1

@@ -12,6 +12,8 @@ from report_folders import HOSTILE_STRATEGY, save
 from synthetic_runs import DRIFT, make_run
 
 from lightning_gw.report import write_report
+from lightning_gw.report.loading import load_runs
+from lightning_gw.report.page import write_page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -166,6 +168,21 @@ def test_how_far_each_layer_moved_can_be_shown_where_it_is_known(browser, view, 
     assert "weights" not in drawn["text"][2][-1]
     assert own.page.inner_text("#run-view [data-scale=moved] [data-end=high]") == "2.8"
     assert "the weights of layer 3" in own.page.inner_text("body")
+    assert own.complaints == []
+    own.context.close()
+
+
+@pytest.mark.slow
+def test_accuracy_in_percent_lies_inside_its_panels(browser, tmp_path):
+    for name in ("one", "two"):
+        run = [replace(r, metrics={"val/accuracy": 100 * r.metrics["val/accuracy"]}) for r in make_run()]
+        save(run, tmp_path / name)
+    source = load_runs([tmp_path / "one", tmp_path / "two"])
+    own = View(browser, write_page(source, tmp_path / "report.html").resolve().as_uri())
+    for place, which in (("#timeline", "yaxis2"), ("[data-row-accuracy]", "yaxis")):
+        low, high = own.page.evaluate(f"document.querySelector('{place}').layout.{which}.range")
+        assert low <= 0
+        assert 98 < high < 110
     assert own.complaints == []
     own.context.close()
 

@@ -167,6 +167,17 @@ def test_the_page_goes_where_it_is_told_to(tmp_path, out, page):
     assert [file for file in (tmp_path / "run").iterdir() if file.suffix == ".html"] == []
 
 
+def test_where_the_page_cannot_be_written_another_place_is_asked_for(run_folder, capsys, monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("lightning_gw.report.page.write_whole", refused)
+    assert main(["report", str(run_folder)]) == 2
+    said = capsys.readouterr().err
+    assert f"The page cannot be written into {run_folder} (PermissionError" in said
+    assert "Name another place with --out." in said
+
+
 @pytest.mark.parametrize(
     ("folder", "title"),
     [

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lightning_gw.figures.matrix import headline_and_reading, new_figure, plain
-from lightning_gw.figures.series import accuracy_names, logged_names, metric_series
+from lightning_gw.figures.series import Series, accuracy_names, axis_range, logged_names, metric_series
 from lightning_gw.figures.style import INK, QUIET, StepAxis, thinned, wrapped
 from lightning_gw.figures.timeline import draw_strips
 from lightning_gw.records.record import Record
@@ -48,6 +49,9 @@ def draw_comparison(
     width, height = (2.2, 1.45) if many else (3.4, 2.0)
     figure = new_figure(2.8 + width * (len(seeds) + 1), 1.9 + height * len(runs))
     grid = figure.add_gridspec(len(runs), len(seeds) + 1)
+    every = [_accuracies(history, accuracy) for own in runs.values() for history in own.values()]
+    values = (value for drawn in every for series in drawn.values() for _, value in series)
+    accuracies = axis_range(values, shares=True)
     for row, (strategy, by_seed) in enumerate(runs.items()):
         last_row = row == len(runs) - 1
         for column, seed in enumerate(seeds):
@@ -69,7 +73,7 @@ def draw_comparison(
                     wrapped(strategy), fontsize=10.5, color=INK, rotation=0, ha="right", va="center", parse_math=False
                 )
         axes = figure.add_subplot(grid[row, len(seeds)])
-        _draw_accuracy(axes, by_seed, scale, accuracy, seeds, many, legend=row == 0 or not many)
+        _draw_accuracy(axes, by_seed, scale, accuracy, accuracies, seeds, many, legend=row == 0 or not many)
         axes.set_xlim(*limits)
         _label_steps(axes, scale, sorted(set(steps)), last_row, 4 if many else 6)
         plain(axes)
@@ -96,6 +100,7 @@ def _draw_accuracy(
     by_seed: Mapping[int, Sequence[Record]],
     scale: StepAxis,
     accuracy: str | None,
+    limits: tuple[float, float],
     seeds: Sequence[int],
     many: bool,
     legend: bool,
@@ -103,16 +108,15 @@ def _draw_accuracy(
     drawn, logged = False, set()
     for seed, history in sorted(by_seed.items()):
         colour = _SEED_COLOURS[seeds.index(seed) % len(_SEED_COLOURS)]  # the same seed in every row
-        series = metric_series(history)
         logged |= {*logged_names(history)}
-        for name in accuracy_names(series, most=1) if accuracy is None else {accuracy} & series.keys():
-            steps, values = zip(*series[name], strict=True)
+        for series in _accuracies(history, accuracy).values():
+            steps, values = zip(*series, strict=True)
             axes.plot(scale.position(steps), values, color=colour, linewidth=1.8, label=f"seed {seed}")
             drawn = True
-    axes.set_ylim(-0.03, 1.03)
+    axes.set_ylim(limits)
     axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
     if many:
-        axes.set_yticks([0, 0.5, 1])
+        axes.yaxis.set_major_locator(MaxNLocator(3))
     if drawn and legend:
         if many:  # no room inside; the colours are the same in every row
             axes.legend(fontsize=9.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -122,6 +126,13 @@ def _draw_accuracy(
         axes.set_yticks([])
         misnamed = accuracy is not None and accuracy not in logged
         _say(axes, f"{accuracy} was never logged" if misnamed else "no accuracy logged")
+
+
+def _accuracies(history: Sequence[Record], accuracy: str | None) -> Series:
+    """The metric that was asked for, or the run's own choice; empty where it was not logged."""
+    series = metric_series(history)
+    names = accuracy_names(series, most=1) if accuracy is None else {accuracy} & series.keys()
+    return {name: series[name] for name in names}
 
 
 def _say(axes: Axes, message: str) -> None:

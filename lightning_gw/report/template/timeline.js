@@ -137,6 +137,7 @@ function drawRowAccuracy(element, keys) {
   const colours = theme(), runs = keys.map((key) => RUNS.get(key)).filter((run) => run && run.accuracy.length);
   if (!runs.length) return;
   const shared = DATA.axes[runs[0].task], ticks = sparseTicks(element, shared);
+  const share = shared.accuracy[1] < 1.1; // not in percent, nor a score of another kind
   const traces = runs.map((run, i) => {
     const series = run.accuracy[0];
     return { type: "scatter", mode: "lines", x: series.x, y: series.y, line: { color: lineColour(i, colours), width: 2 } };
@@ -145,9 +146,12 @@ function drawRowAccuracy(element, keys) {
   Plotly.react(element, traces, {
     ...baseLayout(element, colours),
     font: { ...baseLayout(element, colours).font, size: 12 },
-    margin: { l: 24, r: 8, t: 4, b: 22 },
+    margin: { l: share ? 24 : 40, r: 8, t: 4, b: 22 },
     xaxis: axis(colours, { range: shared.range, tickvals: ticks.at, ticktext: ticks.text, tickangle: 0 }),
-    yaxis: axis(colours, { range: [-0.02, 1.03], tickvals: [0, 0.5, 1], ticktext: ["0", ".5", "1"], showgrid: true, gridcolor: colours.grid }),
+    yaxis: axis(colours, {
+      range: shared.accuracy, showgrid: true, gridcolor: colours.grid, nticks: 4,
+      ...(share ? { tickvals: [0, 0.5, 1], ticktext: ["0", ".5", "1"] } : {}),
+    }),
   }, { ...CONFIG, staticPlot: true });
 }
 
@@ -207,7 +211,7 @@ function drawTimeline(element, run, index, colouring) {
     depthSoFar += panel;
     layout[`yaxis${i + 2}`] = axis(colours, {
       domain: [Math.max(0, top - panel / inner), top], showgrid: true, gridcolor: colours.grid, nticks: 4,
-      range: label === "accuracy" ? [-0.03, 1.05] : undefined, rangemode: "tozero",
+      range: label === "accuracy" ? DATA.axes[run.task].accuracy : undefined, rangemode: "tozero",
       title: narrow ? undefined : axisTitle(label, colours),
     });
     layout[`legend${i + 2}`] = { orientation: "h", x: 0, y: top, xanchor: "left", yanchor: "bottom", font: { size: 13, color: colours.ink }, bgcolor: "rgba(0,0,0,0)" };
