@@ -134,7 +134,10 @@ def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) ->
     ended = [run for run in source.runs if run.status not in ("running", "waiting")]
     shown = [run for run in source.runs if run.history]
     apart = bool(source.runs) and all(run.apart for run in source.runs)
-    answer = headline_of_tasks(compared) if compared else "No run has finished yet."
+    nothing = (
+        "No run can be compared." if any(run.status == "finished" for run in ended) else "No run has finished yet."
+    )
+    answer = headline_of_tasks(compared) if compared else nothing
     rectangles = {task: found for task, found in rectangles.items() if found.found or (found.missing and not apart)}
     return _template().render(
         source=source,

@@ -283,7 +283,7 @@ def strategies_payload(answer: TaskAnswer) -> dict[str, Any] | None:
         "labels": list(axis_names(comparison.layers)),
         "planted": [boundary for boundary in answer.planted if boundary < len(comparison.layers) - 1],
         "spreadTop": spread_limit(comparison),
-        "strategies": {summary.strategy: _strategy(summary) for summary in comparison.strategies},
+        "strategies": {summary.strategy: _strategy(summary, comparison.layers) for summary in comparison.strategies},
     }
 
 
@@ -307,11 +307,12 @@ def cells(matrix: NDArray[np.float64]) -> list[list[float | None]]:
     return [[round(value, 3) if np.isfinite(value) else None for value in row] for row in matrix.tolist()]
 
 
-def _strategy(summary: StrategySummary) -> dict[str, Any]:
+def _strategy(summary: StrategySummary, layers: Sequence[str]) -> dict[str, Any]:
     share = np.array([[e.value, e.low, e.high] for e in summary.boundary_share]).reshape(-1, 3)
     spread = summary.spread_similarity
     return {
         "runs": len(summary.findings),
+        **({} if summary.layers == layers else {"labels": list(axis_names(summary.layers))}),  # not those of the task
         "share": cells(share),
         "mean": cells(summary.mean_similarity),
         "spread": cells(spread) if np.isfinite(spread).any() else None,

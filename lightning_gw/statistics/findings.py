@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lightning_gw.groups.tracking import converged_at
 from lightning_gw.records.history import History
+from lightning_gw.records.rows import similarities_of
 from lightning_gw.statistics.results import Finding
 
 
@@ -30,11 +31,14 @@ def finding_of(
         The finding, or None for a run without looks. Its ``converged`` is the latest `converged_at` of its groups.
 
     Raises:
-        ValueError: If the geometry of the last look has no unit scale, and so no similarity.
+        ValueError: If the geometry of the last look has no similarities, and there is no exact way to one that has.
     """
     if not history:
         return None
     last = history[-1]
+    viewable = similarities_of(last.gw)
+    if viewable is None:
+        raise ValueError(f"geometry {last.gw.geometry!r} has no similarities")
     return Finding(
         key=key,
         strategy=strategy,
@@ -44,7 +48,7 @@ def finding_of(
         boundaries=last.groups.boundaries,
         count=last.groups.count,
         strength=last.groups.strength,
-        similarity=last.gw.similarity,
+        similarity=viewable.similarity,
         converged=_converged(history),
         accuracy=None if accuracy is None else _last_known(history, accuracy),
         steps=last.step,

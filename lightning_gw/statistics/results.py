@@ -80,8 +80,10 @@ class StrategySummary:
         converged: The step at which the groups stopped to change, over the runs that have groups which did.
         accuracy: The metric the comparison names; an interval within 0 to 1 if all of the task's values are.
         agreement: Adjusted Rand index between the groups of two of its runs, over all pairs of seeds.
-        mean_similarity: ``(L, L)`` mean over its runs.
-        spread_similarity: ``(L, L)`` standard deviation over its runs; NaN with a single one.
+        layers: Names of the layers of its matrices: those of the task, or where none of its runs has them, those that
+            most of its runs have.
+        mean_similarity: ``(L, L)`` mean over its runs that have these layers.
+        spread_similarity: ``(L, L)`` standard deviation over them; NaN with a single one.
     """
 
     strategy: str
@@ -91,6 +93,7 @@ class StrategySummary:
     converged: Estimate
     accuracy: Estimate
     agreement: Estimate
+    layers: tuple[str, ...]
     mean_similarity: FloatArray
     spread_similarity: FloatArray
 

@@ -18,7 +18,7 @@ from lightning_gw.statistics.results import (
     StrategySummary,
     TaskComparison,
 )
-from lightning_gw.utilities.text import listed, plural
+from lightning_gw.utilities.text import listed, number_word, plural
 
 #: From this ratio on between what runs of different strategies differ by among themselves, a note says so.
 UNEQUAL_SPREAD = 3.0
@@ -130,11 +130,8 @@ def _summary(
     """One strategy over its runs; what asks for the common layers is of the runs that have them."""
     grouped = [finding for finding in findings if len(finding.layers) == len(layers)]
     steps = max(finding.steps for finding in findings)
-    mean, spread = _mean_and_spread(
-        np.array([finding.similarity for finding in findings if finding.layers == layers]).reshape(
-            -1, len(layers), len(layers)
-        )
-    )
+    own = layers if any(finding.layers == layers for finding in findings) else _common_layers(findings)
+    mean, spread = _mean_and_spread(np.array([finding.similarity for finding in findings if finding.layers == own]))
     return StrategySummary(
         strategy=strategy,
         findings=tuple(findings),
@@ -146,6 +143,7 @@ def _summary(
         converged=mean_estimate([finding.converged for finding in findings], 0, steps),
         accuracy=mean_estimate([finding.accuracy for finding in findings], *((0, 1) if shares else ())),
         agreement=agreement_estimate(agreement),
+        layers=own,
         mean_similarity=mean,
         spread_similarity=spread,
     )
@@ -168,18 +166,20 @@ def _mean_and_spread(similarities: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _layer_notes(findings: Sequence[Finding], layers: tuple[str, ...]) -> list[str]:
+    alike = [finding for finding in findings if len(finding.layers) == len(layers)]
+    have = f"{plural(len(alike), 'other run')} of the task {'has' if len(alike) == 1 else 'have'}"
     notes = [
-        f"{_runs([run for run in findings if len(run.layers) == count])} {plural(count, 'layer')} where most runs "
-        f"of the task have {len(layers)}, and left out of all comparisons of groups and matrices."
+        f"{_runs([run for run in findings if len(run.layers) == count])} {plural(count, 'layer')} where {have} "
+        f"{number_word(len(layers))}; left out of all comparisons of groups and matrices."
         for count in sorted({len(finding.layers) for finding in findings} - {len(layers)})
     ]
-    renamed = [finding for finding in findings if len(finding.layers) == len(layers) and finding.layers != layers]
+    renamed = [finding for finding in alike if finding.layers != layers]
     if renamed:
         theirs, usual = next((one, other) for one, other in zip(renamed[0].layers, layers, strict=True) if one != other)
         notes.append(
-            f"{_runs(renamed)} layers of other names than most runs of the task "
-            f"(such as {theirs!r} for {usual!r}), and left out of the comparison of matrices; their groups are "
-            "compared layer by layer in order."
+            f"{_runs(renamed)} layers of other names than {plural(len(alike) - len(renamed), 'other run')} of the task "
+            f"(such as {theirs!r} for {usual!r}); left out of the comparison of matrices, while groups are compared "
+            "layer by layer in order."
         )
     return notes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from example_records import example_history_records
+from example_records import example_history_records, example_record
 
 from lightning_gw.cli import main
 from lightning_gw.loggers.charts import CHARTS
@@ -257,6 +258,11 @@ def test_finished_runs_stand_side_by_side_and_a_folder_above_names_them(
     assert "lightning-gw report runs/first/gw-words 'runs/the second'" in capsys.readouterr().err
     assert main(["report", "runs/first", "--out", "named.html"]) == 0
     Path("runs/first/gw-words").rename("runs/first/gw")
+    History.open("runs/third/gw").append(example_record(0, ("a", "b", "c", "d")))
+    assert main(["report", "runs/first", "runs/third", "--out", "unlike.html"]) == 0
+    (drawn,) = json.loads(Path("unlike.html").read_text().split('id="data">')[1].split("<")[0])["comparisons"].values()
+    assert drawn["strategies"]["third"]["labels"] == ["1 a", "2 b", "3 c", "4 d"]
+    assert [len(drawn["strategies"][name]["mean"]) for name in ("first", "third")] == [5, 4]
     assert main(["report", "runs/first", "runs/first"]) == 2
     assert "runs/first is given twice" in capsys.readouterr().err
 

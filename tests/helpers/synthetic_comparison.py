@@ -99,6 +99,7 @@ def _summary(findings: list[Finding]) -> StrategySummary:
         converged=_mean([finding.converged for finding in findings if finding.converged is not None]),
         accuracy=_mean([finding.accuracy for finding in findings]),
         agreement=Estimate(0.8, 0.6, 1.0, len(findings)) if len(findings) > 1 else Estimate(*[float("nan")] * 3, 1),
+        layers=findings[0].layers,
         mean_similarity=matrices.mean(0),
         spread_similarity=matrices.std(0, ddof=1) if len(findings) > 1 else np.full(matrices.shape[1:], np.nan),
     )

@@ -160,6 +160,27 @@ def test_nothing_finished_leaves_nothing_to_compare(tmp_path):
     assert "Strategy against strategy" not in page.text
 
 
+def test_runs_without_a_unit_scale_are_compared_where_there_is_an_exact_way_to_one(tmp_path):
+    def change(strategy, seed, records):
+        gw = [replace(record.gw, variation=np.linspace(0.3, 0.6, 6)).to("euclidean") for record in records]
+        return [replace(record, gw=own) for record, own in zip(records, gw, strict=True)]
+
+    euclidean = page_of(make_comparison(tmp_path / "euclidean", seeds=2, change=change, kept=False))
+    standardized = page_of(make_comparison(tmp_path / "standardized", seeds=2, kept=False))
+    assert "four runs of two strategies" in euclidean.text
+    drawn, expected = (page.data["comparisons"]["algebra"]["strategies"] for page in (euclidean, standardized))
+    np.testing.assert_allclose(drawn["joint"]["mean"], expected["joint"]["mean"], atol=1e-3)
+
+
+def test_finished_runs_that_cannot_be_compared_are_named_and_not_called_unfinished(tmp_path):
+    def change(strategy, seed, records):
+        return [replace(r, gw=replace(r.gw, geometry="sqeuclidean", unit_scale=False)) for r in records]
+
+    page = page_of(make_comparison(tmp_path, ("joint",), 2, change=change, kept=False))
+    assert "No run has finished yet" not in page.text
+    assert "No run can be compared: joint, seed 0 (" in page.text
+
+
 def test_groups_that_never_settled_are_not_called_none(tmp_path):
     def change(strategy, seed, records):
         return records[:2] if strategy == "joint" else make_run(DRIFT[:3], 6, inputs=8, seed=seed)

@@ -126,13 +126,25 @@ def test_runs_with_other_layers_are_left_out_by_name() -> None:
     renamed = replace(finding("strategy-1", 3, [2]), layers=("stem", *runs[0].layers[1:]))
     found = compare_strategies([*runs, shorter, renamed], "task")
     assert found.layers == runs[0].layers
-    assert [note for note in found.notes if "strategy-0/seed-3 has four layers where most" in note]
+    assert [note for note in found.notes if "strategy-0/seed-3 has four layers where seven other runs" in note]
     assert [note for note in found.notes if "strategy-1/seed-3 has layers of other names" in note and "'stem'" in note]
     assert (found.overall["groups"].runs, found.overall["matrices"].runs) == (7, 6)
     low, high = found.strategies
     assert len(low.findings) == len(high.findings) == 4
     assert (low.boundary_share[1].runs, high.boundary_share[2].runs) == (3, 4)
     assert np.allclose(high.mean_similarity, np.mean([run.similarity for run in runs[3:]], axis=0))
+
+
+def test_a_strategy_of_another_network_has_a_mean_of_its_own() -> None:
+    deep, flat = finding("deep", 0, [2]), finding("flat", 0, [1], layers=4)
+    found = compare_strategies([deep, flat], "task")
+    assert found.layers == deep.layers
+    assert [summary.layers for summary in found.strategies] == [deep.layers, flat.layers]
+    for summary, run in zip(found.strategies, (deep, flat), strict=True):
+        assert np.array_equal(summary.mean_similarity, run.similarity)
+    assert any(
+        "Run flat/seed-0 has four layers where one other run of the task has six" in note for note in found.notes
+    )
 
 
 def test_a_run_in_which_nothing_was_measured_is_left_out_by_name() -> None:

@@ -19,7 +19,8 @@ class TaskAnswer:
 
     Attributes:
         task: Its name; empty where the comparison names none.
-        comparison: The statistics, or None where no run has finished.
+        comparison: The statistics, or None where no run can be compared.
+        lacking: Why there are none, in a sentence; empty where there are.
         sentences: The answer in words.
         terms: On which terms the runs compare: optimizer steps, probe.
         left_out: Runs that the statistics do without, and why.
@@ -28,13 +29,14 @@ class TaskAnswer:
 
     task: str
     comparison: TaskComparison | None
+    lacking: str
     sentences: tuple[str, ...]
     terms: tuple[str, ...]
     left_out: tuple[str, ...]
     planted: tuple[int, ...]
 
     def summary_of(self, strategy: str) -> StrategySummary | None:
-        """What is known of one strategy over its seeds; None where none of its runs has finished."""
+        """What is known of one strategy over its seeds; None where none of its runs can be compared."""
         found = self.comparison.strategies if self.comparison else ()
         return next((summary for summary in found if summary.strategy == strategy), None)
 
@@ -60,11 +62,18 @@ def _answer(task: str, runs: Sequence[ReportRun]) -> TaskAnswer:
     return TaskAnswer(
         task=task,
         comparison=comparison,
+        lacking="" if comparison else _why_none(runs, left_out),
         sentences=tuple(task_sentences(comparison)) if comparison else (),
         terms=tuple(filter(None, [_budget(findings), _probe(runs)])),
         left_out=tuple(left_out),
         planted=next(iter(planted)) if len(planted) == 1 else (),
     )
+
+
+def _why_none(runs: Sequence[ReportRun], left_out: Sequence[str]) -> str:
+    if any(run.status == "finished" for run in runs):
+        return f"No run can be compared: {listed(left_out)}."
+    return "No run has finished yet, so there is nothing to compare."
 
 
 def _findings(runs: Sequence[ReportRun]) -> tuple[list[Finding], list[str]]:

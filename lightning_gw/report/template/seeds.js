@@ -39,8 +39,8 @@ function layerAxes(colours, depth, width) {
 }
 
 function drawMean(element, task, strategy) {
-  const all = DATA.comparisons[task], own = all.strategies[strategy], depth = all.layers.length, colours = theme();
-  const pair = (i, j) => (i === j ? `<b>${escaped(all.labels[i])}</b> with itself` : `<b>${escaped(all.labels[i])}</b> and <b>${escaped(all.labels[j])}</b>`);
+  const all = DATA.comparisons[task], own = all.strategies[strategy], labels = own.labels ?? all.labels, depth = labels.length, colours = theme();
+  const pair = (i, j) => (i === j ? `<b>${escaped(labels[i])}</b> with itself` : `<b>${escaped(labels[i])}</b> and <b>${escaped(labels[j])}</b>`);
   const of = own.runs === 1 ? "1 run" : `${own.runs} runs`;
   const text = own.mean.map((row, i) => row.map((value, j) =>
     `${pair(i, j)}<br>mean similarity ${number(value, 3)} over ${of}` + (own.spread ? `<br>standard deviation ${number(own.spread[i][j], 3)}` : "")));
