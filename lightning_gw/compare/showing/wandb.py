@@ -78,7 +78,7 @@ def _log(plan: Plan, mode: str, page: Path | None) -> str:
         row: dict[str, Any] = {}
         for task, answer in answers.items():
             if answer.comparison is None:
-                run.summary[f"{task}/answer"] = "No run has finished yet."
+                run.summary[f"{task}/answer"] = answer.lacking
                 continue
             for name, rows in comparison_tables(answer.comparison).items():
                 columns: list[str | int] = list(rows[0]) if rows else []
