@@ -8,11 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_gw.figures.matrix import new_figure, plain, title_and_reading
+from lightning_gw.figures.matrix import new_figure, own_style, plain, title_and_reading
 from lightning_gw.figures.style import INK, QUIET, group_colour, group_fill, runs_of_layers, thinned
+from lightning_gw.figures.timeline import draw_block
 from lightning_gw.groups.groups import Groups
 
 
+@own_style
 def draw_groups(groups: Groups, ax: Axes | None = None) -> Figure:
     """Draw the distance from each layer to the next, with the groups as a strip of colours below.
 
@@ -34,13 +36,8 @@ def draw_groups(groups: Groups, ax: Axes | None = None) -> Figure:
     gaps = np.arange(layers - 1) + 0.5
     top = float(np.nanmax(groups.adjacent, initial=0.0)) or 1.0
     for index, first, last in runs_of_layers(groups):
-        colour, hatch = group_fill(index, groups.strength)
-        edge = "white" if hatch else colour
-        bar = axes.bar(
-            first - 0.5, 0.1 * top, last - first + 1, bottom=-0.14 * top, align="edge", color=colour, hatch=hatch,
-            edgecolor=edge, linewidth=0,
-        )  # fmt: skip
-        bar[0].set_gid(f"group-{index}")
+        fill = group_fill(index, groups.strength)
+        draw_block(axes, (first - 0.5, -0.14 * top), last - first + 1, 0.1 * top, *fill, f"group-{index}")
     for boundary in groups.boundaries:
         axes.axvline(boundary + 0.5, color=group_colour(5), linewidth=7, alpha=0.22, zorder=0, gid="boundary")
     for boundary in sorted(set(groups.built_in) - set(groups.boundaries)):

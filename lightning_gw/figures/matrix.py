@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from functools import wraps
+from typing import Any, ParamSpec, cast
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
+from matplotlib.style import context
 from numpy.typing import NDArray
 
 from lightning_gw.figures.style import (
@@ -32,6 +36,7 @@ from lightning_gw.records.description import paired_name
 from lightning_gw.records.record import Record
 from lightning_gw.utilities.text import plural
 
+P = ParamSpec("P")
 #: Up to this many layers the cells hold their values; beyond, the digits would no longer be readable.
 VALUES_UP_TO = 12
 #: From this similarity on the cells are light enough for dark digits.
@@ -40,8 +45,16 @@ INK_FROM = 0.75
 SIMILARITY = "similarity (1 = probe inputs arranged alike)"
 
 
-class _SelfShowing(Figure):
-    """Shows itself in a notebook, also where no ``%matplotlib inline`` was given."""
+class _OwnFigure(Figure):
+    """Shows itself in a notebook, also where no ``%matplotlib inline`` was given, and looks alike everywhere."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        with context("default"):
+            super().draw(renderer)
+
+    def savefig(self, *args: Any, **options: Any) -> None:
+        with context("default"):
+            super().savefig(*args, **options)
 
     def _repr_png_(self) -> bytes:
         file = io.BytesIO()
@@ -49,9 +62,21 @@ class _SelfShowing(Figure):
         return file.getvalue()
 
 
+def own_style(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draws in Matplotlib's own style, whatever the user set; into axes of the user's, in theirs."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **options: P.kwargs) -> Figure:
+        into = any(isinstance(value, Axes) for value in (*args, *options.values()))
+        with nullcontext() if into else context("default"):
+            return draw(*args, **options)
+
+    return drawn
+
+
 def new_figure(width: float, height: float) -> Figure:
     """A figure of its own, without pyplot: nothing global is touched, and nothing has to be closed."""
-    figure = _SelfShowing(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+    figure = _OwnFigure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
@@ -90,6 +115,7 @@ def both_witnesses(record: Record) -> NDArray[np.float64]:
     return np.asarray(np.triu(above) + np.tril(gw.identity_similarity, -1))
 
 
+@own_style
 def draw_matrix(found: Record | GWMatrix, ax: Axes | None = None) -> Figure:
     """Draw the similarity of every layer to every other at one look.
 
@@ -250,6 +276,7 @@ def _outline_groups(axes: Axes, record: Record) -> None:
             axes.add_patch(outline)
 
 
+@own_style
 def draw_rectangle(gw: GWMatrix, ax: Axes | None = None) -> Figure:
     """Draw the similarity of every layer of one set to every layer of another.
 

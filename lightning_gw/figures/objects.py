@@ -21,6 +21,7 @@ from lightning_gw.records.description import describe, describe_record, paired_n
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
 from lightning_gw.records.rows import layer_rows, look_rows, pair_rows
+from lightning_gw.utilities.errors import reason_of
 from lightning_gw.utilities.text import plural
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ def html(thing: Any) -> str:
     try:
         drawn = base64.b64encode(png(_draw(thing)(None))).decode("ascii")
         below = f'<img alt="{markup.escape(sentence)}" style="max-width: 100%" src="data:image/png;base64,{drawn}">'
-    except ValueError as error:
-        below = f"<p><i>No picture: {markup.escape(str(error))}</i></p>"
+    except Exception as error:  # a notebook would show a traceback in place of the sentence
+        why = str(error) if isinstance(error, ValueError) else reason_of(error)
+        below = f"<p><i>No picture: {markup.escape(why)}</i></p>"
     return f'<div><p style="max-width: 70em">{markup.escape(sentence)}</p>{below}</div>'
 
 

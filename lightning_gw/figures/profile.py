@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_gw.figures.matrix import new_figure, plain, title_and_reading
+from lightning_gw.figures.matrix import new_figure, own_style, plain, title_and_reading
 from lightning_gw.figures.style import INK, QUIET, thinned
 from lightning_gw.records.record import Record
 
@@ -14,6 +14,7 @@ _BOUNDARY = "#D55E00"
 _NOW = "#0072B2"
 
 
+@own_style
 def draw_profile(record: Record, start: Record | None = None) -> Figure:
     """Draw the distance from each layer to the next, and its growth since the start of training.
 

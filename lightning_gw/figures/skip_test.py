@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter
 
-from lightning_gw.figures.matrix import name_columns, new_figure, plain, title_and_reading
+from lightning_gw.figures.matrix import name_columns, new_figure, own_style, plain, title_and_reading
 from lightning_gw.figures.style import NO_EVIDENCE, OKABE_ITO, QUIET, group_colour, short_names, thinned
 from lightning_gw.groups.groups import layer_ranges
 from lightning_gw.interventions.passing import PASSING_MEASURES
@@ -19,6 +19,7 @@ SPREAD = 25.0
 _DASHES = ("-", "--", ":")
 
 
+@own_style
 def draw_skip_test(found: SkipTest) -> Figure:
     """Draw the damage without each layer as bars over depth, with the groups' outlines, above what measures say.
 

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from lightning_gw.figures.matrix import name_rows, new_figure, plain, title_and_reading
+from lightning_gw.figures.matrix import name_rows, new_figure, own_style, plain, title_and_reading
 from lightning_gw.figures.series import Series, accuracy_names, axis_range, loss_names, metric_series
 from lightning_gw.figures.style import (
     INK,
@@ -37,6 +37,7 @@ _LINES = (INK, "#0072B2", "#D55E00", "#009E73")
 MOST_COLUMNS = 60
 
 
+@own_style
 def draw_timeline(history: Sequence[Record]) -> Figure:
     """Draw one run's groups over training, and how well it learned on the same axis.
 

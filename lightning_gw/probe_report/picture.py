@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy.optimize import linear_sum_assignment
 
-from lightning_gw.figures.matrix import name_columns, name_rows, new_figure, plain, title_and_reading
+from lightning_gw.figures.matrix import name_columns, name_rows, new_figure, own_style, plain, title_and_reading
 from lightning_gw.figures.style import (
     INK,
     NO_EVIDENCE,
@@ -29,6 +29,7 @@ _GAP = 0.5
 _LONGEST_REASON = 110
 
 
+@own_style
 def draw_probe_report(report: ProbeReport) -> Figure:
     """Draw which group each layer belongs to under every setting and draw.
 

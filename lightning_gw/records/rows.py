@@ -99,9 +99,10 @@ def layer_rows(
 
 
 def look_rows(history: Iterable[Record]) -> list[Row]:
-    """Every look with what it found and the run's own metrics at that step."""
-    return [
-        {
+    """Every look with what it found and the run's own metrics then, under ``metrics/`` where a name is taken."""
+    rows = []
+    for record in history:
+        own = {
             "step": record.step,
             "epoch": record.epoch,
             "groups": 0 if record.groups.strength == "none" else record.groups.count,
@@ -112,7 +113,7 @@ def look_rows(history: Iterable[Record]) -> list[Row]:
             "p_value": record.groups.p_value,
             "stability": min(record.groups.stability, default=None) if record.groups.stability else None,
             "seconds": record.seconds,
-            **record.metrics,
         }
-        for record in history
-    ]
+        metrics = {f"metrics/{name}" if name in own else name: value for name, value in record.metrics.items()}
+        rows.append(own | metrics)
+    return rows

@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from example_records import example_history_records
+from example_records import example_history_records, example_record
 from IPython.core.formatters import DisplayFormatter
+from matplotlib import rcParams, style
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import lightning_gw as lgw
-from lightning_gw.figures import draw_matrix, draw_timeline
+from lightning_gw.figures import draw_comparison, draw_groups, draw_matrix, draw_profile, draw_timeline
+from lightning_gw.figures.objects import png
+from lightning_gw.figures.png import to_rgb
+from lightning_gw.figures.style import NO_EVIDENCE
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
 
@@ -144,6 +149,60 @@ def test_the_rows_are_the_numbers(history: History, rectangle: lgw.GWMatrix) -> 
     looks = history.to_dataframe()
     assert list(looks["step"]) == [record.step for record in history]
     assert list(looks["strength"]) == [record.groups.strength for record in history]
+
+
+def test_metrics_give_way_to_the_columns_of_a_look(history: History) -> None:
+    logged = {"epoch": 7.5, "seconds": 3.0, "loss": 0.5}
+    (row,) = History([replace(history[-1], metrics=logged)]).to_dataframe().to_dict("records")
+    assert (row["epoch"], row["seconds"]) == (history[-1].epoch, history[-1].seconds)
+    assert (row["metrics/epoch"], row["metrics/seconds"], row["loss"]) == (7.5, 3.0, 0.5)
+
+
+DRAWN = {
+    "matrix": lambda history: draw_matrix(history[-1]),
+    "groups": lambda history: draw_groups(history[-1].groups),
+    "timeline": draw_timeline,
+    "profile": lambda history: draw_profile(history[-1], history[0]),
+    "comparison": lambda history: draw_comparison({"one": {0: history}}),
+}
+
+
+@pytest.mark.parametrize("picture", DRAWN)
+@pytest.mark.representatives("groups")
+def test_the_style_of_the_user_changes_no_picture(picture: str, history: History) -> None:
+    draw = DRAWN[picture]
+    own = to_rgb(draw(history))
+    users = {"font.size": 25, "savefig.bbox": "tight", "figure.dpi": 60, "axes.grid": True, "text.usetex": True}
+    with style.context(["dark_background", users]):
+        figure = draw(history)
+        np.testing.assert_array_equal(to_rgb(figure), own)
+        assert png(figure) == png(draw(history))
+        assert style.library["dark_background"]["axes.facecolor"] == rcParams["axes.facecolor"], "the user keeps theirs"
+    assert png(figure) == png(draw(history))
+
+
+def test_a_picture_in_axes_of_the_user_keeps_their_style(history: History) -> None:
+    with style.context("dark_background"):
+        axes = Figure().add_subplot()
+        draw_groups(history[-1].groups, ax=axes)
+    assert axes.get_facecolor() == (0, 0, 0, 1)
+
+
+def test_whatever_keeps_a_picture_from_being_drawn_is_said_in_its_place(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise RuntimeError("latex could not be found")
+
+    monkeypatch.setattr("lightning_gw.figures.objects.draw_groups", fails)
+    words = history[-1].groups._repr_html_()
+    assert "No picture: RuntimeError: latex could not be found" in words
+
+
+def test_layers_that_could_not_be_measured_are_seen_among_the_groups() -> None:
+    record = example_record(10, degenerate=2)
+    (bar,) = (patch for patch in draw_groups(record.groups).axes[0].patches if patch.get_hatch() == "xx")
+    assert to_hex(bar.get_edgecolor()) == NO_EVIDENCE != to_hex(bar.get_facecolor())
 
 
 def test_a_run_writes_its_page_also_from_memory(history: History, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lightning_gw.figures.matrix import headline_and_reading, new_figure, plain
+from lightning_gw.figures.matrix import headline_and_reading, new_figure, own_style, plain
 from lightning_gw.figures.style import (
     INK,
     OKABE_ITO,
@@ -26,6 +26,7 @@ _PLANTED = OKABE_ITO[5]
 _ROW_HEIGHT = 0.86
 
 
+@own_style
 def draw_boundaries(comparison: TaskComparison, planted: Sequence[int] | None = None) -> Figure:
     """Draw how often a boundary stood in each gap between layers, one row a strategy.
 

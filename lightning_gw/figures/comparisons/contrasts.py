@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from lightning_gw.figures.matrix import name_columns, name_rows, new_figure, plain, reading_below
+from lightning_gw.figures.matrix import name_columns, name_rows, new_figure, own_style, plain, reading_below
 from lightning_gw.figures.style import INK, NO_EVIDENCE, QUIET, effect_text, estimate_text, p_text, runs_text
 from lightning_gw.statistics.results import Contrast, TaskComparison
 
@@ -52,6 +52,7 @@ def ink_on(colour: str) -> str:
     return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
 
 
+@own_style
 def draw_contrasts(comparison: TaskComparison) -> Figure:
     """Draw the effect size of every pair of strategies, with its corrected p-value.
 

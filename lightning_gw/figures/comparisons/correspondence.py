@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.figure import Figure
 
-from lightning_gw.figures.matrix import SIMILARITY, headline_and_reading, new_figure, plain, shared_bar
+from lightning_gw.figures.matrix import SIMILARITY, headline_and_reading, new_figure, own_style, plain, shared_bar
 from lightning_gw.figures.style import COLORMAP, INK, NO_EVIDENCE, OKABE_ITO, QUIET, thinned, wrapped
 from lightning_gw.statistics.correspondence import Correspondence
 
 
+@own_style
 def draw_correspondence(found: Mapping[str, Correspondence], reference: str, *, task: str = "") -> Figure:
     """Draw which layers of a strategy correspond to which of others.
 

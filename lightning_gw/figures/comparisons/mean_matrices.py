@@ -10,7 +10,7 @@ from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from lightning_gw.figures.matrix import headline_and_reading, new_figure, plain, shared_bar
+from lightning_gw.figures.matrix import headline_and_reading, new_figure, own_style, plain, shared_bar
 from lightning_gw.figures.style import COLORMAP, INK, NO_EVIDENCE, QUIET, estimate_text, runs_text, thinned, wrapped
 from lightning_gw.statistics.results import FloatArray, StrategySummary, TaskComparison
 
@@ -27,6 +27,7 @@ def spread_limit(comparison: TaskComparison) -> float:
     return max(0.05, math.ceil(round(largest / 0.05, 6)) * 0.05)
 
 
+@own_style
 def draw_mean_matrices(comparison: TaskComparison) -> Figure:
     """Draw the mean similarity matrix of every strategy, and beside it the standard deviation over its seeds.
 

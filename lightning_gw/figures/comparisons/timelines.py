@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lightning_gw.figures.matrix import headline_and_reading, new_figure, plain
+from lightning_gw.figures.matrix import headline_and_reading, new_figure, own_style, plain
 from lightning_gw.figures.series import Series, accuracy_names, axis_range, logged_names, metric_series
 from lightning_gw.figures.style import INK, QUIET, StepAxis, thinned, wrapped
 from lightning_gw.figures.timeline import draw_strips
@@ -19,6 +19,7 @@ _SEED_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")
 _FEW_PANELS = 16
 
 
+@own_style
 def draw_comparison(
     runs: Mapping[str, Mapping[int, Sequence[Record]]],
     *,
