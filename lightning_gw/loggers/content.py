@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from lightning_gw.figures.png import Picture, draw_pictures
 from lightning_gw.figures.style import axis_names
 from lightning_gw.interventions.passing import PASSING_MEASURES
@@ -25,6 +27,10 @@ STEP_KEY = "trainer/global_step"
 
 #: Seconds that a logger may take to fail and still be asked again.
 PATIENCE = 10.0
+#: Rows of a table that W&B draws; further ones it cuts off without a word.
+MOST_ROWS = 10_000
+#: Layers of which all pairs, and each layer with itself, are as many rows.
+_MOST_LAYERS = int((math.sqrt(8 * MOST_ROWS + 1) - 1) / 2)
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,7 @@ class LogContent:
                 title,
                 [
                     (record.step, name, float(value))
-                    for record in self.looks
+                    for record in self._looks_in_tables
                     for name, value in zip(axis_names(record.layers), of(record), strict=False)
                     if math.isfinite(value)
                 ],
@@ -116,10 +122,23 @@ class LogContent:
     def tables(self) -> dict[str, Table]:
         made = {
             "events": events_table(self.looks),
-            "matrix": matrix_table(self.record),
-            "layers": layers_table(self.looks),
+            "matrix": matrix_table(self.record, every=math.ceil(len(self.record.layers) / _MOST_LAYERS)),
+            "layers": layers_table(self._looks_in_tables),
         }
+        if len(self._looks_in_tables) < len(self.looks) or len(self.record.layers) > _MOST_LAYERS:
+            self.problems.append(
+                f"W&B draws no more than {MOST_ROWS} rows of a table: those of this run hold layers or looks evenly "
+                "spread, and the pictures, the page and the artifact all of them."
+            )
         return {self.prefix + name: table for name, table in made.items()}
+
+    @cached_property
+    def _looks_in_tables(self) -> Sequence[Record]:
+        """As many looks as there is room for with a row for each layer: evenly spread, the first and the last too."""
+        most = max(2, MOST_ROWS // len(self.record.layers))
+        if len(self.looks) <= most:
+            return self.looks
+        return [self.looks[round(place)] for place in np.linspace(0, len(self.looks) - 1, most)]
 
     @property
     def step(self) -> int:

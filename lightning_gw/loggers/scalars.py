@@ -11,7 +11,8 @@ Keys, which loggers put under ``gw/`` unless another prefix is given:
 ``groups/p_value``         p-value of the largest step over all gaps; absent where none was computed
 ``boundary/<k>``           where the k-th boundary stands (k from 1): the number of the layer it comes after, from 1
 ``events``                 table: all that happened to the groups so far
-``matrix``                 table: every pair of layers with value, certified bound and paired measures
+``matrix``                 table: every pair of layers with value, certified bound and paired measures; of evenly
+                           spread layers where they are more than 140
 ``paired/similarity``      mean similarity of the identity coupling over all pairs of different layers
 ``paired/groups/count``    number of groups of the paired measure, likewise
 ``changed/count``          groups held against the first look alone: what training changed; absent at the first look
@@ -19,7 +20,8 @@ Keys, which loggers put under ``gw/`` unless another prefix is given:
 ``adjacent/<layer>``       distance from a layer to the next, in the matrix its groups were found in; in W&B only where
                            asked for: its charts ``adjacent`` and ``growth`` hold them all
 ``growth/<layer>``         the same over its value at the first look, likewise
-``layers``                 table (W&B): every layer at every look with its group and its distance to the next
+``layers``                 table (W&B): every layer at every look, of evenly spread looks where they are too many, with
+                           its group and its distance to the next
 ``answer``                 W&B's summary: the run's answer in words; ``page`` is its whole page, and an artifact of type
                            ``gw-history`` holds the records
 ``seconds``                what the look cost the training, in seconds
@@ -87,18 +89,24 @@ class Table:
         self.rows = [[None if isinstance(v, float) and not math.isfinite(v) else v for v in row] for row in rows]
 
 
-def matrix_table(record: Record) -> Table:
+def matrix_table(record: Record, every: int = 1) -> Table:
     """Every pair of layers once, and every layer with itself: similarity, distance, bounds and the paired measures.
 
     ``place_a`` and ``place_b`` are the layers' numbers from 1, ``found`` the similarity in the matrix that the groups
     were found in, and ``group`` the lasting number of the group that holds both layers, from 1; empty where none does.
     ``sequence_ends_after`` marks, on the diagonal, layers that the next one does not follow.
+
+    Args:
+        record: The look.
+        every: Takes every so-manieth layer, from the first on.
     """
     groups = _group_numbers(record)
     above = None if similarities_of(record.gw) is None else record.measures.get(record.found_in)
     rows = []
     for row in pair_rows(record.gw, record.measures, diagonal=True):
         a, b = row["place_a"] - 1, row["place_b"] - 1
+        if a % every or b % every:
+            continue
         row["found"] = row["similarity"] if above is None else float(above[a, b])
         row["group"] = groups[a] if groups[a] == groups[b] else None
         row["sequence_ends_after"] = a == b and a in record.groups.sequence_ends

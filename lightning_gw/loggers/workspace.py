@@ -35,12 +35,12 @@ def run_workspace(entity: str, project: str, prefix: str = "gw/") -> Any:
             title=title, media_keys=[prefix + key], num_columns=1, layout=reports.Layout(x=x, y=0, w=width, h=12)
         )
 
-    def chart(preset: Chart, x: int = 0, y: int = 12) -> Any:
+    def chart(of: Chart, x: int = 0, y: int = 12) -> Any:
         return reports.CustomChart(
-            query={"historyTable": {"tableKey": prefix + preset.table}},
-            chart_name=f"{entity}/{preset.name}",
-            chart_fields=dict(preset.fields),
-            chart_strings={"title": preset.title},
+            query={"historyTable": {"tableKey": prefix + of.table}},
+            chart_name=f"{entity}/{of.preset}",
+            chart_fields=dict(of.fields),
+            chart_strings={"title": of.title},
             layout=reports.Layout(x=x, y=y, w=12, h=10),
         )
 
@@ -92,19 +92,19 @@ def upload_charts(entity: str) -> list[str]:
     import wandb
 
     problems = []
-    for preset in CHARTS:
+    for chart in CHARTS:
         try:
             wandb.Api().create_custom_chart(
                 entity=entity,
-                name=preset.name,
-                display_name=preset.title,
+                name=chart.preset,
+                display_name=chart.title,
                 spec_type="vega2",
                 access="private",
-                spec=preset.specification,
+                spec=chart.specification,
             )
         except Exception as error:  # whatever a server may do: the pictures are in the workspace without it
             if "already exists" not in str(error):
-                problems.append(f"The chart “{preset.title}” was not uploaded ({type(error).__name__}: {error}).")
+                problems.append(f"The chart “{chart.title}” was not uploaded ({type(error).__name__}: {error}).")
     return problems
 
 

@@ -10,13 +10,15 @@ from lightning_gw.report.loading import damages, load_runs, load_source
 from lightning_gw.report.page import PAGE_FILE, write_page
 from lightning_gw.utilities.errors import UsageError, reason_of
 from lightning_gw.utilities.output import say
+from lightning_gw.utilities.shown import fetched
 
 
 def report(paths: Sequence[str], out: str | None = None, reference: str | None = None, show: bool = False) -> Path:
     """Write the page and say where it is.
 
     Args:
-        paths: The folder of a comparison or of a run, or those of several runs.
+        paths: The folder of a comparison or of a run, or those of several runs; a run may be a history in W&B
+            (``team/project/gw-history-abc:v3``), which is downloaded.
         out: The page, a name that ends in .html, or its folder; None takes the only path, or the working directory for
             several runs.
         reference: See `write_report`.
@@ -25,7 +27,10 @@ def report(paths: Sequence[str], out: str | None = None, reference: str | None =
     Raises:
         UsageError: If a folder does not exist or holds nothing to report, or the page cannot be written.
     """
-    folders = [Path(path) for path in paths]
+    try:
+        folders = [fetched(path) for path in paths]
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
     for folder in folders:
         if not folder.exists():
             raise UsageError(f"{folder} does not exist. `report` takes the folder of a comparison or of runs.")

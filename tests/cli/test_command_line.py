@@ -291,8 +291,8 @@ def test_a_workspace_takes_a_project_and_uploads_the_charts_once(
     class Api:
         def create_custom_chart(self, **chart: Any) -> str:
             uploaded.append(chart)
-            if chart["name"] == "gw-growth":
-                raise ValueError("chart gw-growth already exists")
+            if chart["name"].startswith("gw-growth"):
+                raise ValueError(f"chart {chart['name']} already exists")
             return chart["name"]
 
     import wandb
@@ -302,7 +302,7 @@ def test_a_workspace_takes_a_project_and_uploads_the_charts_once(
     monkeypatch.setattr(workspaces.Workspace, "save", lambda self: saved.append(self))
     monkeypatch.setattr(workspaces.Workspace, "url", "https://wandb.ai/me/nets?nw=1", raising=False)
     assert main(["workspace", "me/nets"]) == 0
-    assert [chart["name"] for chart in uploaded] == [chart.name for chart in CHARTS]
+    assert [chart["name"] for chart in uploaded] == [chart.preset for chart in CHARTS]
     assert capsys.readouterr().out == "W&B workspace: https://wandb.ai/me/nets?nw=1\n"
     (workspace,) = saved
     panels = [panel for section in workspace.sections for panel in section.panels]

@@ -15,6 +15,7 @@ import vl_convert
 from example_records import example_groups, example_history_records
 from jsonschema import Draft7Validator
 
+from lightning_gw.figures.style import group_colour
 from lightning_gw.loggers.charts import CHARTS, MATRIX, TIMELINE, Chart
 from lightning_gw.loggers.scalars import Table, layers_table, matrix_table
 from lightning_gw.records.record import Record
@@ -81,6 +82,22 @@ def test_the_timeline_colours_groups_and_leaves_grey_what_has_none(looks: list[R
     grey = [shape for shape in drawn if f'fill="{GREY}"' in shape]
     missing = sum(label < 0 for look in history[1:] for label in look.groups.labels)
     assert len(grey) == size + missing
+
+
+def test_a_group_has_the_same_colour_in_both_pictures_whatever_others_there_are(looks: list[Record]) -> None:
+    later = [replace(look, group_ids=(1, 3, 4)) for look in looks[-1:]]
+    (outlines, filled_marks) = (shapes(chart, later) for chart in (MATRIX, TIMELINE))
+    colours = [group_colour(identity) for identity in (1, 3, 4)]
+    stroked = [shape for shape in outlines if 'stroke-width="3"' in shape]
+    assert sorted(re.search(r'stroke="([^"]+)"', shape)[1] for shape in stroked) == sorted(colours)
+    assert {re.search(r'fill="([^"]+)"', shape)[1] for shape in filled_marks if "<path" in shape} >= {*colours}
+
+
+def test_other_content_gives_a_preset_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = MATRIX.preset
+    monkeypatch.setattr("lightning_gw.loggers.charts._text", lambda name: "{}")
+    assert MATRIX.preset != before
+    assert MATRIX.preset.startswith(f"{MATRIX.name}-")
 
 
 def test_where_a_sequence_ends_both_pictures_show_it(looks: list[Record]) -> None:

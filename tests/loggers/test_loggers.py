@@ -20,6 +20,7 @@ from same_records import assert_same
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb_file import OfflineRun, rows_of_records
 
+from lightning_gw.loggers import content
 from lightning_gw.loggers import dispatch as gw_loggers
 from lightning_gw.loggers.scalars import record_scalars
 from lightning_gw.records.description import describe
@@ -220,6 +221,31 @@ def test_the_artifact_is_a_history_that_loads(logged: Logged, tmp_path: Path) ->
     for entry in artifact.manifest.contents:
         (tmp_path / entry.path).write_bytes(Path(entry.local_path).read_bytes())
     assert_same(list(load_history(tmp_path)), logged.records)
+
+
+def test_tables_of_many_looks_or_layers_keep_within_what_wandb_draws() -> None:
+    assert content.MOST_ROWS == wandb.Table.MAX_ROWS
+    few = example_history_records()
+    many = [replace(few[k % len(few)], step=k, events=()) for k in range(2500)]
+    look = content.LogContent(many[-1], many, "gw/")
+    rows = look.tables["gw/layers"].rows
+    assert content.MOST_ROWS - 5 <= len(rows) <= content.MOST_ROWS
+    assert (rows[0][0], rows[-1][0]) == (0, 2499)
+    for series in look.series.values():
+        assert len(series.rows) <= content.MOST_ROWS
+        assert {step for step, *_ in series.rows} == {row[0] for row in rows}
+    (problem,) = look.problems
+    assert "no more than 10000 rows" in problem
+    deep = example_record(0, tuple(f"layer.{k}" for k in range(200)), inputs=2)
+    look = content.LogContent(deep, [deep], "gw/")
+    cells = [dict(zip(look.tables["gw/matrix"].columns, row, strict=True)) for row in look.tables["gw/matrix"].rows]
+    assert len(cells) == 100 * 101 / 2
+    assert {cell["place_a"] for cell in cells} == set(range(1, 200, 2))
+    assert all(cell["similarity"] == deep.gw.similarity[cell["place_a"] - 1, cell["place_b"] - 1] for cell in cells)
+    assert look.problems == [problem], "said in the same words, so that it is said once"
+    look = content.LogContent(few[-1], few, "gw/")
+    assert len(look.tables["gw/layers"].rows) == 5 * len(few)
+    assert look.problems == []
 
 
 def test_the_first_keys_to_look_at_come_first() -> None:

@@ -13,6 +13,7 @@ import pytest
 from example_records import STEPS, example_record, steps_of
 from same_records import assert_same
 
+from lightning_gw.cli import main
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.record import Record, SchemaError
 
@@ -214,6 +215,7 @@ def test_an_artifact_of_wandb_is_downloaded_and_read(tmp_path: Path, monkeypatch
         type = "gw-history"
 
         def download(self) -> str:
+            assert self.type == "gw-history", "anything else is not to be downloaded"
             return str(tmp_path / "gw")
 
     class Api:
@@ -226,6 +228,9 @@ def test_an_artifact_of_wandb_is_downloaded_and_read(tmp_path: Path, monkeypatch
     assert [record.step for record in load_history("team/nets/gw-history-abc:v3")] == [10]
     with pytest.raises(FileNotFoundError, match=r"W&B gave no artifact 'team/nets/other:v1' \(ValueError: no such"):
         load_history("team/nets/other:v1")
+    assert main(["report", "team/nets/gw-history-abc:v3"]) == 0
+    assert (tmp_path / "gw/report.html").is_file()
+    assert main(["report", "team/nets/other:v1"]) == 2
     monkeypatch.setattr(Artifact, "type", "model")
     with pytest.raises(ValueError, match="is of type 'model'"):
         load_history("team/nets/gw-history-abc:v3")

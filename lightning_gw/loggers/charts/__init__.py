@@ -6,6 +6,7 @@ place and gives the table's rows as the data set ``wandb``. Any other renderer d
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ class Chart:
     """A preset, and the table it is made for.
 
     Attributes:
-        name: Names the preset in W&B and its file here.
+        name: Names its file here, and with what the file holds, the preset in W&B.
         title: What a person calls it.
         table: Key of the table, without prefix.
         fields: Field of the specification → column of the table.
@@ -29,6 +30,11 @@ class Chart:
     title: str
     table: str
     fields: Mapping[str, str]
+
+    @property
+    def preset(self) -> str:
+        """What W&B calls it: another name for other content, since it replaces no preset by one of the same name."""
+        return f"{self.name}-{hashlib.sha256(_text(self.name).encode()).hexdigest()[:8]}"
 
     @property
     def specification(self) -> dict[str, Any]:
