@@ -99,7 +99,8 @@ def _replay(options: argparse.Namespace) -> int:
 def _test(options: argparse.Namespace) -> int:
     from lightning_gw.lightning_cli.p_values import NETWORKS, find_p_values
 
-    find_p_values(options.run_path, options.config or (), options.out, options.networks or NETWORKS)
+    networks = NETWORKS if options.networks is None else options.networks
+    find_p_values(options.run_path, options.config or (), options.out, networks)
     return 0
 
 

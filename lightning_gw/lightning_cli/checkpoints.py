@@ -6,6 +6,7 @@ Checkpoints are loaded ``weights_only``: tensors and plain values, and no code f
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from lightning_gw.interventions.validation import watched_modes
 from lightning_gw.lightning_cli.fit import FitCLI
 from lightning_gw.lightning_cli.options import find_class
 from lightning_gw.significance.evidence import null_from_state
-from lightning_gw.utilities.errors import UsageError
+from lightning_gw.utilities.errors import UsageError, reason_of
 
 #: Act on groups while a network trains, which it does not here; layers that they removed `put_weights` removes again.
 _ACTING = DropLayers | FreezeSettledGroups | TrainGroup
@@ -108,30 +109,41 @@ def find_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UsageError: If there is none at `path`.
     """
-    step = load_checkpoint(path).get("global_step")
+    step = load_checkpoint(path, lazily=True).get("global_step")
     if not isinstance(step, int):
         raise UsageError(f"{path} is no checkpoint of Lightning: it names no global_step.")
     return Checkpoint(path, step)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, lazily: bool = False) -> dict[str, Any]:
     """What a checkpoint holds.
+
+    Args:
+        path: The file.
+        lazily: Whether to read tensors only where they are used, for as long as the file stays as it is.
 
     Raises:
         UsageError: If there is none at `path`, or it holds more than tensors and plain values.
     """
+    if path.is_dir():
+        raise UsageError(
+            f"{path} is a folder, as sharded training saves. Make a file of it: "
+            "python -m pytorch_lightning.utilities.consolidate_checkpoint."
+        )
     if not path.is_file():
         raise UsageError(f"{path} does not exist. Give a checkpoint file of a run.")
     try:
-        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True)
+        # Torch maps no other files than those, which it has written since 1.6.
+        mapped = lazily and zipfile.is_zipfile(path)
+        checkpoint: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         reason = str(error).split("\n")[0]
         raise UsageError(
             f"{path} holds more than tensors and plain values, and is not loaded, because that would run code from it "
             f"({reason})."
         ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read ({error}).") from error
+    except Exception as error:  # whatever torch makes of a file that is no checkpoint
+        raise UsageError(f"{path} cannot be read ({reason_of(error)}).") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UsageError(f"{path} is no checkpoint of Lightning: it holds no state_dict.")
     return checkpoint

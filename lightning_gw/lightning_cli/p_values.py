@@ -35,10 +35,9 @@ def find_p_values(
         networks: How many networks with fresh weights.
 
     Raises:
-        UsageError: If there is no checkpoint or config, or no fresh networks can be made.
+        UsageError: If there is no checkpoint or config, too few networks, or no fresh ones can be made.
     """
-    if networks < FEWEST:
-        raise UsageError(f"--networks {networks}: fewer than {FEWEST} networks can give no p-value of .05 or below.")
+    require_enough(f"--networks {networks}", networks)
     path = Path(run)
     at = last_checkpoint(path)
     folder = path if path.is_dir() else path.parent
@@ -55,13 +54,30 @@ def find_p_values(
         say(describe(load_history(history.parent)))
 
 
+def require_enough(given: str, networks: int) -> None:
+    """Refuse so few networks that none of their p-values can say anything; `given` is how that was asked for.
+
+    Raises:
+        UsageError: If they are too few.
+    """
+    if networks < FEWEST:
+        raise UsageError(f"{given}: fewer than {FEWEST} networks can give no p-value of .05 or below.")
+
+
 def last_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint of the last step in a folder, or the one that is named.
+    """The checkpoint of the last step in a folder, or the one that is named; what cannot be used is left out and said.
 
     Raises:
         UsageError: If there is none.
     """
-    files = sorted(path.rglob("*.ckpt")) if path.is_dir() else [path]
-    if not files:
-        raise UsageError(f"{path} holds no checkpoint (*.ckpt), so the weights of the run are not to be had.")
-    return max((find_checkpoint(file) for file in files), key=lambda at: at.step)
+    if not path.is_dir():
+        return find_checkpoint(path)
+    found = []
+    for file in sorted(path.rglob("*.ckpt")):
+        try:
+            found.append(find_checkpoint(file))
+        except UsageError as error:
+            say(f"Note: {error}")
+    if not found:
+        raise UsageError(f"{path} holds no checkpoint (*.ckpt) to read, so the weights of the run are not to be had.")
+    return max(found, key=lambda at: at.step)

@@ -114,7 +114,7 @@ class _Replayed:
         folder = out / folder_name(watcher.name)
         self._history = History.open(folder)
         if len(self._history):
-            raise UsageError(f"{folder} holds a history already. Name another folder with --out.")
+            raise UsageError(f"{folder} holds a history already. Name another folder: --out, or in a script out.")
         self._watcher = watcher
         self._key = watcher.checkpoint_key
         self._solver = Solver(watcher.analysis_config)

@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.callback.gw_similarity import GWSimilarity
-from lightning_gw.lightning_cli.p_values import NETWORKS
+from lightning_gw.lightning_cli.p_values import NETWORKS, require_enough
 from lightning_gw.lightning_cli.replay import replaying
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.reading import folder_name
@@ -88,7 +88,7 @@ def p_values(
         The record of that checkpoint, whose groups have a p-value for every boundary (`Groups.p_values`).
 
     Raises:
-        UsageError: If a file cannot be used, `out` holds a history already, or no fresh networks can be made.
+        UsageError: If a file cannot be used, `out` holds a history already, or there are too few networks.
 
     Example:
         >>> import tempfile, torch
@@ -112,6 +112,7 @@ def p_values(
         ('19 re-initialised networks (reset_parameters)', True)
         >>> folder.cleanup()
     """
+    require_enough(f"networks={networks}", networks)
     watcher = watcher or GWSimilarity()
     looking(module, data, replaying([watcher], [checkpoint], out, networks))
     return load_history(Path(out) / folder_name(watcher.name))[-1]

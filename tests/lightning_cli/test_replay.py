@@ -16,7 +16,10 @@ import lightning_gw as lgw
 from lightning_gw.activations.observer import Observer
 from lightning_gw.activations.running.normalisation import unsettled_layers
 from lightning_gw.cli import main
+from lightning_gw.lightning_cli.checkpoints import Checkpoint
+from lightning_gw.lightning_cli.p_values import last_checkpoint
 from lightning_gw.records.history import History, load_history
+from lightning_gw.utilities.errors import UsageError
 
 _CODE = """
 import torch
@@ -215,6 +218,29 @@ def test_layers_are_read_as_a_run_reads_them_also_once_their_own_statistics_are_
         assert again.reference.startswith("its own first look (step 0)")
 
 
+def test_the_last_checkpoint_is_found_among_what_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    for place in ("sharded.ckpt", "checkpoints"):
+        (run / place).mkdir(parents=True)
+    (run / "checkpoints/cut.ckpt").write_bytes(b"PK\x03\x04 and no more")
+    for wrong in (("test", str(run)), ("test", str(run), "--networks=0"), ("test", str(run / "sharded.ckpt"))):
+        assert main([*wrong]) == 2
+    said = capsys.readouterr()
+    assert "holds no checkpoint (*.ckpt) to read" in said.err
+    assert "--networks 0: fewer than 19" in said.err
+    for step in (3, 12, 9):
+        torch.save({"state_dict": {"w": torch.ones(2)}, "global_step": step}, run / f"checkpoints/{step}.ckpt")
+    old = {"state_dict": {}, "global_step": 1}
+    torch.save(old, run / "checkpoints/old.ckpt", _use_new_zipfile_serialization=False)
+    assert last_checkpoint(run) == Checkpoint(run / "checkpoints/12.ckpt", 12)
+    notes = capsys.readouterr().out.splitlines()
+    assert [note.split(" ")[1] for note in notes] == [str(run / "checkpoints/cut.ckpt"), str(run / "sharded.ckpt")]
+    with pytest.raises(UsageError, match="networks=5: fewer than 19"):
+        lgw.p_values(torch.nn.Linear(2, 2), None, "unused.ckpt", networks=5)
+
+
 class Bomb:
     """Leaves a file behind where it is unpickled."""
 
@@ -261,5 +287,5 @@ def test_a_history_that_is_there_is_not_overwritten(here: Path, capsys: pytest.C
     files = run(here)
     before = (here / "live/gw/history.jsonl").read_bytes()
     assert main(["replay", *files, "-c", "live/config.yaml", "--out", "live"]) == 2
-    assert "holds a history already. Name another folder with --out." in capsys.readouterr().err
+    assert "holds a history already. Name another folder: --out, or in a script out." in capsys.readouterr().err
     assert (here / "live/gw/history.jsonl").read_bytes() == before
