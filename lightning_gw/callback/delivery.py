@@ -14,6 +14,7 @@ from lightning_gw.callback.error_policy import ErrorPolicy
 from lightning_gw.callback.messages import (
     abandoned_message,
     end_message,
+    interrupted_message,
     look_message,
     overdrawn_message,
 )
@@ -188,8 +189,17 @@ class RecordDelivery:
         except Exception as error:
             self._error_policy.tolerate(error, "keep representations")
 
-    def put_skip_test(self, loggers: Sequence[Any], found: SkipTest, step: int, say: Callable[[str], None]) -> None:
+    def put_skip_test(
+        self, loggers: Sequence[Any], found: SkipTest, step: int, logged_at: int | None, say: Callable[[str], None]
+    ) -> None:
         """Write, log and say what a skip test found.
+
+        Args:
+            loggers: The Trainer's loggers.
+            found: What.
+            step: Step that training is at.
+            logged_at: Step at which loggers hold it; None where it is `step`.
+            say: Prints a line.
 
         Raises:
             Exception: What the disk raised, where errors end the training.
@@ -202,7 +212,7 @@ class RecordDelivery:
                 write_skip_test(self.history.path, found, step=step)
             except OSError as error:
                 self._error_policy.tolerate(error, "write the skip test")
-        self._say(log_skip_test(loggers, found, step, self._prefix))
+        self._say(log_skip_test(loggers, found, step if logged_at is None else logged_at, self._prefix))
         if self._verbose:
             say("\n".join(found.sentences()))
 
@@ -240,6 +250,15 @@ class RecordDelivery:
             say(end_message(self.history, budget, online_project(loggers), self._prefix))
         if budget.overdrawn:
             output.inform(overdrawn_message(budget))
+
+    def say_interrupted(self, loggers: Sequence[Any], say: Callable[[str], None]) -> None:
+        """Say where the history of a training that ended early is, and give loggers the answer so far."""
+        from lightning_gw.loggers.dispatch import log_answer
+
+        if self.history and self.history.path is not None and self._verbose:
+            say(interrupted_message(self._prefix, self.history))
+        if self.history:
+            log_answer(loggers, self.history, self._prefix)
 
     def _write(self) -> None:
         """Write what waits, in order."""

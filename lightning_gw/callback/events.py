@@ -234,9 +234,8 @@ class LookEvents(RemembersCopies, Callback):
                 with Ranks("world", "The skip test").failing_together(agree=True):
                     tested = skip_test_of_run(trainer, module, self._observer, self._solver.config, *found, monitor)
                 if trainer.is_global_zero:
-                    self._delivery.put_skip_test(
-                        trainer.loggers, tested, self._steps.now(trainer), partial(say, module)
-                    )
+                    at = self._steps.now(trainer), self._steps.logged_at(trainer)
+                    self._delivery.put_skip_test(trainer.loggers, tested, *at, partial(say, module))
             except Exception as error:
                 self._error_policy.tolerate(error, "make the skip test")
 

@@ -87,6 +87,12 @@ def end_message(history: History, budget: Budget, project: str = "", prefix: str
     return "\n".join(lines)
 
 
+def interrupted_message(prefix: str, history: History) -> str:
+    """One line on a training that ended in an error or by Ctrl-C: where to find what was found by then."""
+    looks = "its look" if len(history) == 1 else f"its {len(history)} looks"
+    return f"{prefix.rstrip('/')} training ended early; the history of {looks} is in {history.path}."
+
+
 def rides_message(history: History) -> str:
     """How many looks made no forward pass of their own, as a sentence after others; empty where all did."""
     rode = sum(record.probe.get("captured") is not None for record in history)

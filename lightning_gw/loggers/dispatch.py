@@ -111,6 +111,24 @@ def log_summary(loggers: Iterable[Any], history: History, prefix: str = "gw/") -
     return _with_each(loggers, prefix, "the summary", lambda backend: backend.log_summary(history))
 
 
+def log_answer(loggers: Iterable[Any], history: History, prefix: str = "gw/") -> list[str]:
+    """Give W&B the answer so far of a run that ended early, which costs no waiting; other loggers get nothing.
+
+    Args:
+        loggers: The Trainer's loggers.
+        history: At least one look.
+        prefix: What the keys begin with.
+
+    Returns:
+        What could not be logged, one sentence each.
+    """
+
+    def answer(backend: LoggerBackend) -> list[str]:
+        return backend.log_answer(history) if isinstance(backend, WandbBackend) else []
+
+    return _with_each(loggers, prefix, "the answer", answer)
+
+
 def online_project(loggers: Iterable[Any]) -> str:
     """The W&B project, ``entity/project``, of the first logger whose run W&B's server has; empty where none has."""
     for logger in loggers:

@@ -95,6 +95,11 @@ class WandbBackend:
         }
         return tables | charts
 
+    def log_answer(self, history: History) -> list[str]:
+        # W&B sorts a summary by its keys: this one is the first of ours.
+        self.experiment.summary.update({f"{self.prefix}answer": describe(history)})
+        return []
+
     def log_summary(self, history: History) -> list[str]:
         import wandb
 
@@ -106,16 +111,15 @@ class WandbBackend:
             "reference": last.reference,
             "changed": "none" if last.changed is None else f"{last.changed.ranges()}, {last.changed.strength}",
         }
-        # W&B sorts a summary by its keys: this one is the first of ours.
-        self.experiment.summary.update({f"{self.prefix}answer": describe(history)})
+        self.log_answer(history)
         self.experiment.summary.update({f"{self.prefix}final/{name}": value for name, value in final.items()})
         with tempfile.TemporaryDirectory(prefix="lightning-gw-") as folder:
             page = history.report(Path(folder) / "report.html")
-            row = {f"{self.prefix}page": wandb.Html(str(page), inject=False), STEP_KEY: last.step}
+            row = {f"{self.prefix}page": wandb.Html(str(page), inject=False), STEP_KEY: last.axis}
             self.experiment.log(row)
         if history.path is None:
             return ["The history lives in memory only, so no artifact of it was logged."]
-        name = re.sub(r"[^\w.-]", "-", self.prefix.strip("/"))
+        name = re.sub(r"[^\w.-]", "-", self.prefix.strip("/"), flags=re.ASCII)
         artifact = wandb.Artifact(f"{name}-history-{self.experiment.id}", type="gw-history")
         for file in (RECORDS_FILE, METRICS_FILE, *(array_file(record.step) for record in history)):
             artifact.add_file(str(history.path / file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from textwrap import dedent
@@ -13,6 +14,7 @@ import pytest
 from callback_nets import Net, loader, plain_net, steps, trainer, watcher
 from example_records import example_history_records
 from nbclient import NotebookClient
+from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import RichProgressBar
 
 from lightning_gw.callback.messages import end_message
@@ -62,6 +64,30 @@ def test_the_commands_at_the_end_of_a_run_can_be_run_as_they_are(
     said = end_message(history, Budget(None), "me/p", given).splitlines()
     commands = tuple(line.split("lightning-gw ")[1] for line in said if ":  lightning-gw " in line)
     assert commands == shown
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("power cut")])
+@pytest.mark.representatives("error0")
+def test_a_training_that_ends_early_says_where_its_history_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException
+) -> None:
+    class Stop(Callback):
+        def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+            if trainer.global_step == 6:
+                raise error
+
+    answered: list[Any] = []
+    monkeypatch.setattr("lightning_gw.loggers.dispatch.log_answer", lambda *told: answered.append(told))
+    callback = watcher(tmp_path, when=[4], verbose=True)
+    handler = signal.getsignal(signal.SIGINT)  # which Lightning takes away
+    try:
+        with pytest.raises((SystemExit, RuntimeError)):
+            trainer(tmp_path, callback, Stop()).fit(Net(plain_net()), loader(), loader(32))
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"gw training ended early; the history of its 2 looks is in {tmp_path / 'gw'}."
+    assert answered == [([], callback.history, "gw/")]
 
 
 class Refusing:

@@ -14,6 +14,9 @@ from pytorch_lightning import Callback
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor, nn
 
+from lightning_gw.callback.delivery import RecordDelivery
+from lightning_gw.callback.error_policy import ErrorPolicy
+
 
 class ByHand(Net):  # type: ignore[misc, valid-type]
     """Manual optimisation.
@@ -85,6 +88,19 @@ def test_of_several_optimizers_looks_are_logged_where_lightning_logs(every: int,
     looks = [int(row["step"]) for row in rows if row["gw/groups/count"]]
     assert max(looks) <= max(losses) + 1
     assert looks == [record.axis for record in watching.history]
+
+
+@pytest.mark.parametrize(("logged_at", "expected"), [(8, 8), (None, 16)])
+def test_a_skip_test_is_logged_where_the_looks_are(
+    monkeypatch: pytest.MonkeyPatch, logged_at: int | None, expected: int
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "lightning_gw.loggers.dispatch.log_skip_test", lambda _, __, step, ___: asked.append(step) or []
+    )
+    found: Any = None
+    RecordDelivery("gw/", ErrorPolicy("raise"), verbose=False).put_skip_test([], found, 16, logged_at, print)
+    assert asked == [expected]
 
 
 def test_where_there_is_one_optimizer_nothing_is_said_of_an_axis(tmp_path: Path) -> None:

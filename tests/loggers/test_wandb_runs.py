@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from wandb_file import OfflineRun, rows_of_records
 
 from lightning_gw.loggers import dispatch as gw_loggers
 from lightning_gw.loggers.wandb import WandbBackend
+from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
 
 
@@ -134,6 +136,24 @@ def test_only_a_run_that_the_server_has_is_offered_a_workspace(
     monkeypatch.setattr(gw_loggers, "backend_of", lambda logger, prefix: WandbBackend(run, prefix))
     assert gw_loggers.online_project([object()]) == offered
     assert gw_loggers.online_project([]) == ""
+
+
+def test_a_run_that_ended_early_gets_its_answer_and_nothing_that_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, history = SimpleNamespace(summary={}), History(example_history_records())
+    monkeypatch.setattr(gw_loggers, "backend_of", lambda logger, prefix: WandbBackend(run, prefix))
+    assert gw_loggers.log_answer([object()], history, "gw/words/") == []
+    assert run.summary == {"gw/words/answer": describe(history)}
+
+
+def test_the_page_stands_at_the_step_of_the_last_look_as_loggers_count() -> None:
+    rows: list[dict[str, Any]] = []
+    run = SimpleNamespace(summary={}, log=rows.append)
+    last = replace(example_history_records()[-1], logged_at=5)
+    assert last.step != 5
+    WandbBackend(run, "gw/").log_summary(History([last]))
+    assert [row["trainer/global_step"] for row in rows] == [5]
 
 
 @pytest.mark.slow

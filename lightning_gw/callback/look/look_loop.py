@@ -157,10 +157,12 @@ class LookLoop(LookMaker):
         self.conclude(trainer, module)
 
     def give_up(self, trainer: Trainer, module: LightningModule) -> None:
-        """Training ended in an error: hand on what is solved, and do without the rest."""
+        """Training ended in an error or by Ctrl-C: hand on what is solved, do without the rest, and say where it is."""
         with suppress(Exception):  # the exception at hand says more than whatever comes of this
             self.collect(trainer, module, SHORT_PATIENCE)
             self._delivery.abandon(self._solver)
+        with suppress(Exception):
+            self._delivery.say_interrupted(trainer.loggers, partial(say, module))
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types and tensors, for a checkpoint; empty before the first look."""
