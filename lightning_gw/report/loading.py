@@ -48,6 +48,7 @@ class ReportRun:
         seconds: What it took, or None where that is not known.
         wandb: Where it lies in Weights & Biases, or None where that is not known.
         apart: Whether it is of no comparison, but shown beside others: a strategy of its own, whose seed says nothing.
+        link: The way from the page to its folder, as an address; empty where the page does not link to it.
     """
 
     key: str
@@ -64,6 +65,7 @@ class ReportRun:
     seconds: float | None = None
     wandb: WandbPlace | None = None
     apart: bool = False
+    link: str = ""
 
     @property
     def name(self) -> str:

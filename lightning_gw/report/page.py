@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -85,9 +87,18 @@ def write_page(source: ReportSource, page: Path, reference: str | None = None) -
         except Exception as error:
             lost = f"Which layers of the strategies correspond could not be found: {reason_of(error)}."
             source = replace(source, notes=(*source.notes, lost))
-    html = render(source, rectangles)
+    html = render(_linked(source, page.parent), rectangles)
     write_whole(page, html.encode(errors="replace"))  # half of a surrogate pair is no UTF-8
     return page
+
+
+def _linked(source: ReportSource, place: Path) -> ReportSource:
+    """The source with the way from the page in a folder to that of each run, where there are several."""
+    if not source.is_comparison:
+        return source
+    ways = [os.path.relpath(run.folder.resolve(), place.resolve()) for run in source.runs]
+    runs = [replace(run, link=f"./{quote(way)}/") for run, way in zip(source.runs, ways, strict=True)]
+    return replace(source, runs=tuple(runs))
 
 
 def write_history(history: History, page: Path) -> Path:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 from matplotlib.colors import to_hex
@@ -110,7 +109,7 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
         "task": run.task,
         "status": run.status,
         "answer": describe(history),
-        "folder": f"./{quote(run.key)}/" if run.seed is not None else "",
+        "folder": run.link,
         "wandb": None if run.wandb is None else {"words": run.wandb.words, "url": run.wandb.url},
         "planted": None if run.planted is None else list(run.planted),
         "plantedSentence": "" if run.planted is None else planted_sentence(last.groups, run.planted),

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from comparison_pages import TOLD, findings_of, make_comparison, page_of, story
-from report_folders import HOSTILE_STRATEGY, entry, save, write_comparison
+from report_folders import HOSTILE_STRATEGY, Parsed, entry, save, write_comparison
 from synthetic_runs import DRIFT, make_run
 
 from lightning_gw.report import load_source, write_report
 from lightning_gw.report.comparisons.pairs import pair_table
+from lightning_gw.report.loading import load_runs
+from lightning_gw.report.page import write_page
 from lightning_gw.statistics.description import task_sentences
 from lightning_gw.statistics.strategies import compare_strategies
 
@@ -115,6 +117,18 @@ def test_links_lead_into_the_page_or_to_the_folder_beside_it(page):
     for _, attributes in page.elements:
         assert attributes.get("href", "#").startswith("#")
     assert {run["folder"] for run in page.data["runs"]} >= {"./strategy-0/seed-0/"}
+
+
+def test_links_to_folders_lead_there_from_wherever_the_page_is(tmp_path):
+    folder = make_comparison(tmp_path / "a comparison", ("joint",), 1, kept=False)
+    page = write_page(load_source(folder), tmp_path / "report.html")
+    (run,) = Parsed(page.read_text(encoding="utf-8")).data["runs"]
+    assert run["folder"] == "./a%20comparison/strategy-0/seed-0/"
+    (tmp_path / "pages").mkdir()
+    runs = load_runs([folder / "strategy-0/seed-0"])
+    page = write_page(runs, tmp_path / "pages/report.html")
+    (run,) = Parsed(page.read_text(encoding="utf-8")).data["runs"]
+    assert run["folder"] == "./../a%20comparison/strategy-0/seed-0/"
 
 
 def test_a_path_cannot_become_a_program(tmp_path):

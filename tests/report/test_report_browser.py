@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from report_folders import HOSTILE_STRATEGY, save
-from synthetic_runs import DRIFT, make_run
+from synthetic_runs import DRIFT, make_run, with_names
 
 from lightning_gw.report import write_report
 from lightning_gw.report.loading import load_runs
@@ -183,6 +183,24 @@ def test_accuracy_in_percent_lies_inside_its_panels(browser, tmp_path):
         low, high = own.page.evaluate(f"document.querySelector('{place}').layout.{which}.range")
         assert low <= 0
         assert 98 < high < 110
+    assert own.complaints == []
+    own.context.close()
+
+
+@pytest.mark.slow
+def test_long_names_leave_room_for_the_charts_and_are_whole_where_one_points(browser, tmp_path):
+    names = tuple(
+        f"{side}.encoder.transformer_layers.attention_output.{k}" for side in ("left", "right") for k in range(4)
+    )
+    run = with_names(make_run(DRIFT, 8), names)
+    own = View(browser, write_report(save(run, tmp_path / "long")).resolve().as_uri())
+    for chart in ("timeline", "matrix"):
+        share = own.page.evaluate(f"(({{ _fullLayout, clientWidth }}) => _fullLayout._size.l / clientWidth)({chart})")
+        assert 0.2 < share <= 0.36, chart
+        ticks = own.page.evaluate(f"{chart}.layout.yaxis.ticktext")
+        assert [tick.split(" ")[0] for tick in ticks] == [str(k + 1) for k in range(8)]
+        assert all(tick.endswith(f".{k % 4}") for k, tick in enumerate(ticks))
+    assert names[0] in own.page.evaluate("matrix.data[0].text[0][1]")
     assert own.complaints == []
     own.context.close()
 

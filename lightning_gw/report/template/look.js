@@ -35,7 +35,7 @@ function drawMatrix(element, run, index, above, below) {
       (below === "paired" ? "" : `<br>${escaped(belowName(run, below))} ${number(under[at], 3)}`);
   }));
   const shown = thinned(depth, narrow ? 12 : 25);
-  const labels = shown.map((i) => (narrow ? `${i + 1}` : escaped(run.labels[i])));
+  const names = axisLabels(element, run), labels = shown.map((i) => (narrow ? `${i + 1}` : escaped(names.texts[i])));
   const rim = depth * 0.012; // room for the outline of a group that reaches the edge
   const side = { tickvals: shown, ticktext: labels, range: [-0.5 - rim, depth - 0.5 + rim], constrain: "domain" };
   Plotly.react(element, [{
@@ -44,7 +44,7 @@ function drawMatrix(element, run, index, above, below) {
     xgap: depth > 30 ? 0 : 1, ygap: depth > 30 ? 0 : 1,
   }], {
     ...baseLayout(element, colours),
-    margin: narrow ? { l: 28, r: 8, t: 8, b: 40 } : { l: labelRoom(run), r: 8, t: 8, b: 12 + 0.82 * labelRoom(run) },
+    margin: narrow ? { l: 28, r: 8, t: 8, b: 40 } : { l: names.room, r: 8, t: 8, b: 12 + 0.82 * names.room },
     shapes: [
       // What no value covers stays grey: it carries no evidence.
       { type: "rect", layer: "below", x0: -0.5, x1: depth - 0.5, y0: -0.5, y1: depth - 0.5, fillcolor: colours.none, line: { width: 0 } },

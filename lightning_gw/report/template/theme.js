@@ -56,9 +56,15 @@ function thinned(count, most) {
   return Array.from({ length: Math.ceil(count / every) }, (_, i) => i * every);
 }
 
-// Room for the longest layer name beside an axis, in pixels at the charts' text size.
-function labelRoom(run) {
-  return 16 + 7.6 * Math.max(...run.labels.map((label) => label.length));
+// Layer names beside an axis, and the pixels that the longest takes at the charts' text size: at most about a third of
+// the chart, so that of longer names the beginning is left out. What one points at has its whole name.
+function axisLabels(element, run) {
+  const most = Math.max(8, Math.floor((0.35 * element.clientWidth - 16) / 7.6));
+  const texts = run.labels.map((label) => {
+    const place = label.split(" ")[0];
+    return label.length <= most ? label : `${place} …${label.slice(place.length + 2 - most)}`;
+  });
+  return { texts, room: 16 + 7.6 * Math.max(...texts.map((text) => text.length)) };
 }
 
 function number(value, digits = 2) {

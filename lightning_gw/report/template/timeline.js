@@ -179,7 +179,7 @@ function legendLines(list, width) {
 function drawTimeline(element, run, index, colouring) {
   const colours = theme(), narrow = element.clientWidth < 560, depth = run.layers.length;
   const panels = [["accuracy", run.accuracy], ["loss", run.loss]].filter(([, list]) => list.length);
-  const left = narrow ? 34 : Math.max(72, labelRoom(run)), strip = Math.min(520, Math.max(230, 30 * depth)), panel = 118;
+  const names = axisLabels(element, run), left = narrow ? 34 : Math.max(72, names.room), strip = Math.min(520, Math.max(230, 30 * depth)), panel = 118;
   const spaces = panels.map(([, list]) => 14 + 20 * legendLines(list, element.clientWidth - left - 16));
   const inner = strip + spaces.reduce((sum, space) => sum + panel + space, 0), height = inner + 60;
   element.style.height = `${height}px`;
@@ -195,7 +195,7 @@ function drawTimeline(element, run, index, colouring) {
     }),
     yaxis: axis(colours, {
       range: [depth - 0.5, -0.5], domain: [1 - strip / inner, 1], tickvals: shown,
-      ticktext: shown.map((i) => (narrow ? `${i + 1}` : escaped(run.labels[i]))),
+      ticktext: shown.map((i) => (narrow ? `${i + 1}` : escaped(names.texts[i]))),
     }),
   };
   const traces = strips(run, colours, colouring, 2.6, true).map((trace) => ({ ...trace, showlegend: false }));
