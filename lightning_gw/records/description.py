@@ -163,7 +163,7 @@ def changed_sentences(record: Record, start: int) -> list[str]:
 def p_value_phrase(record: Record) -> str:
     """The p-value over all gaps and what it was held against, or why there is none."""
     if record.groups.p_value is None:
-        reason = record.null.removeprefix("none: ").split(" (")[0].split(";")[0]
+        reason = record.null.removeprefix("none: ").removeprefix("No p-value: ").split(" (")[0].split(";")[0]
         return f"no p-value ({reason.rstrip('.')})" if reason else "no p-value computed"
     against = record.null or "the null"
     return f"p = {record.groups.p_value:.2g} for the largest step against {against}"
