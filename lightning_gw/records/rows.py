@@ -102,7 +102,7 @@ def look_rows(history: Iterable[Record]) -> list[Row]:
     """Every look with what it found and the run's own metrics then, under ``metrics/`` where a name is taken."""
     rows = []
     for record in history:
-        own = {
+        own: Row = {
             "step": record.step,
             "epoch": record.epoch,
             "groups": 0 if record.groups.strength == "none" else record.groups.count,

@@ -171,14 +171,12 @@ DRAWN = {
 @pytest.mark.representatives("groups")
 def test_the_style_of_the_user_changes_no_picture(picture: str, history: History) -> None:
     draw = DRAWN[picture]
-    own = to_rgb(draw(history))
+    pixels, file = to_rgb(draw(history)), png(draw(history))
     users = {"font.size": 25, "savefig.bbox": "tight", "figure.dpi": 60, "axes.grid": True, "text.usetex": True}
     with style.context(["dark_background", users]):
-        figure = draw(history)
-        np.testing.assert_array_equal(to_rgb(figure), own)
-        assert png(figure) == png(draw(history))
+        np.testing.assert_array_equal(to_rgb(draw(history)), pixels)
+        assert png(draw(history)) == file
         assert style.library["dark_background"]["axes.facecolor"] == rcParams["axes.facecolor"], "the user keeps theirs"
-    assert png(figure) == png(draw(history))
 
 
 def test_a_picture_in_axes_of_the_user_keeps_their_style(history: History) -> None:
