@@ -149,7 +149,7 @@ function drawRowAccuracy(element, keys) {
     margin: { l: share ? 24 : 40, r: 8, t: 4, b: 22 },
     xaxis: axis(colours, { range: shared.range, tickvals: ticks.at, ticktext: ticks.text, tickangle: 0 }),
     yaxis: axis(colours, {
-      range: shared.accuracy, showgrid: true, gridcolor: colours.grid, nticks: 4,
+      range: shared.accuracy, showgrid: true, gridcolor: colours.grid, nticks: 4, ticklabeloverflow: "allow",
       ...(share ? { tickvals: [0, 0.5, 1], ticktext: ["0", ".5", "1"] } : {}),
     }),
   }, { ...CONFIG, staticPlot: true });
