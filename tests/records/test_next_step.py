@@ -33,7 +33,7 @@ def with_groups(groups: Groups, looks: int = 4, **changes: str) -> list:
 STRONG = replace(example_groups([0.1, 0.5, 0.1, 0.1], (1,), "strong"), reference=3, p_value=0.01, p_values=(0.01,))
 UNTESTED = replace(STRONG, p_value=None, p_values=None)
 with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(origin, "_free_memory", lambda: 0)
+    patch.setattr(origin, "free_memory", lambda place: 0)
     LARGE = origin.too_large(nn.Linear(2, 2))
 
 

@@ -152,6 +152,10 @@ def test_growth_can_be_shown_in_every_timeline(view):
 @pytest.mark.slow
 def test_how_far_each_layer_moved_can_be_shown_where_it_is_known(browser, view, tmp_path):
     assert view.page.locator("[data-moved-key]:visible").count() == 0, "these records are of an older version"
+    view.page.evaluate("chooseColouring('moved')")
+    assert "not known" in view.page.text_content("#timeline .infolayer")
+    view.page.evaluate("chooseColouring('groups')")
+    assert view.page.evaluate("document.getElementById('timeline').layout.annotations") is None
     moved = np.array([0.0, 0.0, 0.4, 0.3, 0.2, 0.1, 0.1])
     weights = ("same", "same", "changed", "none", "same", "same", "same")
     records = make_run(DRIFT, 7)

@@ -198,6 +198,9 @@ function drawTimeline(element, run, index, colouring) {
       ticktext: shown.map((i) => (narrow ? `${i + 1}` : escaped(names.texts[i]))),
     }),
   };
+  if (colouring === "moved" && !run.looks.some((look) => look.moved)) {
+    layout.annotations = [{ text: "not known: these records are of an older version", x: 0.5, xref: "paper", y: depth / 2 - 0.5, showarrow: false, font: { color: colours.quiet } }];
+  }
   const traces = strips(run, colours, colouring, 2.6, true).map((trace) => ({ ...trace, showlegend: false }));
   traces.push({
     type: "scatter", mode: "markers", x: run.looks.map((look) => look.x), y: run.looks.map(() => depth - 0.5), cliponaxis: false,
