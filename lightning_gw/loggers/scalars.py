@@ -98,7 +98,7 @@ def matrix_table(record: Record, every: int = 1) -> Table:
 
     Args:
         record: The look.
-        every: Takes every so-manieth layer, from the first on.
+        every: Of so many layers in a row only the first is taken.
     """
     groups = _group_numbers(record)
     above = None if similarities_of(record.gw) is None else record.measures.get(record.found_in)
