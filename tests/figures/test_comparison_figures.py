@@ -176,7 +176,7 @@ def test_dots_mark_the_best_partners():
         draw_correspondence({}, "joint")
 
 
-@pytest.mark.parametrize("draw", ["boundaries", "means", "contrasts", "correspondence", "timelines"])
+@pytest.mark.parametrize("draw", ["boundaries", "means", "two means", "contrasts", "correspondence", "timelines"])
 @pytest.mark.representatives("boundaries")
 def test_every_picture_can_be_read_at_its_own_size(draw, comparison):
     if draw == "timelines":
@@ -187,6 +187,7 @@ def test_every_picture_can_be_read_at_its_own_size(draw, comparison):
         figure = {
             "boundaries": lambda: draw_boundaries(comparison, [1]),
             "means": lambda: draw_mean_matrices(comparison),
+            "two means": lambda: draw_mean_matrices(make_task_comparison(2, 2, 7)),
             "contrasts": lambda: draw_contrasts(comparison),
             "correspondence": lambda: draw_correspondence({"greedy": make_correspondence()}, "joint"),
         }[draw]()

@@ -70,9 +70,9 @@ def draw_mean_matrices(comparison: TaskComparison) -> Figure:
     headline_and_reading(
         figure,
         f"How alike the layers are, on average over seeds: {comparison.task}, {runs_text(comparison)}",
-        "How to read: left, bright squares along the diagonal are layers that arrange the inputs alike in most runs; "
-        "right, dark cells are where runs of other seeds differ.\nLayers are numbered in depth order, top left to "
-        "bottom right. One scale of similarity and one of spread for all strategies.",
+        "How to read: left, bright squares along the diagonal are layers that arrange the inputs alike in\n"
+        "most runs; right, dark cells are where runs of other seeds differ. Layers are numbered in depth\n"
+        "order, top left to bottom right. One scale of similarity and one of spread for all strategies.",
     )
     return figure
 

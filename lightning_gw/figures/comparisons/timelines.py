@@ -117,7 +117,7 @@ def _draw_accuracy(
     axes.set_ylim(limits)
     axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
     if many:
-        axes.yaxis.set_major_locator(MaxNLocator(3))
+        axes.yaxis.set_major_locator(MaxNLocator(3, steps=[1, 5, 10]))
     if drawn and legend:
         if many:  # no room inside; the colours are the same in every row
             axes.legend(fontsize=9.5, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
