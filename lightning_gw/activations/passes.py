@@ -110,10 +110,13 @@ class ProbePass:
     def enough(self, activations: Activations) -> Activations:
         if len(activations.representations) >= 2:
             return activations
-        raise (TooFewLayers if self.config.layers is None else ArgumentError)(
+        few = (
             f"At least 2 layers are needed to compare, but only {len(activations.representations)} put something "
-            f"out ({', '.join(activations.representations) or 'none'}). {' '.join(activations.notes)} Name layers "
-            "with GWSimilarity(layers=[...])."
+            f"out ({', '.join(activations.representations) or 'none'})."
+        )
+        remedy = "Name layers" if self.config.layers is None else "Name two or more"
+        raise (TooFewLayers if self.config.layers is None else ArgumentError)(
+            " ".join([few, *activations.notes, f"{remedy} with GWSimilarity(layers=[...])."])
         )
 
     def capture(self, trainer: Trainer, module: LightningModule, probe: Probe) -> tuple[Activations, list[str]]:

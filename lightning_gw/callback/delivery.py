@@ -214,7 +214,12 @@ class RecordDelivery:
                 self._error_policy.tolerate(error, "write the skip test")
         self._say(log_skip_test(loggers, found, step if logged_at is None else logged_at, self._prefix))
         if self._verbose:
-            say("\n".join(found.sentences()))
+            where = (
+                ""
+                if self.history is None or self.history.path is None
+                else f"\nThe skip test is in {self.history.path}."
+            )
+            say("\n".join(found.sentences()) + where)
 
     def configure(self, loggers: Sequence[Any], config: Mapping[str, Any]) -> None:
         """Log how the layers are looked at."""

@@ -23,7 +23,7 @@ from lightning_gw.callback.error_policy import ErrorPolicy, OnError
 from lightning_gw.callback.events import LookEvents
 from lightning_gw.callback.look.look_loop import LookLoop
 from lightning_gw.callback.when.budget import SHARES, Pace
-from lightning_gw.callback.when.schedule import Schedule
+from lightning_gw.callback.when.schedule import LOOKS, Schedule
 from lightning_gw.callback.when.steps import Steps
 from lightning_gw.gw.search.effort import Effort
 
@@ -153,7 +153,7 @@ class GWSimilarity(LookEvents):
         paired: bool = True,
         seed: int = 0,
         # when
-        looks: int = 7,
+        looks: int = LOOKS,
         max_overhead: float | Literal["auto"] | None = "auto",
         solve: Literal["inline", "background"] = "inline",
         on_error: OnError = "warn",

@@ -7,48 +7,29 @@ Layers are counted from 1 here, as people count; the records count from 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from lightning_gw.groups.groups import Groups, layer_ranges
 from lightning_gw.groups.sequences import sequence_parts
 from lightning_gw.groups.strength import why_weak
-from lightning_gw.gw.result import GWMatrix
+from lightning_gw.records.measure_names import measure_name as measure_name
+from lightning_gw.records.measure_names import paired_name as paired_name
 from lightning_gw.records.record import Record
 from lightning_gw.utilities.text import listed, number_word, numbered, plural, short_names
 
-_PAIRED_NAMES = {
-    "standardized": "RSA",
-    "euclidean": "RSA",
-    "dcor": "squared distance correlation",
-    "cka": "linear CKA",
-}
-_MEASURE_NAMES = {
-    "gw_anchored": "anchored Gromov-Wasserstein",
-    "gw_unpaired": "unpaired Gromov-Wasserstein",
-    "paired_rsa": "RSA",
-    "paired_dcor": "squared distance correlation",
-    "paired_cka": "linear CKA",
-    "debiased_cka": "debiased CKA",
-    "debiased_dcor": "debiased distance correlation",
-    "procrustes": "Procrustes",
-    "cca": "CCA",
-    "svcca": "SVCCA",
-}
 #: From this factor on, growth of an adjacent distance is worth a sentence; below it, looks differ by as much anyway.
 NOTABLE_GROWTH = 1.1
+#: Steps from one look to the next are worth a word where they grow by more than this; log-spaced ones double.
+UNSEEN = 2.5
 
 
-def paired_name(gw: GWMatrix) -> str:
-    """What the field calls the identity coupling of a matrix's geometry: RSA, linear CKA, ..."""
-    return _PAIRED_NAMES.get(gw.geometry, f"the identity coupling of {gw.geometry}")
-
-
-def describe(history: Sequence[Record]) -> str:
+def describe(history: Sequence[Record] | Record) -> str:
     """A run's answer in words.
 
     Args:
-        history: Every look of one run, in the order of training.
+        history: Every look of one run, in the order of training; or one look by itself.
 
     Returns:
         One paragraph: the groups at the last look with their strength and what supports it, since when they have stood,
@@ -71,6 +52,7 @@ def describe(history: Sequence[Record]) -> str:
         'No groups: by step 4 the four layers drift smoothly'
         >>> folder.cleanup()
     """
+    history = [history] if isinstance(history, Record) else history
     if not history:
         return "Nothing was recorded: the run holds no look yet."
     last = history[-1]
@@ -167,11 +149,6 @@ def p_value_phrase(record: Record) -> str:
         return f"no p-value ({reason.rstrip('.')})" if reason else "no p-value computed"
     against = record.null or "the null"
     return f"p = {record.groups.p_value:.2g} for the largest step against {against}"
-
-
-def measure_name(key: str) -> str:
-    """What the field calls a measure of a record."""
-    return _MEASURE_NAMES.get(key, key)
 
 
 def agreement_phrase(record: Record) -> str:
@@ -302,6 +279,13 @@ def _paired_view(record: Record) -> str:
     return f"the paired view sees {paired.ranges().replace(' | ', ', ')}, {paired.strength}"
 
 
+def _unseen(looks: Sequence[Record]) -> str:
+    """The longest stretch that was not looked at, where that is half of what groups are said to have stood."""
+    before, after = max(pairwise(record.step for record in looks), key=lambda pair: pair[1] - pair[0])
+    long = after > UNSEEN * before and 2 * (after - before) >= looks[-1].step - looks[0].step
+    return f", of which none lies between steps {before} and {after}" if long else ""
+
+
 def _standing(history: Sequence[Record]) -> list[str]:
     last = history[-1]
     kept = last.groups.boundaries
@@ -313,7 +297,7 @@ def _standing(history: Sequence[Record]) -> list[str]:
     sentences = []
     if since != last.step:
         stood = f"These groups stood at each of the {number_word(looks)} looks since step {since}"
-        sentences.append(f"{stood}{gone and '; they were '}{gone}.")
+        sentences.append(f"{stood}{_unseen(history[len(alike) - looks :])}{gone and '; they were '}{gone}.")
     elif len(history) > 1:
         sentences.append(
             f"They are back at this last look, {gone}." if gone else "They were first seen at this last look."

@@ -247,7 +247,9 @@ def test_the_bill_gives_seconds_share_what_is_not_counted_and_what_costs_less() 
     said = budget.bill()
     assert said.startswith("Looking took 27.0 s, 41.5% of 65 s of training; 3.2 s more, which are not counted,")
     assert "A training below 300 s may spend up to 60 s on looks" in said
-    assert "bootstrap_samples=0" in said
+    assert "fewer looks make it less, and so does solve='background'." in said
+    budget.share = 0.005
+    assert budget.bill().endswith("fewer looks make it less.")
     cheap = Budget(0.02)
     cheap.trained(1000.0)
     cheap.looked(2.0)

@@ -135,3 +135,9 @@ def test_two_schedules_at_once_are_said_to_be_two() -> None:
     assert Schedule([3, 4], every_n_steps=2).combined.startswith("GWSimilarity looks at 2 listed steps and")
     assert not Schedule("log").combined
     assert not Schedule("every_n_steps", every_n_steps=2).combined
+
+
+def test_a_number_of_looks_that_changes_nothing_is_said() -> None:
+    assert "goes with when='log'" in Schedule("checkpoint", looks=10).combined
+    assert Schedule("log", looks=10).combined == ""
+    assert Schedule("checkpoint").combined == ""

@@ -151,3 +151,17 @@ def test_a_contrast_that_has_no_trend_beside_it_is_not_one_that_is_missing() -> 
     assert contrast_sentence(replace(groups, contrast=np.inf)).startswith("Layers inside groups are identical")
     assert contrast_sentence(replace(groups, contrast=np.nan)).startswith("No boundary was proposed")
     assert contrast_sentence(replace(groups, contrast=2.0)).startswith("The weakest boundary is 2.00 times")
+
+
+def test_a_stretch_that_was_not_looked_at_is_said_where_groups_are_said_to_have_stood():
+    history = make_run()
+    steps = [0, 10, 20, 30, 40, 50, 60, 400]
+    sparse = [replace(record, step=step) for record, step in zip(history, steps, strict=True)]
+    said = " of which none lies between steps 60 and 400"
+    assert said in describe(sparse)
+    assert said not in describe([replace(record, step=10 * k) for k, record in enumerate(history)])
+
+
+def test_one_look_by_itself_is_described_like_a_history_of_it():
+    last = make_run()[-1]
+    assert describe(last) == describe([last])

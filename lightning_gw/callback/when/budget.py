@@ -131,9 +131,10 @@ class Budget:
             told += f"; {self.uncounted:.1f} s more, which are not counted, went to networks with fresh weights"
         if self.share is None or not self.training or self.spent <= self.share * self.training:
             return f"{told}."
+        beside = ", and so does solve='background'" if self.share > SHARES["background"] else ""
         always = "The first look and the last are always made"
         young = f"A training below {SHORTEST_TRAINING:.0f} s may spend up to {FREE_SECONDS:.0f} s on looks"
-        return f"{told}. {young if self.short else always}; fewer looks or bootstrap_samples=0 make it less."
+        return f"{told}. {young if self.short else always}; fewer looks make it less{beside}."
 
     def state_dict(self) -> dict[str, Any]:
         """State in plain types, for a checkpoint."""

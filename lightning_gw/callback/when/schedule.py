@@ -9,6 +9,8 @@ from lightning_gw.utilities.errors import near_names, sentence
 
 #: What `Schedule` understands by name.
 WHEN = ("checkpoint", "log", "every_n_steps")
+#: Looks of ``"log"`` after the one at the start, unless told.
+LOOKS = 7
 
 
 def log_spaced_steps(total: int, looks: int) -> tuple[int, ...]:
@@ -40,7 +42,7 @@ class Schedule:
         ValueError: If the arguments make no schedule; the message says why.
     """
 
-    def __init__(self, when: str | Sequence[int], looks: int = 7, every_n_steps: int | None = None) -> None:
+    def __init__(self, when: str | Sequence[int], looks: int = LOOKS, every_n_steps: int | None = None) -> None:
         if isinstance(when, str):
             if when not in WHEN:
                 raise ValueError(
@@ -64,7 +66,9 @@ class Schedule:
 
     @property
     def combined(self) -> str:
-        """What to say where `when` and `every_n_steps` both make looks; empty elsewhere."""
+        """What to say where `when` and `every_n_steps` both make looks, or `looks` makes none; empty elsewhere."""
+        if self._looks != LOOKS and not self._log:
+            return f"GWSimilarity(looks={self._looks}) goes with when='log', and changes no other looks."
         if self.every is None or not (self._log or self._steps):
             return ""
         listed = f"{self._looks} log-spaced steps" if self._log else f"{len(self._steps)} listed steps"
