@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,9 @@ from lightning_gw.statistics.results import FloatArray, StrategySummary, TaskCom
 
 #: Spread is another quantity than similarity and takes another scale, of one hue.
 SPREAD_COLORMAP = "Purples"
+
+#: Letters of the text below a picture for each inch of its width.
+_LETTERS = 10.5
 
 
 def spread_limit(comparison: TaskComparison) -> float:
@@ -70,9 +74,12 @@ def draw_mean_matrices(comparison: TaskComparison) -> Figure:
     headline_and_reading(
         figure,
         f"How alike the layers are, on average over seeds: {comparison.task}, {runs_text(comparison)}",
-        "How to read: left, bright squares along the diagonal are layers that arrange the inputs alike in\n"
-        "most runs; right, dark cells are where runs of other seeds differ. Layers are numbered in depth\n"
-        "order, top left to bottom right. One scale of similarity and one of spread for all strategies.",
+        fill(
+            "How to read: left, bright squares along the diagonal are layers that arrange the inputs alike in most "
+            "runs; right, dark cells are where runs of other seeds differ. Layers are numbered in depth order, top "
+            "left to bottom right. One scale of similarity and one of spread for all strategies.",
+            round(_LETTERS * figure.get_figwidth()),
+        ),
     )
     return figure
 
