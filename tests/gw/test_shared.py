@@ -11,7 +11,7 @@ from ranks_at_work import APART, LEFT, SAME, everything, run_ranks
 from lightning_gw.gw import GWMatrix
 from lightning_gw.utilities.distributed import RankError
 
-#: In the first tier `callback/test_two_processes.py` stands for all of this.
+#: In the first tier `callback/training/test_two_processes.py` stands for all of this.
 pytestmark = pytest.mark.slow
 
 #: How many processes.
