@@ -81,7 +81,7 @@ BANDS = (
             ("gw/looks.py", "(L, L) values, bounds|and couplings"),
             ("groups/finding.py", "which layers|belong together"),
             ("significance/evidence.py", "stability over the|probe, p-value"),
-            ("groups/tracking.py", "what became of|the groups before"),
+            ("groups/tracking/tracker.py", "what became of|the groups before"),
         ),
         "a Record (records/record.py)",
     ),

@@ -18,7 +18,7 @@ from lightning_gw.analysis import ANCHOR, BOOTSTRAP_SAMPLES
 from lightning_gw.analysis.start import Held, Start
 from lightning_gw.callback.look.run_null import FEW
 from lightning_gw.geometry.spaces import make_spaces
-from lightning_gw.groups.events import Event
+from lightning_gw.groups.tracking.events import Event
 from lightning_gw.significance import Null, null_of
 from lightning_gw.significance.evidence import judged, resampled, tested
 

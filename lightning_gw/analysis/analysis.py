@@ -25,7 +25,7 @@ from lightning_gw.groups.reference import Reference
 from lightning_gw.groups.roughness import MINIMUM_FOR_ROUGHNESS, why_no_roughness
 from lightning_gw.groups.sequences import ends_of
 from lightning_gw.groups.strength import no_stronger_than_stable
-from lightning_gw.groups.tracking import GroupTracker
+from lightning_gw.groups.tracking.tracker import GroupTracker
 from lightning_gw.gw.looks import LayerMatrices
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.measures import agreements, layer_similarities, unpaired_gw_matrix, why_undefined

@@ -29,7 +29,7 @@ from lightning_gw.figures.style import (
     runs_of_layers,
     thinned,
 )
-from lightning_gw.groups.events import Event
+from lightning_gw.groups.tracking.events import Event
 from lightning_gw.records.record import Record
 
 _LINES = (INK, "#0072B2", "#D55E00", "#009E73")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from lightning_gw.groups.choice import Choice, NoGroupError, choose_group
-from lightning_gw.groups.events import Event, EventKind
 from lightning_gw.groups.finding import find_groups
 from lightning_gw.groups.groups import Groups
-from lightning_gw.groups.tracking import GroupTracker, converged_at
+from lightning_gw.groups.tracking import Event, EventKind, GroupTracker, converged_at
 
 __all__ = [
     "Choice",

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_gw.groups.events import Event
 from lightning_gw.groups.groups import Groups
+from lightning_gw.groups.tracking.events import Event
 
 if TYPE_CHECKING:
     from lightning_gw.records.record import Record

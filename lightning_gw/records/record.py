@@ -9,8 +9,8 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_gw.groups.events import Event
 from lightning_gw.groups.groups import Groups, Strength
+from lightning_gw.groups.tracking.events import Event
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.checks import check_shapes
 from lightning_gw.records.context import LookContext

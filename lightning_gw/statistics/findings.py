@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_gw.groups.tracking import converged_at
+from lightning_gw.groups.tracking.tracker import converged_at
 from lightning_gw.records.history import History
 from lightning_gw.records.rows import similarities_of
 from lightning_gw.statistics.results import Finding

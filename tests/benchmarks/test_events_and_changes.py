@@ -12,7 +12,7 @@ import torch
 
 from benchmarks import events, fine_tuned
 from benchmarks.planted.shipped import Shipped
-from lightning_gw.groups.events import Event
+from lightning_gw.groups.tracking.events import Event
 
 
 def shipped(told: dict[int, tuple[str, ...]]) -> Shipped:

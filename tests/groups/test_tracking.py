@@ -11,7 +11,7 @@ import pytest
 from snapshots import Snapshots
 
 from lightning_gw.groups.groups import Groups
-from lightning_gw.groups.tracking import Event, GroupTracker, converged_at
+from lightning_gw.groups.tracking.tracker import Event, GroupTracker, converged_at
 
 
 def cut(

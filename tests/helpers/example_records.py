@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lightning_gw.groups.groups import Groups, Strength
-from lightning_gw.groups.tracking import Event
+from lightning_gw.groups.tracking.tracker import Event
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record

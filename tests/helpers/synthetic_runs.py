@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from lightning_gw.groups.groups import Groups
-from lightning_gw.groups.tracking import Event
+from lightning_gw.groups.tracking.tracker import Event
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.record import BEFORE_TRAINING, Record
 

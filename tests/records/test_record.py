@@ -17,7 +17,7 @@ from hypothesis.extra.numpy import arrays as numpy_arrays
 from same_records import assert_same
 
 from lightning_gw.groups.groups import Groups
-from lightning_gw.groups.tracking import Event
+from lightning_gw.groups.tracking.tracker import Event
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.record import SCHEMA_VERSION, Record, SchemaError
 

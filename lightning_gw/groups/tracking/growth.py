@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lightning_gw.groups.events import Event
 from lightning_gw.groups.groups import Groups
+from lightning_gw.groups.tracking.events import Event
 from lightning_gw.utilities.arrays import FloatArray
 
 #: Standard deviations by which the logarithm of an adjacent distance must differ from that at the first look …

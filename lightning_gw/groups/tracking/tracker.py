@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from lightning_gw.groups.events import Event, EventKind, Members, compare_groups
 from lightning_gw.groups.groups import Groups
-from lightning_gw.groups.growth import GrowthWatch
-from lightning_gw.groups.persistence import Cut, DebouncedGroups
+from lightning_gw.groups.tracking.events import Event, EventKind, Members, compare_groups
+from lightning_gw.groups.tracking.growth import GrowthWatch
+from lightning_gw.groups.tracking.persistence import Cut, DebouncedGroups
 
 __all__ = ["Event", "EventKind", "GroupTracker", "converged_at"]
 
