@@ -36,9 +36,9 @@ from lightning_gw.records.history import load_history
 from lightning_gw.records.record import Record
 from lightning_gw.significance import AdjacentSolver
 from lightning_gw.significance.nulls.reinitialise import Reinitialiser
-from lightning_gw.utilities.files import write_json, write_whole
-from lightning_gw.utilities.json_values import to_json
 from lightning_gw.utilities.random_state import isolated_randomness
+from lightning_gw.utilities.storage.files import write_json, write_whole
+from lightning_gw.utilities.storage.json_values import to_json
 
 #: Inputs through which layers are watched, where looks have no number of their own.
 WATCHED = 96

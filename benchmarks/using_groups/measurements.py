@@ -10,8 +10,8 @@ from typing import Any
 
 from lightning_gw.compare.executors.locks import LockedError, hold
 from lightning_gw.utilities.errors import UsageError
-from lightning_gw.utilities.files import append_line, write_whole
-from lightning_gw.utilities.json_values import to_json
+from lightning_gw.utilities.storage.files import append_line, write_whole
+from lightning_gw.utilities.storage.json_values import to_json
 
 FILE = "measurements.jsonl"
 LOCK = "study.lock"

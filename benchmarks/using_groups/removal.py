@@ -15,7 +15,7 @@ from benchmarks.using_groups.rules import removed
 from lightning_gw.interventions.dropped import drop_layers
 from lightning_gw.interventions.identity import Identity
 from lightning_gw.interventions.live import modules_of
-from lightning_gw.utilities.json_values import parse_number
+from lightning_gw.utilities.storage.json_values import parse_number
 
 
 def measure_removal(base: Base, network: Network, seed: int, case: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from lightning_gw.interventions.skip_test import Progress, skip_test
 from lightning_gw.interventions.skips import SkipTest
 from lightning_gw.interventions.validation import watched_modes
 from lightning_gw.utilities.calls import module_of
-from lightning_gw.utilities.files import write_json, write_whole
+from lightning_gw.utilities.storage.files import write_json, write_whole
 
 #: Files of a skip test, in the folder of the history.
 SKIP_TEST_FILE = "skip-test.json"

@@ -17,7 +17,7 @@ from lightning_gw.compare.executors.locks import LOCKS_FOLDER, alone, is_held, l
 from lightning_gw.compare.optimizer_steps import configured_steps
 from lightning_gw.compare.plan import Plan, PlannedRun
 from lightning_gw.utilities.errors import UsageError
-from lightning_gw.utilities.files import read_text, write_whole
+from lightning_gw.utilities.storage.files import read_text, write_whole
 
 PLAN_SCHEMA = 1
 _PLAN_FILE = "plan.json"

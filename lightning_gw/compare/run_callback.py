@@ -22,8 +22,8 @@ from lightning_gw.records.misnamed import planted_beyond
 from lightning_gw.records.record import Record
 from lightning_gw.records.run_folder import metric_values
 from lightning_gw.utilities.errors import UsageError, reason_of
-from lightning_gw.utilities.files import read_text, write_whole
 from lightning_gw.utilities.output import say, warn
+from lightning_gw.utilities.storage.files import read_text, write_whole
 
 
 class RunProgress(Callback):

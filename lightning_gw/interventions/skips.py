@@ -10,7 +10,7 @@ import numpy as np
 from lightning_gw.groups.groups import layer_ranges
 from lightning_gw.interventions.passing import PASSING_MEASURES
 from lightning_gw.utilities.arrays import FloatArray
-from lightning_gw.utilities.json_values import to_json
+from lightning_gw.utilities.storage.json_values import to_json
 
 #: Fewer layers than this have no rank correlation that says something.
 FEWEST_RANKED = 4

@@ -15,9 +15,9 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from lightning_gw.utilities.errors import UsageError, near_names, sentence
-from lightning_gw.utilities.files import read_text
 from lightning_gw.utilities.output import quoted
-from lightning_gw.utilities.yaml_values import load_yaml
+from lightning_gw.utilities.storage.files import read_text
+from lightning_gw.utilities.storage.yaml_values import load_yaml
 
 #: Keys beside ``init_args`` that describe an object in a config.
 _OBJECT_KEYS = ("class_path", "init_args", "dict_kwargs")

@@ -24,7 +24,7 @@ from lightning_gw.loggers.tensorboard import TensorBoardBackend
 from lightning_gw.loggers.wandb import WandbBackend
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
-from lightning_gw.utilities.json_values import plain
+from lightning_gw.utilities.storage.json_values import plain
 
 #: Loggers that are not asked again, by identity, for as long as they live.
 _GIVEN_UP: dict[int, weakref.ref[Any]] = {}

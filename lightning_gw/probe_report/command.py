@@ -40,8 +40,8 @@ from lightning_gw.probe_report.words import say
 from lightning_gw.significance import AdjacentSolver
 from lightning_gw.significance.nulls.origin import origin_of
 from lightning_gw.utilities.errors import UsageError
-from lightning_gw.utilities.files import write_whole
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
+from lightning_gw.utilities.storage.files import write_whole
 
 SIZES = (32, 64, 128, 256)
 POOLINGS = ("auto", "mean", "scaled", "first", "last")

@@ -9,7 +9,7 @@ from typing import Any
 
 from lightning_gw.groups.groups import Strength
 from lightning_gw.probe_report.settings import ProbeSetting
-from lightning_gw.utilities.json_values import number, plain
+from lightning_gw.utilities.storage.json_values import number, plain
 
 #: Version of what `ProbeReport.to_json` gives.
 SCHEMA = 1

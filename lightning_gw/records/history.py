@@ -27,7 +27,8 @@ from lightning_gw.records.reading import (
     read_folder,
 )
 from lightning_gw.records.record import Record
-from lightning_gw.utilities.files import (
+from lightning_gw.utilities.shown import ShownRun, fetched
+from lightning_gw.utilities.storage.files import (
     append_line,
     append_raw,
     read_regular,
@@ -35,8 +36,7 @@ from lightning_gw.utilities.files import (
     sync_folder,
     write_whole,
 )
-from lightning_gw.utilities.json_values import metrics_to_json
-from lightning_gw.utilities.shown import ShownRun, fetched
+from lightning_gw.utilities.storage.json_values import metrics_to_json
 
 #: Prefix of the files, and name of the folder, that keep what training went back behind.
 SUPERSEDED = "superseded"

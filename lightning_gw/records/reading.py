@@ -19,9 +19,9 @@ from safetensors.numpy import load as load_arrays
 from lightning_gw.records.checks import check_record
 from lightning_gw.records.record import Record, SchemaError, check_schema
 from lightning_gw.utilities.errors import reason_of
-from lightning_gw.utilities.files import LARGEST_ARRAYS, append_raw, read_regular, write_whole
-from lightning_gw.utilities.json_values import from_json
 from lightning_gw.utilities.output import printable, quoted
+from lightning_gw.utilities.storage.files import LARGEST_ARRAYS, append_raw, read_regular, write_whole
+from lightning_gw.utilities.storage.json_values import from_json
 from lightning_gw.utilities.text import listed
 
 RECORDS_FILE = "history.jsonl"

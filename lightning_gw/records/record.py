@@ -15,8 +15,8 @@ from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.checks import check_shapes
 from lightning_gw.records.context import LookContext
 from lightning_gw.utilities.arrays import FloatArray
-from lightning_gw.utilities.json_values import from_json, metrics_to_json, number, parse_number, plain, to_json
 from lightning_gw.utilities.shown import Shown
+from lightning_gw.utilities.storage.json_values import from_json, metrics_to_json, number, parse_number, plain, to_json
 
 #: Version of the on-disk form; raised whenever a reader of the old one would misread the new one.
 SCHEMA_VERSION = 1

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from lightning_gw.records.reading import find_file
-from lightning_gw.utilities.files import LARGEST_ARRAYS, read_regular, write_whole
+from lightning_gw.utilities.storage.files import LARGEST_ARRAYS, read_regular, write_whole
 
 KEPT_FILE = "representations.safetensors"
 

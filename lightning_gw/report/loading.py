@@ -16,9 +16,9 @@ from typing import Any, Literal
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.reading import RECORDS_FILE, address_of, folder_name
 from lightning_gw.report.wandb_link import WandbPlace, wandb_place
-from lightning_gw.utilities.files import inside, read_text
-from lightning_gw.utilities.json_values import from_json
 from lightning_gw.utilities.output import quoted
+from lightning_gw.utilities.storage.files import inside, read_text
+from lightning_gw.utilities.storage.json_values import from_json
 
 COMPARISON_FILE = "comparison.json"
 #: Version of comparison.json that this module reads.

@@ -39,7 +39,7 @@ from lightning_gw.report.presentable import presentable, wordless
 from lightning_gw.statistics.correspondence import correspondence_sentence
 from lightning_gw.statistics.verdict import headline_of_tasks
 from lightning_gw.utilities.errors import UsageError, reason_of
-from lightning_gw.utilities.files import write_whole
+from lightning_gw.utilities.storage.files import write_whole
 
 PAGE_FILE = "report.html"
 #: The page's script, in the order in which its parts build on each other.

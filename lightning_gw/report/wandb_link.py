@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from lightning_gw.utilities.files import read_text
-from lightning_gw.utilities.yaml_values import load_yaml
+from lightning_gw.utilities.storage.files import read_text
+from lightning_gw.utilities.storage.yaml_values import load_yaml
 
 #: What `lightning-gw compare` lays over the config of each of its runs.
 _RUN_CONFIG = "run.yaml"

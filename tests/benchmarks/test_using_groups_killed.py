@@ -21,7 +21,7 @@ from benchmarks.using_groups.job import measure
 from benchmarks.using_groups.measurements import FILE, read_rows
 from benchmarks.using_groups.plan import read_plan
 from benchmarks.using_groups.workers import StudyError, run_jobs
-from lightning_gw.utilities.json_values import to_json
+from lightning_gw.utilities.storage.json_values import to_json
 
 ROOT = Path(__file__).parents[2]
 

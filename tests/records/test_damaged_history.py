@@ -13,7 +13,7 @@ from same_records import assert_same
 
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.record import Record
-from lightning_gw.utilities import files as disk
+from lightning_gw.utilities.storage import files as disk
 
 
 @pytest.mark.slow

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lightning_gw.utilities import files
-from lightning_gw.utilities.files import UnfitFileError, append_line, inside, read_regular, remove_parts, write_whole
+from lightning_gw.utilities.storage import files
+from lightning_gw.utilities.storage.files import (
+    UnfitFileError,
+    append_line,
+    inside,
+    read_regular,
+    remove_parts,
+    write_whole,
+)
 
 
 def test_a_link_in_the_place_of_the_part_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

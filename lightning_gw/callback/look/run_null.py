@@ -14,8 +14,8 @@ from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.significance import Null, reinitialisation_null
 from lightning_gw.significance.nulls.origin import Origin, origin_of
 from lightning_gw.utilities.errors import ArgumentError, reason_of
-from lightning_gw.utilities.files import user_cache
 from lightning_gw.utilities.progress import counted
+from lightning_gw.utilities.storage.files import user_cache
 
 #: Networks with fresh weights that a run looks through unless it is told how many: so many where a forward pass is
 #: next to nothing beside the search, which is up to so many parameters times inputs, and one where it is not.

@@ -16,7 +16,7 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache, NullCache
 
-from lightning_gw.utilities.files import user_cache
+from lightning_gw.utilities.storage.files import user_cache
 
 
 def compiled(**options: Any) -> Callable[[Any], Any]:

@@ -15,9 +15,9 @@ from lightning_gw.records.representations import KEPT_FILE, load_representations
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.statistics.correspondence import Correspondence, average_correspondence, correspondence
 from lightning_gw.utilities.errors import UsageError, near_names, sentence
-from lightning_gw.utilities.files import LARGEST_ARRAYS, read_regular, read_text, write_whole
-from lightning_gw.utilities.json_values import from_json, to_json
 from lightning_gw.utilities.output import say
+from lightning_gw.utilities.storage.files import LARGEST_ARRAYS, read_regular, read_text, write_whole
+from lightning_gw.utilities.storage.json_values import from_json, to_json
 from lightning_gw.utilities.text import plural
 
 #: What was computed before, beside the page, so that the page is quick to write again.

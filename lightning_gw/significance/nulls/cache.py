@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from lightning_gw.utilities.files import LARGEST_ARRAYS, read_regular, write_whole
+from lightning_gw.utilities.storage.files import LARGEST_ARRAYS, read_regular, write_whole
 
 #: Changes whenever the same description would mean other numbers.
 VERSION = 1
