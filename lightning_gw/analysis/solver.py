@@ -112,7 +112,7 @@ class InlineWorker:
     def warm_up(self, device: torch.device) -> None:
         if device.type == "cpu":
             with suppress(ImportError):  # without Numba the search runs in torch
-                from lightning_gw.gw.moves.warmup import prepare
+                from lightning_gw.gw.moves.compiled.warmup import prepare
 
                 prepare()
 

@@ -24,7 +24,7 @@ from lightning_gw.geometry.geometries import PRECOMPUTED, Geometry, get_geometry
 from lightning_gw.geometry.spaces import Spaces, distance_matrix, make_space
 from lightning_gw.geometry.validation import at_workable_scale, check_layer, find_defect, to_float64
 from lightning_gw.gw.bounds.couplings import Profile, transport_bound
-from lightning_gw.gw.moves.batched_swaps import SearchMatrices
+from lightning_gw.gw.moves.batched.swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import choose_moves
 from lightning_gw.gw.parts import WEIGHT_TOLERANCE, coinciding, in_parts, with_marginals
 from lightning_gw.gw.precision import full_precision

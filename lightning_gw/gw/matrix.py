@@ -16,7 +16,7 @@ from lightning_gw.geometry.spaces import Spaces, make_spaces
 from lightning_gw.geometry.validation import MINIMUM_INPUTS, check_representations, to_float64
 from lightning_gw.gw.coupling import SOLVER, Plans, check_options, solve_unequal
 from lightning_gw.gw.memory import check_memory
-from lightning_gw.gw.moves.batched_swaps import invert
+from lightning_gw.gw.moves.batched.swaps import invert
 from lightning_gw.gw.moves.shared import same_call, same_spaces
 from lightning_gw.gw.precision import full_precision, single_threaded
 from lightning_gw.gw.result import GWMatrix

@@ -13,7 +13,7 @@ from faults import Site, Tracer
 from forked_solver import ForkedProcess
 
 from lightning_gw.analysis import background, worker
-from lightning_gw.gw.moves.warmup import prepare
+from lightning_gw.gw.moves.compiled.warmup import prepare
 
 pytestmark = pytest.mark.usefixtures("few_draws")
 

@@ -8,8 +8,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from lightning_gw.gw.moves.batched_assignments import auction
-from lightning_gw.gw.moves.batched_swaps import SearchMatrices, ceiling
+from lightning_gw.gw.moves.batched.assignments import auction
+from lightning_gw.gw.moves.batched.swaps import SearchMatrices, ceiling
 from lightning_gw.gw.moves.choice import BatchedMoves, CompiledMoves, Moves
 
 FIRST, SECOND = torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2])
@@ -17,7 +17,7 @@ FIRST, SECOND = torch.tensor([0, 0, 1]), torch.tensor([1, 2, 2])
 
 def compiled_auction(benefits: Tensor, step: Tensor) -> Tensor:
     found = torch.zeros(benefits.shape[:2], dtype=torch.int64)
-    compiled = pytest.importorskip("lightning_gw.gw.moves.compiled_assignments")
+    compiled = pytest.importorskip("lightning_gw.gw.moves.compiled.assignments")
     for one, raised, p in zip(benefits.numpy(), step.tolist(), found.numpy(), strict=True):
         compiled.auction(one, np.float32(raised), np.zeros(len(p), np.float32), p)
     return found

@@ -12,7 +12,7 @@ numba = pytest.importorskip("numba")
 
 from numba.core.caching import NullCache  # noqa: E402
 
-from lightning_gw.gw.moves.compiled import cache_folder, compiled  # noqa: E402
+from lightning_gw.gw.moves.compiled.cache import cache_folder, compiled  # noqa: E402
 
 
 def doubled(x: int) -> int:

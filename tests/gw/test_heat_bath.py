@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gw.gw.moves.batched_swaps import SearchMatrices
+from lightning_gw.gw.moves.batched.swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import BatchedMoves, CompiledMoves, Moves
 from lightning_gw.gw.moves.low_rank import RANK, Factors
 

@@ -11,7 +11,7 @@ import torch
 from drifting_layers import GEOMETRIES, layers, mean_scaled
 
 from lightning_gw.gw import GWMatrix, gw_matrix
-from lightning_gw.gw.moves.batched_swaps import invert
+from lightning_gw.gw.moves.batched.swaps import invert
 
 
 @cache

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_gw.gw.moves.batched_swaps import SwapSearch, descend, permute_both
+from lightning_gw.gw.moves.batched.swaps import SwapSearch, descend, permute_both
 
 
 def symmetric(pairs: int, n: int, generator: torch.Generator) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lightning_gw.gw.bounds.permutations import Spectrum, spectral_bound
 from lightning_gw.gw.bounds.tight import tight_bounds
-from lightning_gw.gw.moves.batched_swaps import permute_both
+from lightning_gw.gw.moves.batched.swaps import permute_both
 
 
 def optimum(a: Tensor, b: Tensor, anchor: float = 0.0) -> float:

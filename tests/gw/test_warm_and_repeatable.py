@@ -9,7 +9,7 @@ from drifting_layers import layers
 
 from lightning_gw.geometry.spaces import make_spaces
 from lightning_gw.gw import gw_matrix
-from lightning_gw.gw.moves.batched_swaps import SearchMatrices
+from lightning_gw.gw.moves.batched.swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import BatchedMoves, CompiledMoves
 
 

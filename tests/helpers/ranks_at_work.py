@@ -228,7 +228,7 @@ def run_ranks(size: int, work: Callable[[int], Any], folder: Path, backend: str 
         TimeoutError: If they are not done after two waits of the group; none is left behind.
     """
     # A server that has imported everything once forks the ranks from itself: cheaper than importing in each of them.
-    multiprocessing.set_forkserver_preload(["lightning_gw.gw.moves.compiled_swaps", "lightning_gw.metric.metric", "ot"])
+    multiprocessing.set_forkserver_preload(["lightning_gw.gw.moves.compiled.swaps", "lightning_gw.metric.metric", "ot"])
     context = mp.start_processes(_member, (size, work, folder, backend), size, join=False, start_method="forkserver")
     deadline = time.monotonic() + 2 * PATIENCE
     try:

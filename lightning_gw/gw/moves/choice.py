@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_gw.gw.moves.batched_assignments import reassign
-from lightning_gw.gw.moves.batched_heat_bath import Baths
-from lightning_gw.gw.moves.batched_swaps import (
+from lightning_gw.gw.moves.batched.assignments import reassign
+from lightning_gw.gw.moves.batched.heat_bath import Baths
+from lightning_gw.gw.moves.batched.swaps import (
     SearchMatrices,
     anchor_gain,
     descend,
@@ -208,12 +208,12 @@ class CompiledMoves(Moves):
     name = "compiled"
 
     def __init__(self, search: SearchMatrices, anchor: float = 0.0) -> None:
-        from lightning_gw.gw.moves import compiled_assignments, compiled_heat_bath, compiled_swaps
-        from lightning_gw.gw.moves.warmup import prepare
+        from lightning_gw.gw.moves.compiled import assignments, heat_bath, swaps
+        from lightning_gw.gw.moves.compiled.warmup import prepare
 
         prepare()
         super().__init__(search, anchor)
-        self._assignments, self._baths, self._swaps = compiled_assignments, compiled_heat_bath, compiled_swaps
+        self._assignments, self._baths, self._swaps = assignments, heat_bath, swaps
         self._matrices = search.matrices.numpy()
         none = np.zeros(self._matrices.shape[:2], dtype=np.float32)
         self._diagonals = none if search.diagonals is None else search.diagonals.numpy()

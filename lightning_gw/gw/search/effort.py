@@ -19,7 +19,7 @@ MINIMUM_ROUNDS = 3
 
 @dataclass(frozen=True)
 class HeatBath:
-    """One heat bath at temperatures at which whole clusters of inputs change partners (see `batched_heat_bath`).
+    """One heat bath at temperatures at which whole clusters of inputs change partners (see `batched.heat_bath`).
 
     Attributes:
         hot: First temperature, in units of the loss per input, by how much `ceiling` is missed.
@@ -41,7 +41,7 @@ class HeatBath:
 
 @dataclass(frozen=True)
 class Reassignment:
-    """Noisy assignments of all inputs from the best permutation so far (see `batched_assignments`).
+    """Noisy assignments of all inputs from the best permutation so far (see `batched.assignments`).
 
     Attributes:
         rounds: Assignments at 128 inputs.

@@ -13,7 +13,7 @@ from lightning_gw.geometry.spaces import Spaces
 from lightning_gw.gw.bounds.permutations import Spectrum, round_down, spectral_bound
 from lightning_gw.gw.bounds.tight import tight_bounds
 from lightning_gw.gw.drift import Drift
-from lightning_gw.gw.moves.batched_swaps import SearchMatrices
+from lightning_gw.gw.moves.batched.swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import Moves, choose_moves
 from lightning_gw.gw.moves.shared import SharedMoves
 from lightning_gw.gw.search.effort import ANCHORED, PLANS, WARM_PLANS

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_gw.gw.moves.batched_swaps import SearchMatrices, ceiling, invert
+from lightning_gw.gw.moves.batched.swaps import SearchMatrices, ceiling, invert
 from lightning_gw.gw.moves.choice import Moves
 from lightning_gw.gw.search.effort import TO_THE_END, EffortPlan, HeatBath, Reassignment
 from lightning_gw.gw.search.starts import identity_start, sorted_start

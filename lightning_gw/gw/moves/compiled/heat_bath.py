@@ -1,6 +1,6 @@
-"""The heat bath compiled for the CPU with Numba: see `batched_heat_bath` for what it does.
+"""The heat bath compiled for the CPU with Numba: see `batched.heat_bath` for what it does.
 
-Conventions are those of `compiled_swaps`, with the factors of ``A`` in its place. Sums over the factors are written
+Conventions are those of `compiled.swaps`, with the factors of ``A`` in its place. Sums over the factors are written
 out, because only then does the loop over inputs become one of vectors.
 """
 
@@ -11,9 +11,9 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_gw.gw.moves.batched_swaps import GAIN_TOLERANCE
-from lightning_gw.gw.moves.compiled import compiled
-from lightning_gw.gw.moves.compiled_swaps import OPTIONS, VECTORISED, next_random, seeded
+from lightning_gw.gw.moves.batched.swaps import GAIN_TOLERANCE
+from lightning_gw.gw.moves.compiled.cache import compiled
+from lightning_gw.gw.moves.compiled.swaps import OPTIONS, VECTORISED, next_random, seeded
 from lightning_gw.gw.moves.low_rank import RANK
 
 #: Lanes in which the largest gain is looked for.

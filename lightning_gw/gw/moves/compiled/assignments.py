@@ -1,6 +1,6 @@
-"""Reassignment compiled for the CPU with Numba: see `batched_assignments` for what it does.
+"""Reassignment compiled for the CPU with Numba: see `batched.assignments` for what it does.
 
-Conventions are those of `compiled_swaps`: ``b`` and ``b_diagonal`` stand in their own order, functions change ``p`` in
+Conventions are those of `compiled.swaps`: ``b`` and ``b_diagonal`` stand in their own order, functions change ``p`` in
 place.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lightning_gw.gw.moves.batched_assignments import BIDS, DRAWN, LEAST_STEP, PRICE_STEP, PROMISING
-from lightning_gw.gw.moves.compiled import compiled
-from lightning_gw.gw.moves.compiled_swaps import OPTIONS, VECTORISED, descend, next_random, objective_of, seeded
+from lightning_gw.gw.moves.batched.assignments import BIDS, DRAWN, LEAST_STEP, PRICE_STEP, PROMISING
+from lightning_gw.gw.moves.compiled.cache import compiled
+from lightning_gw.gw.moves.compiled.swaps import OPTIONS, VECTORISED, descend, next_random, objective_of, seeded
 
 NEVER = np.float32(-3e38)
 

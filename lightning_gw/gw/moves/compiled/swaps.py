@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lightning_gw.gw.moves.batched_swaps import GAIN_TOLERANCE
-from lightning_gw.gw.moves.compiled import compiled
+from lightning_gw.gw.moves.batched.swaps import GAIN_TOLERANCE
+from lightning_gw.gw.moves.compiled.cache import compiled
 
 #: Passes of `finish` before the product is taken anew, and how often it may be.
 PASSES = 32

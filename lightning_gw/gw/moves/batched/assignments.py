@@ -7,7 +7,7 @@ another one (perturbed optimisation, Papandreou and Yuille 2011); a descent by s
 wrong. Because of noise and descent the assignment itself need not be the best, so that an auction with coarse prices
 (Bertsekas 1988) is enough, at a small part of the time of an exact one.
 
-Here the steps are made for a batch of pairs in torch; `compiled_assignments` does the same for one pair on the CPU.
+Here the steps are made for a batch of pairs in torch; `compiled.assignments` does the same for one pair on the CPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_gw.gw.moves.batched_swaps import descend, objective, rows_of
+from lightning_gw.gw.moves.batched.swaps import descend, objective, rows_of
 
 #: Least raise of a price, in units of the loss per input.
 PRICE_STEP = 0.2

@@ -8,9 +8,9 @@ import threading
 
 import numpy as np
 
-from lightning_gw.gw.moves.compiled_assignments import reassign
-from lightning_gw.gw.moves.compiled_heat_bath import gumbel_noise, heat_bath
-from lightning_gw.gw.moves.compiled_swaps import descend, distortion_of, objective_of
+from lightning_gw.gw.moves.compiled.assignments import reassign
+from lightning_gw.gw.moves.compiled.heat_bath import gumbel_noise, heat_bath
+from lightning_gw.gw.moves.compiled.swaps import descend, distortion_of, objective_of
 from lightning_gw.gw.moves.low_rank import RANK
 
 _log = logging.getLogger(__name__)

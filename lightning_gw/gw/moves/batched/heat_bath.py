@@ -8,7 +8,7 @@ approximation of one of the two matrices (see `low_rank`), the one that it fits 
 are a quench.
 
 Here inputs are drawn for a batch of pairs in torch, a block at a time; of swaps that would share an input the one that
-gains more is made, and of the rest those whose joint gain is largest. `compiled_heat_bath` does it for one pair on the
+gains more is made, and of the rest those whose joint gain is largest. `compiled.heat_bath` does it for one pair on the
 CPU, input by input.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_gw.gw.moves.batched_swaps import GAIN_TOLERANCE, columns_of, permute_both, rows_of
+from lightning_gw.gw.moves.batched.swaps import GAIN_TOLERANCE, columns_of, permute_both, rows_of
 from lightning_gw.gw.moves.low_rank import Factors
 
 #: Blocks that the inputs are drawn in: as many inputs at a time as a round of the descent makes swaps.

@@ -1,0 +1,1 @@
+"""Moves of many pairs at once, in torch, on any device."""

@@ -1,0 +1,1 @@
+"""Moves of one pair at a time, compiled by Numba for the CPU."""
