@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from lightning_gw.measures.unpaired import unpaired_gw_matrix as unpaired_gw_matrix
     from lightning_gw.metric.metric import GromovWassersteinMatrix as GromovWassersteinMatrix
     from lightning_gw.probe_report.command import probe_report_of as probe_report_of
-    from lightning_gw.records.description import describe as describe
     from lightning_gw.records.history import History as History
     from lightning_gw.records.history import load_history as load_history
     from lightning_gw.records.record import Record as Record
     from lightning_gw.records.representations import KeptRepresentations as KeptRepresentations
     from lightning_gw.records.representations import load_representations as load_representations
+    from lightning_gw.records.words.description import describe as describe
 
 #: Module → the names that are taken from it.
 _NAMES = {
@@ -68,7 +68,7 @@ _NAMES = {
     "measures.unpaired": "UnpairedMatrix unpaired_gw_matrix",
     "metric.metric": "GromovWassersteinMatrix",
     "probe_report.command": "probe_report_of",
-    "records.description": "describe",
+    "records.words.description": "describe",
     "records.history": "History load_history",
     "records.record": "Record",
     "records.representations": "KeptRepresentations load_representations",

@@ -9,10 +9,10 @@ from typing import Any
 
 from lightning_gw.analysis.job import LookResult
 from lightning_gw.callback.when.budget import Budget
-from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
-from lightning_gw.records.next_step import next_step
 from lightning_gw.records.reading import address_of
+from lightning_gw.records.words.description import describe
+from lightning_gw.records.words.next_step import next_step
 from lightning_gw.utilities import output
 from lightning_gw.utilities.text import short_names
 

@@ -16,7 +16,7 @@ from lightning_gw.compare.plan import PlannedRun
 from lightning_gw.compare.run_command import fit_arguments
 from lightning_gw.compare.showing.progress import clock
 from lightning_gw.compare.trial import STEPS, Trial, TrialError, try_run
-from lightning_gw.records.misnamed import never_logged
+from lightning_gw.records.words.misnamed import never_logged
 
 if TYPE_CHECKING:
     from lightning_gw.compare.comparison import Comparison

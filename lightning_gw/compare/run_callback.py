@@ -18,9 +18,9 @@ from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.callback.trainer import total_steps
 from lightning_gw.compare.executors.process import PARENT_VARIABLE
 from lightning_gw.records.history import History
-from lightning_gw.records.misnamed import planted_beyond
 from lightning_gw.records.record import Record
 from lightning_gw.records.run_folder import metric_values
+from lightning_gw.records.words.misnamed import planted_beyond
 from lightning_gw.utilities.errors import UsageError, reason_of
 from lightning_gw.utilities.output import say, warn
 from lightning_gw.utilities.storage.files import read_text, write_whole

@@ -17,10 +17,10 @@ from lightning_gw.figures.matrix import draw_matrix, draw_rectangle
 from lightning_gw.figures.timeline import draw_timeline
 from lightning_gw.groups.groups import Groups
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.records.description import describe, describe_record, paired_name
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
 from lightning_gw.records.rows import layer_rows, look_rows, pair_rows
+from lightning_gw.records.words.description import describe, describe_record, paired_name
 from lightning_gw.utilities.errors import reason_of
 from lightning_gw.utilities.text import plural
 

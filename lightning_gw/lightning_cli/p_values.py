@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lightning_gw.lightning_cli.checkpoints import Checkpoint, CheckpointCLI, find_checkpoint
 from lightning_gw.lightning_cli.replay import replaying
-from lightning_gw.records.description import describe
 from lightning_gw.records.history import load_history
+from lightning_gw.records.words.description import describe
 from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.output import say
 

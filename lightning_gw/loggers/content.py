@@ -17,9 +17,9 @@ from lightning_gw.interventions.passing import PASSING_MEASURES
 from lightning_gw.interventions.skips import SkipTest
 from lightning_gw.loggers.charts import ADJACENT, GROWTH
 from lightning_gw.loggers.scalars import Table, events_table, layer_scalars, layers_table, matrix_table, record_scalars
-from lightning_gw.records.description import describe_record
 from lightning_gw.records.record import Record
 from lightning_gw.records.rows import similarities_of
+from lightning_gw.records.words.description import describe_record
 from lightning_gw.utilities.text import short_names
 
 STEP_KEY = "trainer/global_step"

@@ -9,8 +9,8 @@ from typing import Any
 
 from lightning_gw.figures.png import Picture
 from lightning_gw.loggers.content import LogContent, SkipContent
-from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
+from lightning_gw.records.words.description import describe
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 from lightning_gw.loggers import content
 from lightning_gw.loggers.content import STEP_KEY, LogContent, SkipContent, remember
-from lightning_gw.records.description import describe
 from lightning_gw.records.history import METRICS_FILE, RECORDS_FILE, History, array_file
+from lightning_gw.records.words.description import describe
 from lightning_gw.utilities.text import short_names
 
 #: W&B runs that get no tables any more, by identity, for as long as they live.

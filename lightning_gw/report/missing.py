@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lightning_gw.figures.series import logged_names
-from lightning_gw.records.misnamed import never_logged, planted_beyond
+from lightning_gw.records.words.misnamed import never_logged, planted_beyond
 from lightning_gw.report.comparisons.tasks import TaskAnswer
 from lightning_gw.report.loading import ReportRun, ReportSource
 from lightning_gw.utilities.text import listed

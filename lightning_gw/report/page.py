@@ -24,9 +24,9 @@ from plotly.offline import get_plotlyjs
 
 from lightning_gw.__about__ import __version__
 from lightning_gw.figures.comparisons.contrasts import EFFECT_COLORMAP, LEVEL, effect_limit
-from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
-from lightning_gw.records.next_step import next_step
+from lightning_gw.records.words.description import describe
+from lightning_gw.records.words.next_step import next_step
 from lightning_gw.report.comparisons.answers import headline
 from lightning_gw.report.comparisons.pairs import pair_table
 from lightning_gw.report.comparisons.rectangles import CACHE_FILE, TaskRectangles, rectangles_of, told_on_stderr

@@ -26,7 +26,8 @@ from lightning_gw.figures.style import (
     runs_of_layers,
     viewable,
 )
-from lightning_gw.records.description import (
+from lightning_gw.records.record import Record
+from lightning_gw.records.words.description import (
     agreement_phrase,
     contrast_sentence,
     describe,
@@ -39,7 +40,6 @@ from lightning_gw.records.description import (
     paired_name,
     stability_phrase,
 )
-from lightning_gw.records.record import Record
 from lightning_gw.report.axes import compact, task_axis, ticks
 from lightning_gw.report.comparisons.answers import planted_sentence
 from lightning_gw.report.comparisons.rectangles import TaskRectangles

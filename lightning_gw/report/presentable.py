@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
+from lightning_gw.records.words.description import describe
 from lightning_gw.report.comparisons.rows import rows_of
 from lightning_gw.report.comparisons.tasks import answer_tasks
 from lightning_gw.report.loading import ReportRun, ReportSource

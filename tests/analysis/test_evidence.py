@@ -17,7 +17,7 @@ import lightning_gw as lgw
 from lightning_gw.analysis import Analysis
 from lightning_gw.callback.look import run_null
 from lightning_gw.records.context import LookContext
-from lightning_gw.records.description import describe_record
+from lightning_gw.records.words.description import describe_record
 
 
 class Stack(LightningModule):

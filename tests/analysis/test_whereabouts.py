@@ -18,8 +18,8 @@ from lightning_gw.analysis import Analysis
 from lightning_gw.analysis.whereabouts import Whereabouts
 from lightning_gw.geometry.spaces import make_spaces
 from lightning_gw.records.context import LookContext
-from lightning_gw.records.description import describe
 from lightning_gw.records.record import Record
+from lightning_gw.records.words.description import describe
 
 
 def moved(before: dict[str, Tensor], after: dict[str, Tensor], geometry: str = "standardized") -> np.ndarray:

@@ -20,8 +20,8 @@ from lightning_gw.groups.choice import choose_group
 from lightning_gw.groups.finding import find_boundaries
 from lightning_gw.groups.reference import Reference
 from lightning_gw.groups.sequences import ends_of
-from lightning_gw.records.description import describe_groups
 from lightning_gw.records.history import load_history
+from lightning_gw.records.words.description import describe_groups
 from lightning_gw.significance.evidence import Tested, judged
 
 

@@ -23,9 +23,9 @@ from wandb_file import OfflineRun, rows_of_records
 from lightning_gw.loggers import content
 from lightning_gw.loggers import dispatch as gw_loggers
 from lightning_gw.loggers.scalars import record_scalars
-from lightning_gw.records.description import describe
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.record import Record
+from lightning_gw.records.words.description import describe
 from lightning_gw.utilities.text import short_names
 
 

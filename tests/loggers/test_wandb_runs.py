@@ -18,8 +18,8 @@ from wandb_file import OfflineRun, rows_of_records
 
 from lightning_gw.loggers import dispatch as gw_loggers
 from lightning_gw.loggers.wandb import WandbBackend
-from lightning_gw.records.description import describe
 from lightning_gw.records.history import History
+from lightning_gw.records.words.description import describe
 
 
 @pytest.fixture(autouse=True)

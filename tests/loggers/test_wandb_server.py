@@ -21,8 +21,8 @@ from wandb_server import API_KEY, ServerRun, WandbServer
 
 from lightning_gw import GWSimilarity, load_history
 from lightning_gw.loggers.scalars import record_scalars
-from lightning_gw.records.description import describe
 from lightning_gw.records.record import Record
+from lightning_gw.records.words.description import describe
 
 #: So that nothing but what is logged takes the client's time.
 _QUICK = {

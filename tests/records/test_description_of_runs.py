@@ -10,8 +10,8 @@ import pytest
 from snapshots import Snapshots
 from synthetic_runs import DRIFT, EMERGENCE, PASSING, WEAK, make_run
 
-from lightning_gw.records.description import contrast_sentence, describe, describe_record, inherited_sentences
 from lightning_gw.records.record import Record
+from lightning_gw.records.words.description import contrast_sentence, describe, describe_record, inherited_sentences
 
 
 def readout_collapse() -> list[Record]:

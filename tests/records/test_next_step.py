@@ -13,8 +13,8 @@ from torch import nn
 
 from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.groups.groups import Groups
-from lightning_gw.records.description import p_value_phrase
-from lightning_gw.records.next_step import next_step
+from lightning_gw.records.words.description import p_value_phrase
+from lightning_gw.records.words.next_step import next_step
 from lightning_gw.significance import evidence
 from lightning_gw.significance.nulls import origin
 

@@ -12,8 +12,8 @@ from report_folders import HOSTILE_LAYER, HOSTILE_STRATEGY, Parsed, entry, save,
 from synthetic_runs import make_large_run, make_run
 
 from lightning_gw.cli import main
-from lightning_gw.records.description import describe
 from lightning_gw.records.history import load_history
+from lightning_gw.records.words.description import describe
 from lightning_gw.report import write_report
 from lightning_gw.report.loading import run_title
 from lightning_gw.report.page import _first_sentence, json_for_html

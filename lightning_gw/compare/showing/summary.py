@@ -14,10 +14,10 @@ import numpy as np
 from lightning_gw.compare.optimizer_steps import configured_steps, step_count_lines, unequal_step_counts
 from lightning_gw.compare.plan import Plan, PlannedRun
 from lightning_gw.compare.showing.progress import RunState, clock
-from lightning_gw.records.description import NOTABLE_GROWTH
 from lightning_gw.records.history import History, load_history
-from lightning_gw.records.misnamed import never_logged
 from lightning_gw.records.record import Record
+from lightning_gw.records.words.description import NOTABLE_GROWTH
+from lightning_gw.records.words.misnamed import never_logged
 from lightning_gw.utilities.text import listed, numbered, short_names
 
 if TYPE_CHECKING:

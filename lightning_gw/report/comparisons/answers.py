@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lightning_gw.groups.groups import Groups
-from lightning_gw.records.description import NOTABLE_GROWTH
 from lightning_gw.records.record import Record
+from lightning_gw.records.words.description import NOTABLE_GROWTH
 from lightning_gw.utilities.text import listed, number_word, numbered, plural, short_names
 
 #: Endings of a strategy's runs worth naming one by one.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lightning_gw.figures.series import accuracy_names, metric_series
 from lightning_gw.figures.style import convergence_text, estimate_text, groups_text
-from lightning_gw.records.description import inherited_sentences
+from lightning_gw.records.words.description import inherited_sentences
 from lightning_gw.report.comparisons.answers import describe_comparison, growth_across, planted_sentence
 from lightning_gw.report.comparisons.tasks import TaskAnswer
 from lightning_gw.report.loading import ReportRun

@@ -14,9 +14,9 @@ import numpy as np
 from lightning_gw.groups.groups import Groups, layer_ranges
 from lightning_gw.groups.sequences import sequence_parts
 from lightning_gw.groups.strength import why_weak
-from lightning_gw.records.measure_names import measure_name as measure_name
-from lightning_gw.records.measure_names import paired_name as paired_name
 from lightning_gw.records.record import Record
+from lightning_gw.records.words.measure_names import measure_name as measure_name
+from lightning_gw.records.words.measure_names import paired_name as paired_name
 from lightning_gw.utilities.text import listed, number_word, numbered, plural, short_names
 
 #: From this factor on, growth of an adjacent distance is worth a sentence; below it, looks differ by as much anyway.
