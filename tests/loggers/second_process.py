@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parent.parent
-sys.path[:0] = [str(TESTS / place) for place in ("loggers", "helpers")]
+sys.path[:0] = [str(TESTS / place) for place in ("loggers", "helpers/networks")]
 
 if __name__ == "__main__":
     from test_wandb_server import train, wandb_logger

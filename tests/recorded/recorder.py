@@ -32,7 +32,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent / "compare"), str(HERE.parent / "loggers"), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parent / "helpers/trainings"), str(HERE.parent / "loggers"), str(HERE.parents[1])]
 
 from toy_comparison import BASE, run, write_toy  # noqa: E402
 from wandb_file import OfflineRun  # noqa: E402

@@ -84,8 +84,9 @@ def test_spawned_processes_find_what_one_finds(tmp_path: Path) -> None:
 
 
 def run_script(folder: Path, strategy: str, looks: bool = True) -> list[dict[str, Any]]:
-    helpers = Path(two_processes.__file__).parent
-    paths = [str(helpers), str(helpers.parents[1]), os.environ.get("PYTHONPATH", "")]
+    helpers = Path(two_processes.__file__).parents[1]
+    folders = (helpers / "networks", helpers / "trainings", helpers.parents[1])
+    paths = [*map(str, folders), os.environ.get("PYTHONPATH", "")]
     subprocess.run(
         [sys.executable, two_processes.__file__, str(folder), strategy, str(looks)],
         check=True,

@@ -1,4 +1,4 @@
-"""Small networks and trainings that the tests of this folder share."""
+"""Small networks and trainings that tests of many rooms share."""
 
 from __future__ import annotations
 
