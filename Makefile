@@ -59,7 +59,7 @@ test-oldest:
 		--constraint constraints-oldest.txt --editable '.[fast,tasks,ray,workspaces]' pytest pytest-timeout
 	@echo "*** torch is NOT tried at its oldest: this is torch $(OLDEST_TORCH), older CPU builds are not to be had. ***"
 	@$(OLDEST_TESTS) -m "slow or not slow" tests/smoke
-	@$(OLDEST_TESTS) tests/tasks/test_language_task.py tests/tasks/test_strategies.py \
+	@$(OLDEST_TESTS) tests/tasks/test_language_task.py tests/tasks/strategies/test_strategies.py \
 		tests/compare/showing/test_wandb_summary.py tests/compare/executors/test_ray_executor.py
 	@echo "Once more without Numba ..."
 	@$(OLDEST)/bin/pip uninstall --quiet --yes numba llvmlite
