@@ -23,7 +23,7 @@ from benchmarks.using_groups.plan import read_plan
 from benchmarks.using_groups.workers import StudyError, run_jobs
 from lightning_gw.utilities.storage.json_values import to_json
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def workers_of(parent: int) -> list[int]:
