@@ -8,18 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from lightning_gw.lightning_cli.checkpoints import Checkpoint, CheckpointCLI, find_checkpoint
 from lightning_gw.lightning_cli.replay import replaying
-from lightning_gw.records.history import load_history
+from lightning_gw.records.history import History, load_history
+from lightning_gw.records.reading import RECORDS_FILE, address_of, folder_name
 from lightning_gw.records.words.description import describe
-from lightning_gw.utilities.errors import UsageError
+from lightning_gw.report import write_report
+from lightning_gw.report.afterwards import TEST_FOLDER, boundary_p_values
+from lightning_gw.utilities.errors import UsageError, reason_of
 from lightning_gw.utilities.output import say
 
 #: Networks with fresh weights; the smallest p-value that so many can give is one in a hundred.
 NETWORKS = 99
 #: From so many on, a p-value of .05 can be had.
 FEWEST = 19
+#: So many folders above a checkpoint the history of its run is looked for.
+_FOLDERS_ABOVE = 3
+#: The histories in a run's folder.
+_ANY = f"{folder_name(None)}*/{RECORDS_FILE}"
 
 
 def find_p_values(
@@ -29,9 +37,10 @@ def find_p_values(
 
     Args:
         run: Folder of a run that ``lightning-gw fit`` left, with its ``config.yaml`` and its checkpoints; or one
-            checkpoint of any run.
+            checkpoint of any run, whose folder is then the nearest above it that holds a history.
         configs: Configs of the run; none for the ``config.yaml`` in its folder.
-        out: Folder in which ``gw/`` is made, with the record and its p-values; None for ``test`` in the run's folder.
+        out: Folder in which ``gw/`` is made, with the record and its p-values; None for ``test`` in the run's folder,
+            where the page of the run finds them.
         networks: How many networks with fresh weights.
 
     Raises:
@@ -40,7 +49,7 @@ def find_p_values(
     require_enough(f"--networks {networks}", networks)
     path = Path(run)
     at = last_checkpoint(path)
-    folder = path if path.is_dir() else path.parent
+    folder = path if path.is_dir() else run_of(path)
     if not configs:
         configs = [folder / "config.yaml"]
         if not Path(configs[0]).is_file():
@@ -48,10 +57,27 @@ def find_p_values(
                 f"{configs[0]} does not exist. Give the run's config with -c, or in a script call "
                 "lightning_gw.p_values with module and data."
             )
-    where = folder / "test" if out is None else Path(out)
+    where = folder / TEST_FOLDER if out is None else Path(out)
     CheckpointCLI.look(configs, lambda watchers: replaying(watchers, [at.path], where, networks))
-    for history in sorted(where.glob("gw*/history.jsonl")):
-        say(describe(load_history(history.parent)))
+    for file in sorted(where.glob(_ANY)):
+        tell(load_history(file.parent))
+
+
+def tell(found: History) -> None:
+    """Say what a test found, and draw the page of the run anew that it is of, where it lies in that run's folder."""
+    assert found.path is not None
+    say(describe(found))
+    if p_values := boundary_p_values(found[-1]):
+        say(f"Boundary by boundary: {p_values}.")
+    of_run = found.path.parent.parent / found.path.name
+    if found.path.parent.name != TEST_FOLDER or not (of_run / RECORDS_FILE).is_file():
+        say(f"For a page to look at:  lightning-gw report {quote(str(address_of(found.path)))}")
+        return
+    try:
+        say(f"The page of the run shows it:  {write_report(address_of(of_run)).resolve().as_uri()}")
+    except (OSError, ValueError) as error:
+        again = f"lightning-gw report {quote(str(address_of(of_run)))} --out ELSEWHERE"
+        say(f"The page of the run could not be written ({reason_of(error)}). Elsewhere:  {again}")
 
 
 def require_enough(given: str, networks: int) -> None:
@@ -62,6 +88,12 @@ def require_enough(given: str, networks: int) -> None:
     """
     if networks < FEWEST:
         raise UsageError(f"{given}: fewer than {FEWEST} networks can give no p-value of .05 or below.")
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that left a checkpoint: the nearest above it with a history, else the checkpoint's own."""
+    above = list(checkpoint.absolute().parents)[:_FOLDERS_ABOVE]
+    return next((each for each in above if any(each.glob(_ANY))), checkpoint.parent)
 
 
 def last_checkpoint(path: Path) -> Checkpoint:

@@ -140,7 +140,8 @@ class _Replayed:
                 self._look(trainer, module, at.step, checkpoint, state)
         say(f"The replayed history is in {self._history.path}.")
         assert self._history.path is not None
-        say(f"For a page to look at:  lightning-gw report {quote(str(address_of(self._history.path)))}")
+        if self._networks is None:  # a test has more to say
+            say(f"For a page to look at:  lightning-gw report {quote(str(address_of(self._history.path)))}")
 
     def _make_null(self, trainer: Trainer, module: LightningModule) -> None:
         if self._networks is None:

@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.callback.gw_similarity import GWSimilarity
-from lightning_gw.lightning_cli.p_values import NETWORKS, require_enough
+from lightning_gw.lightning_cli.p_values import NETWORKS, require_enough, tell
 from lightning_gw.lightning_cli.replay import replaying
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.reading import folder_name
@@ -80,7 +80,7 @@ def p_values(
         module: The network that the checkpoint is of, as it is built; afterwards it has the checkpoint's weights.
         data: A datamodule, or the training loader where the probe is to be drawn from that.
         checkpoint: File that Lightning saved.
-        out: Folder in which ``gw/`` is made.
+        out: Folder in which ``gw/`` is made; ``test`` in the run's folder, and the page of the run shows them.
         watcher: How to look, as during the training; a `GWSimilarity` with its defaults where None.
         networks: How many networks; the smallest p-value is 1 over one more.
 
@@ -115,7 +115,9 @@ def p_values(
     require_enough(f"networks={networks}", networks)
     watcher = watcher or GWSimilarity()
     looking(module, data, replaying([watcher], [checkpoint], out, networks))
-    return load_history(Path(out) / folder_name(watcher.name))[-1]
+    found = load_history(Path(out) / folder_name(watcher.name))
+    tell(found)
+    return found[-1]
 
 
 def looking(module: LightningModule, data: Any, look: Callback) -> None:

@@ -8,13 +8,14 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.reading import RECORDS_FILE, address_of, folder_name
+from lightning_gw.report.afterwards import Afterwards, afterwards_of, with_p_values
 from lightning_gw.report.wandb_link import WandbPlace, wandb_place
 from lightning_gw.utilities.output import quoted
 from lightning_gw.utilities.storage.files import inside, read_text
@@ -49,6 +50,7 @@ class ReportRun:
         wandb: Where it lies in Weights & Biases, or None where that is not known.
         apart: Whether it is of no comparison, but shown beside others: a strategy of its own, whose seed says nothing.
         link: The way from the page to its folder, as an address; empty where the page does not link to it.
+        afterwards: What was done to it after its training.
     """
 
     key: str
@@ -66,11 +68,17 @@ class ReportRun:
     wandb: WandbPlace | None = None
     apart: bool = False
     link: str = ""
+    afterwards: Afterwards = field(default_factory=Afterwards)
 
     @property
     def name(self) -> str:
         """How the page calls this run."""
         return self.strategy if self.seed is None or self.apart else f"{self.strategy}, seed {self.seed}"
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What of it could not be read, in sentences."""
+        return (*self.history.problems, *self.afterwards.problems)
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ def load_source(path: Path) -> ReportSource:
         ) from error
     name = run_title(path)
     run = ReportRun(path.resolve().name, name, "", None, "finished", None, "", None, None, history, path)
-    return ReportSource(name, (run,), False, (), path)
+    return ReportSource(name, (_with_afterwards(run),), False, (), path)
 
 
 def load_runs(paths: Sequence[Path]) -> ReportSource:
@@ -165,7 +173,13 @@ def source_of(history: History) -> ReportSource:
     name = "This run" if history.path is None else run_title(history.path)
     folder = Path() if history.path is None else history.path.parent
     run = ReportRun(folder.name or "run", name, "", None, "finished", None, "", None, None, history, folder)
-    return ReportSource(name, (run,), False, (), folder)
+    return ReportSource(name, (_with_afterwards(run),), False, (), folder)
+
+
+def _with_afterwards(run: ReportRun) -> ReportRun:
+    """The run with what lies beside its history."""
+    found = afterwards_of(run.history)
+    return replace(run, history=with_p_values(run.history, found.tested), afterwards=found)
 
 
 def run_title(path: Path) -> str:
@@ -194,9 +208,7 @@ def _is_wandb_id(folder: Path) -> bool:
 def damages(source: ReportSource) -> list[str]:
     """What of the runs' histories could not be read, one sentence each, with the run's name where there are several."""
     return [
-        f"{run.name}: {problem}" if len(source.runs) > 1 else problem
-        for run in source.runs
-        for problem in run.history.problems
+        f"{run.name}: {problem}" if len(source.runs) > 1 else problem for run in source.runs for problem in run.problems
     ]
 
 
@@ -260,7 +272,7 @@ def _load_run(folder: Path, entry: _Entry) -> ReportRun:
         raise ValueError(f"planted names {min(entry.planted or ())}, which is no boundary")
     if entry.seconds is not None and not 0 <= entry.seconds < math.inf:
         raise ValueError(f"seconds is {entry.seconds}")
-    return ReportRun(
+    run = ReportRun(
         key=entry.path,
         strategy=entry.strategy,
         task=entry.task or "",
@@ -275,3 +287,4 @@ def _load_run(folder: Path, entry: _Entry) -> ReportRun:
         seconds=entry.seconds,
         wandb=wandb_place(place),
     )
+    return _with_afterwards(run)

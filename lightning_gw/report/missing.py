@@ -44,7 +44,7 @@ def _missing_from(run: ReportRun) -> list[str]:
         found.append(f"This run was still {run.status} when the page was made.")
     elif not run.history:
         found.append("This run finished, but left no look that could be read.")
-    found += run.history.problems
+    found += run.problems
     if run.status == "finished" and run.history and run.accuracy is not None:
         logged = logged_names(run.history)
         if run.accuracy not in logged:

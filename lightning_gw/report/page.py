@@ -25,14 +25,14 @@ from plotly.offline import get_plotlyjs
 from lightning_gw.__about__ import __version__
 from lightning_gw.figures.comparisons.contrasts import EFFECT_COLORMAP, LEVEL, effect_limit
 from lightning_gw.records.history import History
-from lightning_gw.records.words.description import describe
 from lightning_gw.records.words.next_step import next_step
+from lightning_gw.report.afterwards import answer_of
 from lightning_gw.report.comparisons.answers import headline
 from lightning_gw.report.comparisons.pairs import pair_table
 from lightning_gw.report.comparisons.rectangles import CACHE_FILE, TaskRectangles, rectangles_of, told_on_stderr
 from lightning_gw.report.comparisons.rows import rows_of
 from lightning_gw.report.comparisons.tasks import answer_tasks
-from lightning_gw.report.loading import ReportSource, load_source, source_of
+from lightning_gw.report.loading import ReportRun, ReportSource, load_source, source_of
 from lightning_gw.report.missing import missing_from
 from lightning_gw.report.payload import page_payload
 from lightning_gw.report.presentable import presentable, wordless
@@ -144,6 +144,7 @@ def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) ->
     # How a run stands that is still training is no end of it.
     ended = [run for run in source.runs if run.status not in ("running", "waiting")]
     shown = [run for run in source.runs if run.history]
+    alone = source.runs[0] if source.runs and not source.is_comparison else None
     apart = bool(source.runs) and all(run.apart for run in source.runs)
     nothing = (
         "No run can be compared." if any(run.status == "finished" for run in ended) else "No run has finished yet."
@@ -155,8 +156,8 @@ def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) ->
         headline=APART if apart else answer,
         apart=apart,
         standing=headline([run.history for run in ended or source.runs]) if source.is_comparison else "",
-        answer=_first_sentence(describe(source.runs[0].history)) if source.runs else ("", ""),
-        next_step=next_step(source.runs[0].history) if source.runs and not source.is_comparison else "",
+        answer=_first_sentence(answer_of(alone.history, alone.afterwards)) if alone else ("", ""),
+        next_step=_next_step(alone) if alone else "",
         rows=rows,
         tasks=list(dict.fromkeys(row.task for row in rows)),
         answers=answers,
@@ -191,6 +192,14 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     return environment.get_template("page.html")
+
+
+def _next_step(run: ReportRun) -> str:
+    """What to do next; nothing that was done after training already."""
+    tested = run.afterwards.tested
+    if tested is None or tested.groups.p_value is None or not run.history:
+        return next_step(run.history)
+    return next_step([*run.history[:-1], tested])
 
 
 def _first_sentence(text: str) -> tuple[str, str]:

@@ -30,7 +30,6 @@ from lightning_gw.records.record import Record
 from lightning_gw.records.words.description import (
     agreement_phrase,
     contrast_sentence,
-    describe,
     describe_record,
     dominance_sentences,
     found_in_phrase,
@@ -40,6 +39,7 @@ from lightning_gw.records.words.description import (
     paired_name,
     stability_phrase,
 )
+from lightning_gw.report.afterwards import answer_of, boundary_p_values
 from lightning_gw.report.axes import compact, task_axis, ticks
 from lightning_gw.report.comparisons.answers import planted_sentence
 from lightning_gw.report.comparisons.rectangles import TaskRectangles
@@ -108,7 +108,7 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
         "name": run.name,
         "task": run.task,
         "status": run.status,
-        "answer": describe(history),
+        "answer": answer_of(history, run.afterwards),
         "folder": run.link,
         "wandb": None if run.wandb is None else {"words": run.wandb.words, "url": run.wandb.url},
         "planted": None if run.planted is None else list(run.planted),
@@ -237,9 +237,8 @@ def _facts(record: Record) -> list[list[str]]:
     if not np.isfinite(paired.adjacent).any():
         words = "not measured"
     facts.append(["Paired view", f"{words} (groups of {paired_name(gw)}, from the same activations)"])
-    facts.append(
-        ["Significance", f"{p_value_phrase(record)}; {stability_phrase(groups)}".replace("no p", "No p", 1) + "."]
-    )
+    p_values = "; ".join(filter(None, [p_value_phrase(record), boundary_p_values(record), stability_phrase(groups)]))
+    facts.append(["Significance", p_values.replace("no p", "No p", 1) + "."])
     if words := agreement_phrase(record):
         facts.append(["Other measures", words])
     facts += _spread(record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lightning_gw.records.history import History
-from lightning_gw.records.words.description import describe
+from lightning_gw.report.afterwards import Afterwards, answer_of
 from lightning_gw.report.comparisons.rows import rows_of
 from lightning_gw.report.comparisons.tasks import answer_tasks
 from lightning_gw.report.loading import ReportRun, ReportSource
@@ -26,9 +26,15 @@ def wordless(source: ReportSource, error: Exception) -> ReportSource:
 
 
 def _shown(run: ReportRun) -> ReportRun:
-    whole = run.history
-    if _fault(run) is None:
+    fault = _fault(run)
+    if fault is None:
         return run
+    if run.afterwards != Afterwards():
+        why = f"What was done to it after its training was left out: it cannot be shown ({fault})."
+        run = replace(run, afterwards=Afterwards(problems=(*run.afterwards.problems, why)))
+        if _fault(run) is None:
+            return run
+    whole = run.history
     problems, sound = list(whole.problems), []
     for record in whole:
         fault = _fault(replace(run, history=History([record], whole.metrics)))
@@ -49,7 +55,7 @@ def _shown(run: ReportRun) -> ReportRun:
 def _fault(run: ReportRun) -> str | None:
     """Why no page can be made of a run; None where one can."""
     try:
-        describe(run.history)
+        answer_of(run.history, run.afterwards)
         page_payload([run], {}, {})
         rows_of([run], answer_tasks([run]))
     except Exception as error:

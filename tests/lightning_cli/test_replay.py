@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -180,16 +181,22 @@ def test_a_finished_run_gets_p_values(here: Path, capsys: pytest.CaptureFixture[
     assert record.null.startswith("19 re-initialised networks")
     assert record.groups.p_value is not None
     assert record.groups.p_value >= 1 / 20
-    assert "against 19 re-initialised networks" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "against 19 re-initialised networks" in said
     if watched:  # the same look of the same weights, held against more
         live = load_history(here / "live")[-1]
         np.testing.assert_array_equal(record.gw.distortion, live.gw.distortion)
         np.testing.assert_array_equal(record.growth, live.growth)
+        assert said.endswith(f"The page of the run shows it:  {(here / 'live/report.html').as_uri()}\n")
+        assert "made after training by lightning-gw test" in (here / "live/report.html").read_text(encoding="utf-8")
+    else:
+        assert said.endswith("For a page to look at:  lightning-gw report live/test\n")
+    shutil.copy(files[0], "alone.ckpt")
     module, data = sys.modules["my_net"].Net(), sys.modules["my_net"].Data()
     watcher = lgw.GWSimilarity("layers.*", probe_size=16) if watched else None
     again = lgw.p_values(module, data, files[0], here / "again", watcher, networks=19)
     assert again.groups.p_values == record.groups.p_values
-    for wrong in (["nowhere"], ["live", "--networks=5"], [files[0], "--out=other"], ["live", "--networks=19"]):
+    for wrong in (["nowhere"], ["live", "--networks=5"], ["alone.ckpt", "--out=other"], ["live", "--networks=19"]):
         assert main(["test", *wrong]) == 2, wrong
     said = capsys.readouterr().err
     for what in ("nowhere does not exist", "fewer than 19", "config.yaml does not exist", "holds a history already"):
