@@ -175,7 +175,12 @@ def command_parser(run: Mapping[str, Callable[[argparse.Namespace], int]]) -> ar
     )
     skip.add_argument("checkpoint", metavar="CHECKPOINT", help="file that Lightning saved")
     _add_config(skip)
-    skip.add_argument("--out", default="skip-test", metavar="DIR", help="where it goes (default: skip-test)")
+    skip.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where it goes (default: skip-test, in the run's folder where that holds a history, whose page then shows "
+        "it)",
+    )
     skip.add_argument("--metric", metavar="NAME", help="metric of the validation to judge by (default: its first loss)")
     skip.add_argument(
         "--mode",

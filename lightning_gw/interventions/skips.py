@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,11 @@ import numpy as np
 from lightning_gw.groups.groups import layer_ranges
 from lightning_gw.interventions.passing import PASSING_MEASURES
 from lightning_gw.utilities.arrays import FloatArray
-from lightning_gw.utilities.storage.json_values import to_json
+from lightning_gw.utilities.storage.files import read_text
+from lightning_gw.utilities.storage.json_values import from_json, to_json
 
+#: Where a skip test is written, beside the history of its run or in a folder of its own.
+SKIP_TEST_FILE = "skip-test.json"
 #: Fewer layers than this have no rank correlation that says something.
 FEWEST_RANKED = 4
 
@@ -168,6 +173,25 @@ class SkipTest:
         """Everything as plain values, with `correlations` and `sentences`."""
         extra = {"correlations": to_json(self.correlations(), dict[str, float]), "sentences": self.sentences()}
         return {**to_json(self), **extra}
+
+
+def read_skip_test(file: Path) -> tuple[SkipTest, int]:
+    """A skip test from its file, and the step of training that it is of.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is damaged.
+    """
+    try:
+        content = json.loads(read_text(file))
+        found, step = from_json(content, SkipTest), from_json(content["step"], int)
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"it is no skip test ({error})") from error
+    if found.labels is not None and len(found.labels) != len(found.layers):
+        raise ValueError(f"it has groups of {len(found.labels)} layers, and {len(found.layers)} layers")
+    if any(not 0 <= place < len(found.layers) for group in found.groups for place in group.members):
+        raise ValueError("one of its groups has a layer that it does not have")
+    return found, step
 
 
 #: What measures are called in front of people.

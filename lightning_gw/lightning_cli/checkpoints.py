@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import torch
@@ -25,11 +26,20 @@ from lightning_gw.interventions import DropLayers, FreezeSettledGroups, TrainGro
 from lightning_gw.interventions.validation import watched_modes
 from lightning_gw.lightning_cli.fit import FitCLI
 from lightning_gw.lightning_cli.options import find_class
+from lightning_gw.records.reading import RECORDS_FILE, address_of, folder_name
+from lightning_gw.report import write_report
 from lightning_gw.significance.evidence import null_from_state
 from lightning_gw.utilities.errors import UsageError, reason_of
+from lightning_gw.utilities.output import say
 
 #: Act on groups while a network trains, which it does not here; layers that they removed `put_weights` removes again.
 _ACTING = DropLayers | FreezeSettledGroups | TrainGroup
+
+
+#: The histories in a run's folder.
+HISTORIES = f"{folder_name(None)}*/{RECORDS_FILE}"
+#: So many folders above a checkpoint the history of its run is looked for.
+_FOLDERS_ABOVE = 3
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,22 @@ def find_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(step, int):
         raise UsageError(f"{path} is no checkpoint of Lightning: it names no global_step.")
     return Checkpoint(path, step)
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """The folder of the run that left a checkpoint: the nearest above it with a history; None where there is none."""
+    above = list(checkpoint.absolute().parents)[:_FOLDERS_ABOVE]
+    return next((folder for folder in above if any(folder.glob(HISTORIES))), None)
+
+
+def tell_page(history: Path) -> None:
+    """Draw the page of the run anew whose history is in a folder, and say where it is."""
+    run = address_of(history)
+    try:
+        say(f"The page of the run shows it:  {write_report(run).resolve().as_uri()}")
+    except (OSError, ValueError) as error:
+        again = f"lightning-gw report {quote(str(run))} --out ELSEWHERE"
+        say(f"The page of the run could not be written ({reason_of(error)}). Elsewhere:  {again}")
 
 
 def load_checkpoint(path: Path, lazily: bool = False) -> dict[str, Any]:

@@ -10,24 +10,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 
-from lightning_gw.lightning_cli.checkpoints import Checkpoint, CheckpointCLI, find_checkpoint
+from lightning_gw.lightning_cli.checkpoints import (
+    HISTORIES,
+    Checkpoint,
+    CheckpointCLI,
+    find_checkpoint,
+    run_of,
+    tell_page,
+)
 from lightning_gw.lightning_cli.replay import replaying
 from lightning_gw.records.history import History, load_history
-from lightning_gw.records.reading import RECORDS_FILE, address_of, folder_name
+from lightning_gw.records.reading import RECORDS_FILE, address_of
 from lightning_gw.records.words.description import describe
-from lightning_gw.report import write_report
-from lightning_gw.report.afterwards import TEST_FOLDER, boundary_p_values
-from lightning_gw.utilities.errors import UsageError, reason_of
+from lightning_gw.report.afterwards import TEST_FOLDER, boundary_p_values, folder_of_test
+from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.output import say
 
 #: Networks with fresh weights; the smallest p-value that so many can give is one in a hundred.
 NETWORKS = 99
 #: From so many on, a p-value of .05 can be had.
 FEWEST = 19
-#: So many folders above a checkpoint the history of its run is looked for.
-_FOLDERS_ABOVE = 3
-#: The histories in a run's folder.
-_ANY = f"{folder_name(None)}*/{RECORDS_FILE}"
 
 
 def find_p_values(
@@ -49,7 +51,7 @@ def find_p_values(
     require_enough(f"--networks {networks}", networks)
     path = Path(run)
     at = last_checkpoint(path)
-    folder = path if path.is_dir() else run_of(path)
+    folder = path if path.is_dir() else run_of(path) or path.parent
     if not configs:
         configs = [folder / "config.yaml"]
         if not Path(configs[0]).is_file():
@@ -59,7 +61,7 @@ def find_p_values(
             )
     where = folder / TEST_FOLDER if out is None else Path(out)
     CheckpointCLI.look(configs, lambda watchers: replaying(watchers, [at.path], where, networks))
-    for file in sorted(where.glob(_ANY)):
+    for file in sorted(where.glob(HISTORIES)):
         tell(load_history(file.parent))
 
 
@@ -68,16 +70,12 @@ def tell(found: History) -> None:
     assert found.path is not None
     say(describe(found))
     if p_values := boundary_p_values(found[-1]):
-        say(f"Boundary by boundary: {p_values}.")
+        say(f"P-values, boundary by boundary: {p_values}.")
     of_run = found.path.parent.parent / found.path.name
-    if found.path.parent.name != TEST_FOLDER or not (of_run / RECORDS_FILE).is_file():
+    if found.path == folder_of_test(of_run) and (of_run / RECORDS_FILE).is_file():
+        tell_page(of_run)
+    else:
         say(f"For a page to look at:  lightning-gw report {quote(str(address_of(found.path)))}")
-        return
-    try:
-        say(f"The page of the run shows it:  {write_report(address_of(of_run)).resolve().as_uri()}")
-    except (OSError, ValueError) as error:
-        again = f"lightning-gw report {quote(str(address_of(of_run)))} --out ELSEWHERE"
-        say(f"The page of the run could not be written ({reason_of(error)}). Elsewhere:  {again}")
 
 
 def require_enough(given: str, networks: int) -> None:
@@ -88,12 +86,6 @@ def require_enough(given: str, networks: int) -> None:
     """
     if networks < FEWEST:
         raise UsageError(f"{given}: fewer than {FEWEST} networks can give no p-value of .05 or below.")
-
-
-def run_of(checkpoint: Path) -> Path:
-    """The folder of the run that left a checkpoint: the nearest above it with a history, else the checkpoint's own."""
-    above = list(checkpoint.absolute().parents)[:_FOLDERS_ABOVE]
-    return next((each for each in above if any(each.glob(_ANY))), checkpoint.parent)
 
 
 def last_checkpoint(path: Path) -> Checkpoint:

@@ -19,16 +19,20 @@ from lightning_gw.activations.reading.capture import Activations
 from lightning_gw.activations.running.normalisation import unsettled_layers
 from lightning_gw.analysis.analysis import Analysis
 from lightning_gw.callback.gw_similarity import GWSimilarity
-from lightning_gw.callback.skip_test import SKIP_TEST_FILE, SKIP_TEST_PICTURE, skip_test_of_run, write_skip_test
+from lightning_gw.callback.skip_test import SKIP_TEST_PICTURE, skip_test_of_run, write_skip_test
 from lightning_gw.groups.reference import Reference
-from lightning_gw.interventions.skips import SkipTest
+from lightning_gw.interventions.skips import SKIP_TEST_FILE, SkipTest
 from lightning_gw.lightning_cli.checkpoints import (
     CheckpointCLI,
     find_checkpoint,
     load_checkpoint,
     put_weights,
     reference_of_run,
+    run_of,
+    tell_page,
 )
+from lightning_gw.records.reading import RECORDS_FILE, folder_name
+from lightning_gw.report.afterwards import SKIP_TEST_FOLDER, folder_of_skip_test
 from lightning_gw.significance import AdjacentSolver
 from lightning_gw.significance.nulls.origin import origin_of
 from lightning_gw.significance.nulls.reinitialise import Reinitialiser
@@ -42,7 +46,7 @@ _WIDTH = 150
 def run_skip_test(
     checkpoint: str | Path,
     configs: Sequence[str | Path],
-    out: str | Path,
+    out: str | Path | None = None,
     monitor: str | None = None,
     mode: str | None = None,
 ) -> None:
@@ -51,7 +55,8 @@ def run_skip_test(
     Args:
         checkpoint: File that Lightning saved.
         configs: Configs of ``lightning-gw fit``, as `replay.replay` takes them.
-        out: Folder for ``skip-test.json`` and ``skip-test.png``.
+        out: Folder for ``skip-test.json`` and ``skip-test.png``; None for ``skip-test`` in the folder of the run, where
+            its page finds them, or in the working directory where the run left no history.
         monitor: Which metric of the module's validation to judge by; None takes its first loss.
         mode: ``"min"`` where less of it is better, ``"max"`` where more is; None goes by the callbacks of the configs
             that watch it, such as ModelCheckpoint, then by its name.
@@ -61,9 +66,8 @@ def run_skip_test(
     """
     at = find_checkpoint(Path(checkpoint))
     watched: dict[str, str] = {}
-    CheckpointCLI.look(
-        configs, lambda watchers: _SkipTest(watchers, at.path, Path(out), monitor, mode or watched), watched
-    )
+    place = (run_of(at.path) or Path()) / SKIP_TEST_FOLDER if out is None else Path(out)
+    CheckpointCLI.look(configs, lambda watchers: _SkipTest(watchers, at.path, place, monitor, mode or watched), watched)
 
 
 class _SkipTest(Callback):
@@ -112,6 +116,9 @@ class _SkipTest(Callback):
             console.print(
                 f"Picture and numbers are in {folder}: {SKIP_TEST_PICTURE}, {SKIP_TEST_FILE}", highlight=False
             )
+            history = self._out.parent / folder_name(watcher.name)
+            if folder == folder_of_skip_test(history) and (history / RECORDS_FILE).is_file():
+                tell_page(history)
 
     def _found(
         self,

@@ -1,4 +1,4 @@
-"""What was done to a run after its training, and lies beside its history: the p-values of ``lightning-gw test``."""
+"""What was done to a run after its training, and lies beside its history: p-values and the skip test."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lightning_gw.interventions.skips import SKIP_TEST_FILE, SkipTest, read_skip_test
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.reading import RECORDS_FILE
 from lightning_gw.records.record import Record
@@ -16,7 +17,22 @@ from lightning_gw.utilities.text import listed, numbered, short_names
 
 #: Folder in that of a run that its p-values go to, unless another is named.
 TEST_FOLDER = "test"
+#: Folder in that of a run that its skip test goes to, unless another is named.
+SKIP_TEST_FOLDER = "skip-test"
 _MADE = "made after training by lightning-gw test"
+
+
+@dataclass(frozen=True)
+class KeptSkipTest:
+    """A skip test that was found on disk.
+
+    Attributes:
+        found: What it found.
+        step: Step of training that it is of.
+    """
+
+    found: SkipTest
+    step: int
 
 
 @dataclass(frozen=True)
@@ -25,10 +41,12 @@ class Afterwards:
 
     Attributes:
         tested: The look at its last checkpoint, held against networks with fresh weights; None without one.
+        skips: What the network loses without each layer; None where that was not tried.
         problems: What of it could not be read, in sentences.
     """
 
     tested: Record | None = None
+    skips: KeptSkipTest | None = None
     problems: tuple[str, ...] = ()
 
 
@@ -36,19 +54,49 @@ def afterwards_of(history: History) -> Afterwards:
     """Read what lies beside a history; nothing where it lives in memory only."""
     if history.path is None:
         return Afterwards()
-    folder = folder_of_test(history.path)
+    tested, problems = _tested(folder_of_test(history.path))
+    skips, more = skip_test_of(history.path)
+    return Afterwards(tested, skips, (*problems, *more))
+
+
+def _tested(folder: Path) -> tuple[Record | None, tuple[str, ...]]:
     if not (folder / RECORDS_FILE).is_file():
-        return Afterwards()
+        return None, ()
     try:
         found = load_history(folder)
     except (OSError, ValueError) as error:
-        return Afterwards(problems=(f"The p-values in {folder} could not be read: {error}",))
-    return Afterwards(found[-1] if found else None, tuple(f"{folder}: {problem}" for problem in found.problems))
+        return None, (f"The p-values in {folder} could not be read: {error}",)
+    return (found[-1] if found else None), tuple(f"{folder}: {problem}" for problem in found.problems)
 
 
 def folder_of_test(history: Path) -> Path:
     """Where the p-values are of a run whose history is in `history`."""
     return history.parent / TEST_FOLDER / history.name
+
+
+def skip_test_of(history: Path) -> tuple[KeptSkipTest | None, tuple[str, ...]]:
+    """The latest skip test of a run, and what could not be read; of one step, that made after training.
+
+    Args:
+        history: Folder of its history.
+    """
+    kept: list[KeptSkipTest] = []
+    problems = []
+    for file in (history / SKIP_TEST_FILE, folder_of_skip_test(history) / SKIP_TEST_FILE):
+        if file.is_file():
+            try:
+                kept.append(KeptSkipTest(*read_skip_test(file)))
+            except (OSError, ValueError) as error:
+                problems.append(f"The skip test {file} could not be read: {error}.")
+    # Reversed, because of several that are largest `max` takes the first.
+    return max(reversed(kept), key=lambda each: each.step, default=None), tuple(problems)
+
+
+def folder_of_skip_test(history: Path) -> Path:
+    """Where ``lightning-gw skip-test`` writes that of a run whose history is in `history`."""
+    place = history.parent / SKIP_TEST_FOLDER
+    _, _, name = history.name.partition("-")
+    return place / name if name else place
 
 
 def with_p_values(history: History, tested: Record | None) -> History:
@@ -88,7 +136,7 @@ def tested_sentence(last: Record, tested: Record) -> str:
             return f"Its checkpoint at step {tested.step} has no p-value: {tested.null.removeprefix('none: ')}."
         by = f"Its checkpoint at step {tested.step} was held against {tested.null}, {_MADE}"
         return f"{by}: {told or f'no boundary, p = {groups.p_value:.2g} for the largest step'}."
-    said = [f"Boundary by boundary: {told}."] if told else []
+    said = [f"P-values, boundary by boundary: {told}."] if told else []
     lost = [numbered(k, short_names(tested.layers)) for k in last.groups.boundaries if k not in groups.boundaries]
     if lost and groups.p_value is not None:
         which = f"boundaries after layers {listed(lost)}" if len(lost) > 1 else f"boundary after layer {lost[0]}"

@@ -43,7 +43,7 @@ from lightning_gw.utilities.storage.files import write_whole
 
 PAGE_FILE = "report.html"
 #: The page's script, in the order in which its parts build on each other.
-_SCRIPTS = ("theme.js", "timeline.js", "seeds.js", "look.js", "page.js")
+_SCRIPTS = ("theme.js", "timeline.js", "seeds.js", "look.js", "skips.js", "page.js")
 
 
 #: What several runs are together that are of no comparison.
@@ -172,6 +172,7 @@ def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) ->
         level=LEVEL,
         effect_scale=[to_hex(colormaps[EFFECT_COLORMAP](step / 16)) for step in range(17)],
         shown=shown,
+        skips=any(run.afterwards.skips for run in shown),
         missing=missing_from(source, list(answers.values())),
         payload=json_for_html(page_payload(source.runs, answers, rectangles)),
         style=Markup(_template_text("page.css")),

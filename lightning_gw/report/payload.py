@@ -45,6 +45,7 @@ from lightning_gw.report.comparisons.answers import planted_sentence
 from lightning_gw.report.comparisons.rectangles import TaskRectangles
 from lightning_gw.report.comparisons.tasks import TaskAnswer
 from lightning_gw.report.loading import ReportRun
+from lightning_gw.report.skips import skips_payload
 from lightning_gw.statistics.results import StrategySummary
 from lightning_gw.utilities.text import short_names
 
@@ -125,6 +126,7 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
         "edges": compact(edges),
         "adjacentTop": float(np.nanmax(adjacent, initial=0.0)) or 1.0,
         "accuracy": _metrics(series, accuracy_names(series, run.accuracy), scale),
+        "skips": None if run.afterwards.skips is None else skips_payload(run.afterwards.skips, last),
         "loss": _metrics(series, loss_names(series), scale),
         "looks": [
             _look(record, at, moves.get(record.step, []))

@@ -113,8 +113,12 @@ def test_it_says_what_the_end_of_training_said(checkpoint: str, capsys: pytest.C
 @pytest.mark.slow
 def test_another_metric_and_what_is_no_metric(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["skip-test", checkpoint, "-c", "base.yaml", "--metric=val/accuracy"]) == 0
-    found = json.loads(Path("skip-test/skip-test.json").read_text())
+    found = json.loads(Path("live/skip-test/skip-test.json").read_text())
     assert (found["metric"], found["mode"]) == ("val/accuracy", "max")
+    assert capsys.readouterr().out.endswith(
+        f"The page of the run shows it:  {Path('live/report.html').absolute().as_uri()}\n"
+    )
+    assert "fall of val/accuracy without it" in Path("live/report.html").read_text(encoding="utf-8")
     assert main(["skip-test", checkpoint, "-c", "base.yaml", "--metric=accuracy"]) == 2
     assert "No skip test: The module's validation logs no 'accuracy'" in capsys.readouterr().err
 
@@ -138,7 +142,7 @@ def test_which_way_is_better_is_what_the_config_watches(checkpoint: str, capsys:
     Path("watched.yaml").write_text(yaml.safe_dump(config))
     for more, mode in (([], "min"), (["--mode=max"], "max")):
         assert main(["skip-test", checkpoint, "-c", "watched.yaml", "--metric=val/accuracy", *more]) == 0
-        assert json.loads(Path("skip-test/skip-test.json").read_text())["mode"] == mode
+        assert json.loads(Path("live/skip-test/skip-test.json").read_text())["mode"] == mode
         better = "less of it is better" if mode == "min" else "more of it is better"
         assert better in " ".join(capsys.readouterr().out.split())
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from report_folders import HOSTILE_STRATEGY, save
+from report_folders import HOSTILE_STRATEGY, keep_skips, save, skip_test
 from synthetic_runs import DRIFT, make_run, with_names
 
 from lightning_gw.report import write_report
@@ -205,6 +205,27 @@ def test_long_names_leave_room_for_the_charts_and_are_whole_where_one_points(bro
         assert [tick.split(" ")[0] for tick in ticks] == [str(k + 1) for k in range(8)]
         assert all(tick.endswith(f".{k % 4}") for k, tick in enumerate(ticks))
     assert names[0] in own.page.evaluate("matrix.data[0].text[0][1]")
+    assert own.complaints == []
+    own.context.close()
+
+
+@pytest.mark.slow
+def test_what_is_lost_without_each_layer_is_drawn_for_the_run_that_has_a_skip_test(browser, tmp_path):
+    records = make_run()
+    for name in ("one", "two"):
+        save(records, tmp_path / name)
+    keep_skips(skip_test(records), tmp_path / "one/gw")
+    source = load_runs([tmp_path / "one", tmp_path / "two"])
+    own = View(browser, write_page(source, tmp_path / "report.html").resolve().as_uri())
+    bars, _, groups, controls = own.page.evaluate("document.getElementById('damage').data.map(({ y }) => y)")
+    assert bars[4] == 1.5
+    assert groups == [2.5]
+    assert controls == [0.4, 0.8]
+    lines = own.page.evaluate("document.getElementById('predictions').data.map(({ name, y }) => [name, y[4]])")
+    assert lines[0] == ["GW distance, rank correlation 1.00", 1]
+    assert "Without the 3 interior layers of group 3–6" in own.page.inner_text("#skips-words")
+    own.page.select_option("#run", source.runs[1].key)
+    sync_api.expect(own.page.locator("#skips")).to_be_hidden()
     assert own.complaints == []
     own.context.close()
 

@@ -124,6 +124,7 @@ function showLook(index) {
 function show({ run, look }) {
   showRun(run);
   drawTimeline(byId("timeline"), run, look, state.colouring);
+  showSkips(run);
   showLook(look);
 }
 
@@ -169,6 +170,7 @@ function redraw() {
   paintScales(theme());
   if (!state.run) return;
   drawTimeline(byId("timeline"), state.run, state.look, state.colouring);
+  showSkips(state.run);
   showLook(state.look);
   drawSmalls();
 }

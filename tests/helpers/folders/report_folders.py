@@ -8,8 +8,10 @@ from pathlib import Path
 
 import torch
 
+from lightning_gw.interventions.skips import Control, GroupSkip, LayerSkip, SkipTest
 from lightning_gw.records.history import History
 from lightning_gw.records.representations import KeptRepresentations, keep_representations
+from lightning_gw.utilities.storage.files import write_json
 
 #: Names are data. These would take a page over that forgot it once.
 HOSTILE_LAYER = "</script><script>window.taken = 1</script>"
@@ -50,6 +52,24 @@ def write_comparison(folder: Path, entries: list[dict], title: str = "Strategies
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "comparison.json").write_text(json.dumps({"schema": 1, "title": title, "runs": entries}))
     return folder
+
+
+def skip_test(records, mode: str = "min", worst: int = 4) -> SkipTest:
+    """A skip test of the layers of a run, whose first cannot be left out and whose groups have two random blocks."""
+    last = records[-1]
+    nan = float("nan")
+    rows = [LayerSkip(last.layers[0], nan, nan, nan, nan, nan, reason="it turns int64 into float32")]
+    for place, layer in enumerate(last.layers[1:], start=1):
+        rise = (1.5 if place == worst else 0.1 * place) * (1 if mode == "min" else -1)
+        rows.append(LayerSkip(layer, rise, 0.02, 0.5 * abs(rise), 0.1 * place, 0.01))
+    blocks = (Control(last.layers[1:4], 0.4), Control(last.layers[5:8], 0.8))
+    groups = (GroupSkip((2, 3, 4, 5), last.layers[3:6], 2.5, 0.1, "", blocks),)
+    return SkipTest("val/loss", mode, 0.7, 48, tuple(rows), groups, last.groups.labels, last.groups.strength)
+
+
+def keep_skips(found: SkipTest, folder: Path, step: int = 350) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "skip-test.json", {"step": step, **found.to_json()})
 
 
 class Parsed(HTMLParser):
