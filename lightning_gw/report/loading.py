@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import math
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any, Literal
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.reading import RECORDS_FILE, address_of, folder_name
 from lightning_gw.report.afterwards import Afterwards, afterwards_of, with_p_values
+from lightning_gw.report.titles import run_title
 from lightning_gw.report.wandb_link import WandbPlace, wandb_place
 from lightning_gw.utilities.output import quoted
 from lightning_gw.utilities.storage.files import inside, read_text
@@ -26,8 +25,6 @@ COMPARISON_FILE = "comparison.json"
 COMPARISON_SCHEMA = 1
 #: So many runs in a folder are named.
 _RUNS_NAMED = 8
-#: Names that loggers and comparisons give to the folders of any run.
-_UNTELLING = re.compile(r"version_\d+|lightning_logs|seed-\d+|gw|gw-.*|")
 
 
 @dataclass(frozen=True)
@@ -180,29 +177,6 @@ def _with_afterwards(run: ReportRun) -> ReportRun:
     """The run with what lies beside its history."""
     found = afterwards_of(run.history)
     return replace(run, history=with_p_values(run.history, found.tested), afterwards=found)
-
-
-def run_title(path: Path) -> str:
-    """What to call the run in a folder: its name, after that of the first folder above that tells one from another.
-
-    Args:
-        path: The run's folder, or ``gw`` inside it.
-
-    Returns:
-        ``digits``, or where loggers named the folder ``digits, version_0`` for ``digits/lightning_logs/version_0``.
-    """
-    folder = address_of(path.resolve())
-    of_wandb = _is_wandb_id(folder)
-    if not of_wandb and not _UNTELLING.fullmatch(folder.name):
-        return folder.name
-    above = next((parent.name for parent in folder.parents if not _UNTELLING.fullmatch(parent.name)), "")
-    return ", ".join(filter(None, [above, f"run {folder.name}" if of_wandb else folder.name]))
-
-
-def _is_wandb_id(folder: Path) -> bool:
-    """Whether a run's folder has the id that W&B drew for it as its name: W&B's own files lie in a folder nearby."""
-    beside = [parent / "wandb" for parent in folder.parents[:3]]
-    return any(True for place in beside for _ in place.glob(f"*run-*-{glob.escape(folder.name)}"))
 
 
 def damages(source: ReportSource) -> list[str]:

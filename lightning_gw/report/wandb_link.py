@@ -10,7 +10,7 @@ from lightning_gw.utilities.storage.files import read_text
 from lightning_gw.utilities.storage.yaml_values import load_yaml
 
 #: What `lightning-gw compare` lays over the config of each of its runs.
-_RUN_CONFIG = "run.yaml"
+RUN_CONFIG = "run.yaml"
 _SITE = "https://wandb.ai"
 
 
@@ -34,7 +34,7 @@ def wandb_place(run: Path) -> WandbPlace | None:
         run: Its folder.
     """
     try:
-        content = load_yaml(read_text(run / _RUN_CONFIG))
+        content = load_yaml(read_text(run / RUN_CONFIG))
         loggers = content["trainer"]["logger"]
         (options,) = (entry["init_args"] for entry in loggers if str(entry["class_path"]).endswith("WandbLogger"))
         project, name = str(options["project"]), str(options["id"])

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 #: Bytes of the largest file of text, and of arrays, that is read.
 LARGEST_TEXT = 256 * 2**20
@@ -40,18 +40,31 @@ def read_regular(file: str | os.PathLike[str], largest: int = LARGEST_TEXT) -> b
         UnfitFileError: If it is a pipe, a device, a socket or a folder, or larger than that.
         OSError: If it cannot be read.
     """
+    with _opened(file) as stream:
+        content = stream.read(largest + 1) if os.fstat(stream.fileno()).st_size <= largest else None
+    if content is None or len(content) > largest:
+        raise UnfitFileError(file, f"it has more than the {largest >> 20} MiB that are read")
+    return content
+
+
+def read_head(file: str | os.PathLike[str], count: int) -> bytes:
+    """The first `count` bytes of a regular file, or all of it where it has fewer; see `read_regular`.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with _opened(file) as stream:
+        return stream.read(count)
+
+
+def _opened(file: str | os.PathLike[str]) -> BinaryIO:
+    """A regular file, to be read."""
     # Without waiting for whoever might write to a pipe.
     descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UnfitFileError(file, "it is no regular file")
-    with os.fdopen(descriptor, "rb") as stream:
-        if found.st_size <= largest:
-            content = stream.read(largest + 1)
-            if len(content) <= largest:
-                return content
-    raise UnfitFileError(file, f"it has more than the {largest >> 20} MiB that are read")
+    return os.fdopen(descriptor, "rb")
 
 
 def read_text(file: str | os.PathLike[str], largest: int = LARGEST_TEXT) -> str:
