@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from lightning_gw.figures.series import accuracy_names, metric_series
 from lightning_gw.figures.style import convergence_text, estimate_text, groups_text
-from lightning_gw.records.words.description import inherited_sentences
+from lightning_gw.records.history import History
+from lightning_gw.records.words.description import inherited_sentences, weights_sentences
 from lightning_gw.report.comparisons.answers import describe_comparison, growth_across, planted_sentence
 from lightning_gw.report.comparisons.tasks import TaskAnswer
 from lightning_gw.report.loading import ReportRun
@@ -29,7 +30,8 @@ class Row:
         accuracy: The last accuracy of its runs; empty where none was logged.
         sentence: What its seeds say together; empty for a single run.
         figures: ``(what, how much)`` over its seeds.
-        further: Sentences on planted boundaries, on groups that were there before, on what grew.
+        further: Sentences on planted boundaries, on groups that were there before, on what grew, and on which layers
+            were trained where others were not.
         finished: How many runs the figures are of.
     """
 
@@ -53,13 +55,15 @@ def rows_of(runs: Sequence[ReportRun], answers: Mapping[str, TaskAnswer]) -> lis
         answers: Task to its comparison; empty for a run on its own.
     """
     rows = []
+    some_frozen = any(weights_sentences(run.history[-1], run.history[0].step) for run in runs if run.history)
     for task, strategy in dict.fromkeys((run.task, run.strategy) for run in runs):
         own = tuple(run for run in runs if (run.task, run.strategy) == (task, strategy))
         (answer,) = describe_comparison({strategy: [run.history for run in own]})
         answer = answer.removeprefix(f"{strategy}: ")
         recorded = [run.history for run in own if run.history]
         summary = answers[task].summary_of(strategy) if task in answers else None
-        further = (_planted(own), " ".join(inherited_sentences(recorded)), growth_across(recorded))
+        trained = _trained(recorded) if some_frozen else ""
+        further = (_planted(own), " ".join(inherited_sentences(recorded)), growth_across(recorded), trained)
         rows.append(
             Row(
                 task=task,
@@ -90,6 +94,18 @@ def _figures(summary: StrategySummary) -> tuple[tuple[str, str], ...]:
     if math.isfinite(summary.agreement.value):
         told.append(("seeds agree", estimate_text(summary.agreement)))
     return tuple(told)
+
+
+def _trained(histories: Sequence[History]) -> str:
+    """Whose weights changed; told of every layer only where other runs of the page left some as they were."""
+    told = set()
+    for history in histories:
+        last, start = history[-1], history[0].step
+        known = last.weights is not None and last.step != start
+        every = f"Since step {start} the weights of every layer changed." if known else ""
+        told.add(" ".join(weights_sentences(last, start)) or every)
+    told.discard("")
+    return "Its runs differ in which layers' weights changed." if len(told) > 1 else next(iter(told), "")
 
 
 def _planted(runs: Sequence[ReportRun]) -> str:
