@@ -139,24 +139,47 @@ def _limit_sentence(comparison: TaskComparison) -> list[str]:
 
 
 def _boundaries_sentence(strategies: Sequence[StrategySummary]) -> list[str]:
-    """Where boundaries sit in most runs of each strategy; that there is no such place, where there is none."""
-    phrases, without = [], []
+    """Where boundaries sit in most runs of each strategy, or that they do nowhere.
+
+    Strategies of which the same is true are named together, those without a boundary last.
+    """
+    alike: dict[tuple[int, tuple[tuple[int, int], ...]], list[str]] = {}
     for summary in strategies:
-        shares = _most_often(summary)
         runs = max((share.runs for share in summary.boundary_share), default=0)
-        if not shares:
-            if runs:
-                without.append(f"{summary.strategy} ({plural(runs, 'run')})" if runs > 1 else summary.strategy)
-            continue
-        usual = sorted((gap, round(share.value * runs)) for gap, share in shares if share.value > 0.5)
-        if usual:
-            told = [f"{gap + 1}{f' ({_of(count, runs)})' if runs > 1 else ''}" for gap, count in usual]
-            phrases.append(f"{summary.strategy} after layer{'s' if len(told) > 1 else ''} {listed(told)}")
-        else:
-            most = round(shares[0][1].value * runs)
-            phrases.append(f"{summary.strategy} at no place in more than {_of(most, runs)}")
-    sentences = [f"Boundaries stand in {'; in '.join(phrases)}."] if phrases else []
-    return sentences + ([f"No run has a boundary in {listed(without)}."] if without else [])
+        if runs:
+            found = tuple((gap, round(share.value * runs)) for gap, share in _most_often(summary))
+            usual = tuple(sorted((gap, count) for gap, count in found if 2 * count > runs))
+            # Where no place is usual, all that is told is how often the most frequent one has a boundary.
+            told = usual or tuple((-1, count) for _, count in found[:1])
+            alike.setdefault((runs, told), []).append(summary.strategy)
+    clauses = [f"in {_named(names)} {_where(told, runs, len(names))}" for (runs, told), names in alike.items() if told]
+    for (runs, told), names in alike.items():
+        if not told:
+            among = f" in any of {runs} runs{_each(len(names))}" if runs > 1 else ""
+            clauses.append(f"in {_named(names)} {'there is none' if clauses else 'no boundary stands'}{among}")
+    return [f"I{'; '.join(clauses)[1:]}."] if clauses else []
+
+
+def _where(told: Sequence[tuple[int, int]], runs: int, strategies: int) -> str:
+    """After which layers boundaries stand, and in how many runs, as the rest of a clause that names the strategies."""
+    often = [f" in {count} of {runs}" for _, count in told]
+    if told[0][0] < 0:
+        return f"no place has a boundary in more than {told[0][1]} of {runs} runs{_each(strategies)}"
+    if len(set(often)) > 1:
+        places = listed([f"after layer {gap + 1}{times}" for (gap, _), times in zip(told, often, strict=True)])
+        return f"boundaries stand {places} runs{_each(strategies)}"
+    layers = f"layer{'s' if len(told) > 1 else ''} {listed([str(gap + 1) for gap, _ in told])}"
+    stand = f"{'boundaries stand' if len(told) > 1 else 'a boundary stands'} after {layers}"
+    return f"{stand}{often[0]} runs{_each(len(told) * strategies)}" if runs > 1 else stand
+
+
+def _each(what: int) -> str:
+    return " each" if what > 1 else ""
+
+
+def _named(names: Sequence[str]) -> str:
+    """Strategies, or runs side by side, as a list; a name that has a comma itself in quotation marks."""
+    return listed([f'"{name}"' if "," in name else name for name in names])
 
 
 def _most_often(summary: StrategySummary) -> list[tuple[int, Estimate]]:

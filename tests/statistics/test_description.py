@@ -37,12 +37,12 @@ def test_what_seeds_explain_is_claimed_of_no_strategy(snapshots: Snapshots) -> N
 def test_no_claim_without_its_p_value_and_number_of_runs(make) -> None:
     comparison = compare_strategies(make(np.random.default_rng(1)), "task")
     for sentence in task_sentences(comparison):
-        if sentence.startswith("In "):
+        if sentence.startswith("In ") and "runs of different strategies" in sentence:
             assert re.search(r"p = [\d.e-]+ from \d+ relabellings within seeds; \w+ runs of \w+ strategies", sentence)
         elif sentence.startswith("Corrected"):
             assert len(re.findall(r"corrected p = ", sentence)) == sentence.count(" apart against ") >= 1
-        elif sentence.startswith("Boundaries"):
-            assert re.search(r"\d of \d runs", sentence)
+        elif sentence.startswith("In "):
+            assert re.search(r"boundar.* \d of \d runs", sentence)
 
 
 def test_a_handful_of_pairs_is_named_the_most_telling_first_and_the_rest_counted() -> None:
@@ -127,6 +127,40 @@ def test_one_task_is_answered_whole_and_several_in_a_clause_each() -> None:
 def test_no_place_is_called_usual_that_most_runs_lack() -> None:
     runs = [finding("scattered", seed, [seed]) for seed in range(3)] + [finding("none", seed) for seed in range(3)]
     said = " ".join(task_sentences(compare_strategies(runs, "task")))
-    assert "Boundaries stand in scattered at no place in more than 1 of 3 runs." in said
-    assert "No run has a boundary in none (three runs)." in said
+    assert "In scattered no place has a boundary in more than 1 of 3 runs; in none there is none in any of 3" in said
     assert "most often" not in said
+
+
+#: Boundaries of each run of each strategy, and what is said of them.
+WHERE = {
+    'In "mine, run x" a boundary stands after layer 5; in other there is none.': {"mine, run x": [[4]], "other": [[]]},
+    "In a and b a boundary stands after layer 5.": {"a": [[4]], "b": [[4]]},
+    "In a and b no boundary stands.": {"a": [[]], "b": [[]]},
+    "In a and c boundaries stand after layers 2 and 5; in d a boundary stands after layer 5; in b there is none.": {
+        "a": [[1, 4]],
+        "b": [[]],
+        "c": [[1, 4]],
+        "d": [[4]],
+    },
+    "In a and b boundaries stand after layers 2 and 5 in 2 of 2 runs each; in c there is none in any of 2 runs.": {
+        "a": [[1, 4], [1, 4]],
+        "b": [[1, 4], [1, 4]],
+        "c": [[], []],
+    },
+    "In a boundaries stand after layer 2 in 3 of 3 and after layer 5 in 2 of 3 runs.": {"a": [[1, 4], [1, 4], [1]]},
+    "In a and b a boundary stands after layer 2 in 2 of 3 runs each.": {
+        "a": [[1], [1], []],
+        "b": [[1], [1], []],
+    },
+    "In a and b no boundary stands in any of 2 runs each.": {"a": [[], []], "b": [[], []]},
+}
+
+
+@pytest.mark.parametrize("said", WHERE)
+def test_where_boundaries_stand_is_said_in_whole_words_and_once_where_strategies_agree(said: str) -> None:
+    runs = [
+        finding(strategy, seed, boundaries)
+        for strategy, places in WHERE[said].items()
+        for seed, boundaries in enumerate(places)
+    ]
+    assert said in task_sentences(compare_strategies(runs, "task"))
