@@ -132,11 +132,12 @@ def postponed_message(step: int, until: int | None, budget: Budget) -> str:
     return f"GWSimilarity puts off its look at step {step} until {later}, {reason}. {budget.sentence()}."
 
 
-def postponed_note(count: int, budget: Budget) -> str:
-    """What the next record says of looks that were put off."""
-    looks = "1 look was" if count == 1 else f"{count} looks were"
-    reason = f"to keep to max_overhead={budget.share}, or because others were being solved"
-    return f"{looks} put off before this one, {reason}."
+def postponed_note(costly: int, crowded: int, budget: Budget) -> str:
+    """What the next record says of looks that were put off: so many for their cost, so many because others waited."""
+    reasons = [(costly, f"to keep to max_overhead={budget.share}"), (crowded, "because others were being solved")]
+    (count, first), *rest = [(count, reason) for count, reason in reasons if count]
+    told = f"{count} {'look was' if count == 1 else 'looks were'} put off before this one {first}"
+    return f"{told}{''.join(f', and {count} {reason}' for count, reason in rest)}."
 
 
 def stopped_message(step: int) -> str:

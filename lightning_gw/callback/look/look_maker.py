@@ -169,8 +169,8 @@ class LookMaker:
             self.ride.compare(module, activations)
         if self.ride.due is None:
             self.metrics |= scalar_metrics(trainer)
-        if put_off := self._pace.made(step := self._steps.now(trainer)):
-            self._error_policy.note(postponed_note(put_off, self._pace.budget))
+        if any(put_off := self._pace.made(step := self._steps.now(trainer))):
+            self._error_policy.note(postponed_note(*put_off, self._pace.budget))
         context = LookContext(
             step=step,
             epoch=trainer.current_epoch,

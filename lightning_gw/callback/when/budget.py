@@ -161,7 +161,7 @@ class Pace:
     def __init__(self, share: float | None, clock: Callable[[], float] = time.perf_counter) -> None:
         self.budget = Budget(share)
         self._clock = clock
-        self._put_off: list[int] = []
+        self._put_off: list[tuple[int, bool]] = []
         self._until: int | None = None
         self._mark = 0.0
         self._start = (0, 0.0)
@@ -258,16 +258,21 @@ class Pace:
             Whether it is the first one put off since a look was made.
         """
         self._until = until
-        self._put_off.append(step)
+        self._put_off.append((step, self.budget.lacking > 0))
         return len(self._put_off) == 1
 
     def due(self, step: int) -> bool:
         """Whether it is time to ask again for a look that was put off."""
         return self._until is not None and step >= self._until
 
-    def made(self, step: int) -> int:
-        """A look is made; gives how many were put off at earlier steps since the one before."""
+    def made(self, step: int) -> tuple[int, int]:
+        """A look is made.
+
+        Returns:
+            How many were put off at earlier steps since the one before, because of what they cost, and only because
+            there was no room for them where looks are solved.
+        """
         self._until = None
-        earlier = [other for other in self._put_off if other != step]
+        costly = [cost for other, cost in self._put_off if other != step]
         self._put_off = []
-        return len(earlier)
+        return sum(costly), len(costly) - sum(costly)

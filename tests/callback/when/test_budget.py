@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 import lightning_gw as lgw
+from lightning_gw.callback.messages import postponed_note
 from lightning_gw.callback.when import budget as budget_module
 from lightning_gw.callback.when.budget import FREE_SECONDS, REMEMBERED, SHORTEST_TRAINING, Budget, Pace
 
@@ -182,6 +183,28 @@ def test_nonsense_is_refused(share: float) -> None:
         lgw.GWSimilarity(max_overhead=share)
 
 
+def test_looks_that_were_put_off_are_told_with_the_reason_that_applied() -> None:
+    pace = Pace(0.02, Clock())
+    pace.start(0)
+
+    def put_off(step: int, backlog: float) -> None:
+        pace.postpone(step, step + pace.delay(step, backlog))
+
+    put_off(10, backlog=5.0)
+    assert postponed_note(*pace.made(20), pace.budget) == (
+        "1 look was put off before this one because others were being solved."
+    )
+    put_off(30, backlog=5.0)
+    pace.budget.looked(10.0)  # far more than is allowed
+    put_off(40, backlog=5.0)
+    put_off(50, backlog=0.0)
+    put_off(60, backlog=0.0)
+    assert postponed_note(*pace.made(60), pace.budget) == (
+        "2 looks were put off before this one to keep to max_overhead=0.02, and 1 because others were being solved."
+    )
+    assert pace.made(70) == (0, 0)
+
+
 # ---- in a Trainer ---------------------------------------------------------------------------------------------------
 
 
@@ -208,7 +231,8 @@ def test_looks_are_put_off_and_the_log_and_the_record_say_so(tmp_path: Path, cap
     assert "its look at step 2 until about step" in said
     assert "max_overhead=1e-06" in said
     assert any("more than max_overhead=1e-06, because the first look" in message for message in caplog.messages)
-    assert any("3 looks were put off before this one" in note for note in lgw.load_history(tmp_path)[-1].notes)
+    note = "3 looks were put off before this one to keep to max_overhead=1e-06."
+    assert note in lgw.load_history(tmp_path)[-1].notes
 
 
 @pytest.mark.slow
