@@ -33,7 +33,7 @@ from lightning_gw.figures.style import (
 from lightning_gw.groups.finding import find_groups
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.record import Record
-from lightning_gw.records.words.description import paired_name
+from lightning_gw.records.words.measure_names import paired_name
 from lightning_gw.utilities.text import plural
 
 P = ParamSpec("P")

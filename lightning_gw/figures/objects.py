@@ -20,7 +20,8 @@ from lightning_gw.gw.result import GWMatrix
 from lightning_gw.records.history import History
 from lightning_gw.records.record import Record
 from lightning_gw.records.rows import layer_rows, look_rows, pair_rows
-from lightning_gw.records.words.description import describe, describe_record, paired_name
+from lightning_gw.records.words.description import describe, describe_record
+from lightning_gw.records.words.measure_names import paired_name
 from lightning_gw.utilities.errors import reason_of
 from lightning_gw.utilities.text import plural
 

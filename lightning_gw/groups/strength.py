@@ -55,7 +55,10 @@ def why_weak(groups: Groups) -> str:
         where = "".join(f" after layer {k + 1}" for k in sorted(lacking)[:1])
         return f"what the architecture does by itself{where} is not known"
     if groups.contrast < STRONG_CONTRAST:
-        return f"their weakest boundary stands out {groups.contrast:.2f} times, and strong is from {STRONG_CONTRAST} on"
+        return (
+            f"the step at their weakest boundary is {groups.contrast:.2f} times what the steps inside groups lead one "
+            f"to expect there, and strong is from {STRONG_CONTRAST} times on"
+        )
     untested = [k for k, p in zip(groups.boundaries, groups.p_values or (), strict=False) if np.isnan(p)]
     if untested:
         return f"the boundary after layer {untested[0] + 1} has no p-value, since a layer beside it was left out"

@@ -27,16 +27,14 @@ from lightning_gw.figures.style import (
     viewable,
 )
 from lightning_gw.records.record import Record
-from lightning_gw.records.words.description import (
+from lightning_gw.records.words.description import describe_record, dominance_sentences
+from lightning_gw.records.words.measure_names import measure_name, paired_name
+from lightning_gw.records.words.support import (
     agreement_phrase,
     contrast_sentence,
-    describe_record,
-    dominance_sentences,
     found_in_phrase,
-    measure_name,
     own_steps_phrase,
     p_value_phrase,
-    paired_name,
     stability_phrase,
 )
 from lightning_gw.report.afterwards import answer_of, boundary_p_values

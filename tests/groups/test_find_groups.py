@@ -280,8 +280,8 @@ def test_weak_groups_say_why() -> None:
     assert why_weak(found(0, 1, 2, 3, 4, 5)) == "", "where there are none nothing is weak"
     little = found(0, 1, 2, 3.55, 4.55, 5.55)
     assert little.strength == "weak"
-    assert why_weak(little).startswith("their weakest boundary stands out 1.")
-    assert "strong is from 1.8 on" in why_weak(little)
+    assert why_weak(little).startswith("the step at their weakest boundary is 1.")
+    assert "lead one to expect there, and strong is from 1.8 times on" in why_weak(little)
     entry = found(0, 9, 10, 11, 12, 13)
     assert entry.strength == "weak"
     assert "a single layer at an end" in why_weak(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,8 +11,10 @@ import pytest
 from snapshots import Snapshots
 from synthetic_runs import DRIFT, EMERGENCE, PASSING, WEAK, make_run
 
+from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.records.record import Record
-from lightning_gw.records.words.description import contrast_sentence, describe, describe_record, inherited_sentences
+from lightning_gw.records.words.description import describe, describe_record, inherited_sentences
+from lightning_gw.records.words.support import contrast_sentence
 
 
 def readout_collapse() -> list[Record]:
@@ -103,7 +106,34 @@ def test_a_record_in_words(name: str, snapshots: Snapshots) -> None:
 @pytest.mark.parametrize("story", [EMERGENCE, DRIFT, WEAK])
 def test_what_was_not_computed_is_said_of_every_record(story) -> None:
     for record in make_run(story)[1:]:
-        assert "no p-value computed; stability not measured" in describe_record(record)
+        stability = (
+            "" if record.groups.strength == "none" else "; stability not measured"
+        )  # of no boundary there is none
+        assert f"no p-value computed{stability}." in describe_record(record)
+
+
+def test_no_groups_are_told_in_two_plain_sentences_whatever_they_were_held_against(snapshots: Snapshots) -> None:
+    record = make_run(DRIFT)[-1]
+    groups, paired = record.groups, record.groups_paired
+    networks = "19 re-initialised networks (reset_parameters)"
+    variants = (
+        record,
+        replace(record, groups=replace(groups, reference=0)),
+        replace(record, groups=replace(groups, built_in=(2,))),
+        replace(record, groups=replace(groups, sequence_ends=(4,))),
+        replace(record, groups_paired=replace(paired, adjacent=np.full(8, np.nan))),
+        replace(record, groups_paired=make_run()[-1].groups),
+        replace(record, groups=replace(groups, p_value=0.35), null=networks),
+        replace(record, null=NO_NULL),
+        replace(record, null="none: 4 networks with fresh weights are too few for one (null_samples=19 are enough)"),
+        replace(record, null="none: its weights were loaded from 'a/model'"),
+    )
+    told = [describe(variant) for variant in variants]
+    assert len(set(told)) == len(told)
+    for said in told:
+        assert said.count(". ") == 1
+        assert not re.search(r"\([^)]*\(", said)
+    snapshots.compare("no groups, in every way", "\n".join(told))
 
 
 def test_inherited_boundaries_of_several_runs(snapshots: Snapshots) -> None:

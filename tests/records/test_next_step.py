@@ -13,8 +13,8 @@ from torch import nn
 
 from lightning_gw.analysis.analysis import NO_NULL
 from lightning_gw.groups.groups import Groups
-from lightning_gw.records.words.description import p_value_phrase
 from lightning_gw.records.words.next_step import next_step
+from lightning_gw.records.words.support import p_value_phrase
 from lightning_gw.significance import evidence
 from lightning_gw.significance.nulls import origin
 
@@ -67,4 +67,4 @@ def test_why_there_is_no_p_value_is_said_once() -> None:
     reason = evidence.tested({}, null_of(19), ()).null
     assert "No p-value" in reason
     said = p_value_phrase(replace(example_record(), null=reason))
-    assert said == "no p-value (it takes three usable distances between neighbouring layers, so 4 layers)"
+    assert said == "no p-value, since it takes three usable distances between neighbouring layers, so 4 layers"

@@ -15,8 +15,12 @@ from lightning_gw.groups.groups import Groups, layer_ranges
 from lightning_gw.groups.sequences import sequence_parts
 from lightning_gw.groups.strength import why_weak
 from lightning_gw.records.record import Record
-from lightning_gw.records.words.measure_names import measure_name as measure_name
-from lightning_gw.records.words.measure_names import paired_name as paired_name
+from lightning_gw.records.words.support import (
+    own_steps_phrase,
+    p_value_phrase,
+    paired_view_phrase,
+    stability_phrase,
+)
 from lightning_gw.utilities.text import listed, number_word, numbered, plural, short_names
 
 #: From this factor on, growth of an adjacent distance is worth a sentence; below it, looks differ by as much anyway.
@@ -85,7 +89,6 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
     """
     groups = record.groups
     when = f"{preposition} step {record.step}"
-    support = "; ".join([_paired_view(record), p_value_phrase(record), stability_phrase(groups)])
     if not np.isfinite(groups.adjacent).any():
         if len(groups.sequence_ends) == len(groups.adjacent) > 0:
             many = plural(len(groups.labels), "layer")
@@ -95,17 +98,23 @@ def describe_groups(record: Record, preposition: str = "At") -> str:
         return f"Before training (step {record.step}) {own_steps_phrase(groups)}."
     if groups.strength == "none":
         beyond = " beyond what the architecture does by itself" if groups.reference else ""
-        smoothly = "" if groups.built_in else f" the {_layers_of(groups)} drift smoothly,"
-        return f"No groups: {when[0].lower()}{when[1:]}{smoothly} no boundary stands out{beyond} ({support})."
+        smoothly = "" if groups.built_in else f" the {_layers_of(groups)} drift smoothly, and"
+        found = f"No groups: {when[0].lower()}{when[1:]}{smoothly} no boundary stands out{beyond}"
+        return f"{found}. {_support(paired_view_phrase(record), p_value_phrase(record))}"
     reason = f": {why}" if (why := why_weak(groups)) else ""
     doubt = f", which may be drift{reason}" if groups.strength == "weak" else ""
     if not groups.reference:
         lacking = record.reference.removeprefix("none: ") or "they were held against no network that learnt nothing"
         doubt = f", which the architecture may have by itself, since {lacking}"
-    return (
-        f"{when} the {_layers_of(groups)} form {plural(groups.count, f'{groups.strength} group')}: "
-        f"{groups.ranges(short_names(record.layers)).replace(' | ', ', ')}{doubt}. {support[0].upper()}{support[1:]}."
-    )
+    told = groups.ranges(short_names(record.layers)).replace(" | ", ", ")
+    found = f"{when} the {_layers_of(groups)} form {plural(groups.count, f'{groups.strength} group')}: {told}{doubt}"
+    return f"{found}. {_support(paired_view_phrase(record), p_value_phrase(record), stability_phrase(groups))}"
+
+
+def _support(*phrases: str) -> str:
+    """Phrases as a sentence."""
+    told = "; ".join(phrases)
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def _layers_of(groups: Groups) -> str:
@@ -116,17 +125,6 @@ def _layers_of(groups: Groups) -> str:
     parts = sequence_parts(count, groups.sequence_ends)
     ranges = listed([layer_ranges(range(part.start, part.stop)) for part in parts])
     return f"{plural(count, 'layer')} of {plural(len(parts), 'sequence')} ({ranges})"
-
-
-def own_steps_phrase(groups: Groups) -> str:
-    """Which steps the architecture takes by itself."""
-    if not groups.built_in:
-        return "the architecture takes much the same step from each layer to the next"
-    many = len(groups.built_in) > 1
-    return (
-        f"this architecture has its largest step{'s' if many else ''} after layer{'s' if many else ''} "
-        f"{listed([str(k + 1) for k in groups.built_in])}"
-    )
 
 
 def changed_sentences(record: Record, start: int) -> list[str]:
@@ -140,57 +138,6 @@ def changed_sentences(record: Record, start: int) -> list[str]:
         f"Since step {start} this training parted {made.ranges().replace(' | ', ', ')} ({made.strength}): those are "
         "the steps that grew beyond the others."
     ]
-
-
-def p_value_phrase(record: Record) -> str:
-    """The p-value over all gaps and what it was held against, or why there is none."""
-    if record.groups.p_value is None:
-        reason = record.null.removeprefix("none: ").removeprefix("No p-value: ").split(" (")[0].split(";")[0]
-        return f"no p-value ({reason.rstrip('.')})" if reason else "no p-value computed"
-    against = record.null or "the null"
-    return f"p = {record.groups.p_value:.2g} for the largest step against {against}"
-
-
-def agreement_phrase(record: Record) -> str:
-    """How far the paired measures order the pairs of layers as Gromov-Wasserstein does; empty where it was not told."""
-    told = [
-        f"{measure_name(measure)} {values['spearman']:.2f}"
-        for measure, values in sorted(record.agreement.items())
-        if measure != "identity" and np.isfinite(values.get("spearman", np.nan))
-    ]
-    return f"rank correlation of the pairs of layers with Gromov-Wasserstein: {listed(told)}" if told else ""
-
-
-def found_in_phrase(record: Record) -> str:
-    """Which matrix the groups were found in, in words."""
-    return {
-        "gw": "the Gromov-Wasserstein matrix",
-        "gw_anchored": "the anchored Gromov-Wasserstein matrix",
-        "gw_unpaired": "the unpaired Gromov-Wasserstein matrix",
-    }.get(record.found_in, record.found_in)
-
-
-def stability_phrase(groups: Groups) -> str:
-    """How often the least stable boundary returned when the probe was resampled, or that this was not tried."""
-    if groups.stability is None:
-        return "stability not measured"
-    if not groups.stability:
-        return "no boundary whose stability could be measured"
-    if min(groups.stability) == 1:
-        return "every boundary returned in every probe resample"
-    return f"every boundary returned in at least {min(groups.stability):.0%} of probe resamples"
-
-
-def contrast_sentence(groups: Groups) -> str:
-    """What the contrast number of a look means."""
-    if np.isnan(groups.contrast):
-        return "No boundary was proposed, so there is no contrast to report."
-    if np.isinf(groups.contrast):
-        return "Layers inside groups are identical, so that there is no trend for a boundary to stand out from."
-    return (
-        f"The weakest boundary is {groups.contrast:.2f} times what the trend of gaps inside groups would give. "
-        "Contrast alone proves nothing: untrained networks show some too."
-    )
 
 
 def dominance_sentences(record: Record) -> list[str]:
@@ -266,17 +213,6 @@ def inherited_sentences(histories: Sequence[Sequence[Record]]) -> list[str]:
     if len(kept) == 1:
         return [f"The boundary after layer {where} stood at the first look already: training did not make it."]
     return [f"The boundaries after layers {where} stood at the first look already: training did not make them."]
-
-
-def _paired_view(record: Record) -> str:
-    ours, paired = record.groups, record.groups_paired
-    if not np.isfinite(paired.adjacent).any():
-        return "the paired view is missing"
-    if paired.strength == "none":
-        return "the paired view agrees" if ours.strength == "none" else "the paired view sees no groups"
-    if ours.strength != "none" and ours.boundaries == paired.boundaries:
-        return "the paired view agrees"
-    return f"the paired view sees {paired.ranges().replace(' | ', ', ')}, {paired.strength}"
 
 
 def _unseen(looks: Sequence[Record]) -> str:
