@@ -28,6 +28,7 @@ from benchmarks.using_groups.measurements import read_rows  # noqa: E402
 from benchmarks.using_groups.plan import CONFIG as STUDY  # noqa: E402
 from benchmarks.using_groups.plan import Plan, read_plan  # noqa: E402
 from lightning_gw import __version__  # noqa: E402
+from lightning_gw.figures.style import convergence_text  # noqa: E402
 from lightning_gw.report import load_source  # noqa: E402
 from lightning_gw.report.comparisons.rectangles import CACHE_FILE, TaskRectangles, rectangles_of  # noqa: E402
 from lightning_gw.report.comparisons.tasks import TaskAnswer, answer_tasks  # noqa: E402
@@ -35,7 +36,7 @@ from lightning_gw.report.loading import ReportRun  # noqa: E402
 from lightning_gw.report.pictures import task_pictures  # noqa: E402
 from lightning_gw.statistics.correspondence import correspondence_sentence  # noqa: E402
 from lightning_gw.statistics.description import strategy_sentence  # noqa: E402
-from lightning_gw.statistics.results import Estimate  # noqa: E402
+from lightning_gw.statistics.results import Estimate, StrategySummary  # noqa: E402
 
 CONFIG = Path("configs/compare/reproduce.yaml")
 #: Of the pictures; their text is read beside that of the page.
@@ -209,7 +210,7 @@ def _task(source: Source, task: str, answer: TaskAnswer) -> Iterator[str]:
             str(len(summary.findings)),
             _cell(summary.accuracy, ".3f"),
             _cell(summary.groups, ".1f"),
-            _cell(summary.converged, ".0f"),
+            settled_at(summary),
             _cell(summary.agreement, ".2f"),
         )
         for summary in comparison.strategies
@@ -218,7 +219,8 @@ def _task(source: Source, task: str, answer: TaskAnswer) -> Iterator[str]:
     yield ""
     yield (
         "In brackets 95 % intervals over seeds. *Agreement of seeds* is the adjusted Rand index between the groups of "
-        "two runs of the strategy. *Settled* counts only runs whose groups stopped changing before the last look."
+        "two runs of the strategy. *Settled* counts only runs whose groups stopped changing before the last look; *not "
+        "yet* stands where there are groups and no such run."
     )
     for name, says in (
         ("timelines", "All runs: training goes right, depth goes down"),
@@ -236,6 +238,11 @@ def _task(source: Source, task: str, answer: TaskAnswer) -> Iterator[str]:
     yield from (f"- {strategy_sentence(summary)}" for summary in comparison.strategies)
     yield ""
     yield "</details>"
+
+
+def settled_at(summary: StrategySummary) -> str:
+    """The mean step from which on groups stood; in words where they did in no run."""
+    return _cell(summary.converged, ".0f") if summary.converged.runs else convergence_text(summary)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:

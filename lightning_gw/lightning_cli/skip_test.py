@@ -170,10 +170,12 @@ def table_of(found: SkipTest) -> Table:
         table.add_column(name, justify="left" if name in ("", "layer") else "right")
     for name in ("GW distance", "1 − CKA", "1 − cosine"):
         table.add_column(name, justify="right")
-    grouped = found.labels if found.labels and len(set(found.labels)) > 1 else (-1,) * len(found.layers)
-    for place, (row, label) in enumerate(zip(found.layers, grouped, strict=True), start=1):
+    groups = ["–" if label < 0 else str(label + 1) for label in found.labels or [-1] * len(found.layers)]
+    if len(set(groups) - {"–"}) == 1:  # all that was found is that there is no boundary
+        groups = ["none"] * len(groups)
+    for place, (row, group) in enumerate(zip(found.layers, groups, strict=True), start=1):
         rise = row.reason or f"{row.rise:+.4g}".replace("-", "−")
         rest = (row.error, row.adjacent, row.one_minus_cka, row.one_minus_cosine)
         told = ["–" if value != value else f"{value:.3g}" for value in rest]
-        table.add_row(str(place), row.layer, str(label + 1) if label >= 0 else "–", rise, *told)
+        table.add_row(str(place), row.layer, group, rise, *told)
     return table

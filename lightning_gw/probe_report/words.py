@@ -159,7 +159,7 @@ def cells(found: SettingFindings, boundaries: Sequence[int]) -> list[str]:
         _range([look.stability for look in found.looks], ".0%"),
         _value(found.agreement, ".2f"),
         _value(found.repeat, ".2f"),
-        ", ".join(f"{k + 1}: {found.share(k):.0%}" for k in boundaries) or "–",
+        ", ".join(f"{k + 1}: {found.share(k):.0%}" for k in boundaries) or "none",
         _value(found.shared, ".0%"),
         f"{found.seconds:.1f}",
     ]

@@ -13,8 +13,10 @@ pytest.importorskip("transformers", reason="what the study is stated in needs th
 import make_results
 from comparison_pages import make_comparison
 from study_rows import freezings, looks, removals, tunings
+from synthetic_findings import finding
 
 from benchmarks.using_groups.plan import CONFIG, read_plan
+from lightning_gw.statistics import compare_strategies
 
 STEPS = ([0.1, 0.1, 0.8, 0.1, 0.1, 0.1, 0.9, 0.1], [0.3, 0.32, 0.34, 0.37, 0.41, 0.46, 0.52, 0.6])
 
@@ -81,3 +83,13 @@ def test_a_study_that_is_not_finished_is_refused(tmp_path: Path) -> None:
     file.write_text("\n".join(line for line in lines if '"freezing/nothing"' not in line) + "\n")
     with pytest.raises(SystemExit, match="10 measurements are missing, such as a, seed 0: freezing/nothing"):
         make_results.read(arguments)
+
+
+def test_a_strategy_without_groups_did_not_fail_to_settle() -> None:
+    def told(*converged: int | None, boundaries: tuple[int, ...] = (2,)) -> str:
+        runs = [finding("a", seed, boundaries, converged=step) for seed, step in enumerate(converged)]
+        return make_results.settled_at(compare_strategies(runs, "task").strategies[0])
+
+    assert told(100, 100).startswith("100")
+    assert told(None, None) == "not yet"
+    assert told(None, None, boundaries=()) == "no groups"

@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from lightning_gw.cli import main
+from lightning_gw.interventions.skips import LayerSkip, SkipTest
+from lightning_gw.lightning_cli.skip_test import table_of
 from lightning_gw.records.history import load_history
 
 _CODE = """
@@ -108,6 +110,23 @@ def test_it_says_what_the_end_of_training_said(checkpoint: str, capsys: pytest.C
     for sentence in later["sentences"]:
         assert sentence in " ".join(said.split())
     assert Path("out/skip-test.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ((0, 0, 1, -1), ["1", "1", "2", "–"]),
+        ((0, 0, 0, -1), ["none"] * 4),
+        ((0, 0, 0, 0), ["none"] * 4),
+        (None, ["–"] * 4),
+    ],
+)
+def test_the_table_tells_no_groups_from_groups_that_are_not_known(
+    labels: tuple[int, ...] | None, told: list[str]
+) -> None:
+    rows = tuple(LayerSkip(f"layer.{k}", 0.1, 0.01, 0.2, 0.3, 0.4) for k in range(4))
+    table = table_of(SkipTest("val/loss", "min", 1.0, 16, rows, labels=labels))
+    assert list(table.columns[2].cells) == told
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from lightning_gw.probe_report import (
     settings_around,
 )
 from lightning_gw.probe_report.picture import colours
+from lightning_gw.probe_report.words import cells
 
 LAYERS = 8
 BOUNDARY = 3
@@ -73,6 +74,8 @@ def test_mean_pooling_shows_what_the_first_token_cannot(snapshots: Snapshots) ->
     assert first.usual() == ("none", 2)
     assert first.agreement == 0
     assert first.share(BOUNDARY) == 0
+    assert cells(own, (BOUNDARY,))[8] == "4: 100%"
+    assert cells(first, ())[8] == "none", "a run without boundaries has none that another setting could find"
     assert answer(report).startswith("Yes")
     snapshots.compare("pooling decides", answer(report))
 
