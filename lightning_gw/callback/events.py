@@ -27,7 +27,7 @@ from lightning_gw.callback.trainer import (
     was_interrupted,
     why_no_checkpoints,
 )
-from lightning_gw.callback.when.budget import Pace
+from lightning_gw.callback.when.pace import Pace
 from lightning_gw.callback.when.schedule import Schedule
 from lightning_gw.callback.when.steps import Steps
 from lightning_gw.records.history import History
@@ -156,7 +156,8 @@ class LookEvents(RemembersCopies, Callback):
             due, listed = self._due(step, before)
         if due:
             self._look_loop.together = True
-            self._look_loop.look_if_it_fits(trainer, pl_module, demanded=listed)
+            ahead = self._schedule.ahead(self._before, self._pace.total)
+            self._look_loop.look_if_it_fits(trainer, pl_module, demanded=listed, ahead=ahead)
 
     def _due(self, step: int, before: int) -> tuple[bool, bool]:
         if self._schedule.due(self._before, before):

@@ -22,7 +22,8 @@ from lightning_gw.callback.delivery import RecordDelivery
 from lightning_gw.callback.error_policy import ErrorPolicy, OnError
 from lightning_gw.callback.events import LookEvents
 from lightning_gw.callback.look.look_loop import LookLoop
-from lightning_gw.callback.when.budget import SHARES, Pace
+from lightning_gw.callback.when.budget import SHARES
+from lightning_gw.callback.when.pace import Pace
 from lightning_gw.callback.when.schedule import LOOKS, Schedule
 from lightning_gw.callback.when.steps import Steps
 from lightning_gw.gw.search.effort import Effort

@@ -20,7 +20,7 @@ from lightning_gw.callback.look.ride_along import CAPTURED, RideAlong
 from lightning_gw.callback.messages import postponed_message, postponed_note, say
 from lightning_gw.callback.progress_bar import shown
 from lightning_gw.callback.trainer import finish_queued_work, scalar_metrics, training_ends
-from lightning_gw.callback.when.budget import Pace
+from lightning_gw.callback.when.pace import Pace
 from lightning_gw.callback.when.steps import Steps
 from lightning_gw.records.context import LookContext
 from lightning_gw.utilities import output
@@ -89,7 +89,12 @@ class LookMaker:
         self.ride = RideAlong(observer.riding, error_policy, pace)
 
     def look_if_it_fits(
-        self, trainer: Trainer, module: LightningModule, demanded: bool = False, ask_again: bool = True
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        demanded: bool = False,
+        ask_again: bool = True,
+        ahead: int | None = None,
     ) -> None:
         """Look, or put it off where it would cost more than it may; on every process alike.
 
@@ -97,6 +102,7 @@ class LookMaker:
             trainer, module: Training.
             demanded: Whether the look is made at any price.
             ask_again: Whether a look that is put off is asked for again in time, not by something else.
+            ahead: Looks that will fall due after this one; None where nobody can tell.
         """
         step = self._steps.now(trainer)
         with self._all_ranks(step):
@@ -104,7 +110,8 @@ class LookMaker:
                 return
             delay = 0
             if not demanded:
-                delay = Ranks("world").first(self._pace.delay(step, self._solver.backlog, self._solver.closing))
+                delay = self._pace.delay(step, self._solver.backlog, self._solver.closing, ahead)
+                delay = Ranks("world").first(delay)
             if not delay and not (ask_again and self.ride.puts_off(trainer, module, step)):
                 self._look(trainer, module)
             elif not delay:

@@ -14,7 +14,7 @@ from lightning_gw.activations.reading.capture import Activations
 from lightning_gw.activations.riding import Riding
 from lightning_gw.callback.error_policy import ErrorPolicy
 from lightning_gw.callback.trainer import validation_follows
-from lightning_gw.callback.when.budget import Pace
+from lightning_gw.callback.when.pace import Pace
 from lightning_gw.utilities.distributed import is_known_to_all
 from lightning_gw.utilities.errors import reason_of
 

@@ -114,7 +114,15 @@ class Schedule:
 
         None where that cannot be told beforehand: at checkpoints, and where nobody knows how long the training is.
         """
+        return self.ahead(0, total)
+
+    def ahead(self, step: int, total: float) -> int | None:
+        """Looks that such a training makes after `step`, the last one of all included; None where `count` is."""
         if self.at_checkpoints or not math.isfinite(total):
             return None
-        steps = int(total)
-        return sum(self.due(step, step - 1) for step in range(1, steps)) + (steps > 0)  # the last step always
+        last = int(total)
+        if step >= last:
+            return 0
+        apart = self.every or last
+        listed = sum(step < scheduled < last and scheduled % apart > 0 for scheduled in self._steps)
+        return listed + (last - 1) // apart - step // apart + 1  # at the last step always

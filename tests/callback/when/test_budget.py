@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 from callback_nets import Net, loader, steps, trainer, watcher
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 import lightning_gw as lgw
 from lightning_gw.callback.messages import postponed_note
 from lightning_gw.callback.when import budget as budget_module
-from lightning_gw.callback.when.budget import FREE_SECONDS, REMEMBERED, SHORTEST_TRAINING, Budget, Pace
+from lightning_gw.callback.when.budget import FREE_SECONDS, REMEMBERED, SHORTEST_TRAINING, Budget
+from lightning_gw.callback.when.pace import Pace
+from lightning_gw.callback.when.schedule import Schedule
 
 
 class Clock:
@@ -34,19 +36,25 @@ def simulate(
     share: float | None,
     step_seconds: float,
     looks: list[float],
-    every: int,
+    schedule: int | Schedule,
     total: int,
     known: bool = True,
     slowing: float = 1.0,
+    planned: bool = True,
+    resumed_at: int | None = None,
 ) -> tuple[Pace, list[int]]:
-    """A training whose looks fall due every so many steps; their costs come from `looks`, over and over.
+    """A training whose looks fall due by a schedule, or every so many steps; their costs come from `looks`, in turn.
 
-    From half of its steps on, each takes `slowing` times as long.
+    From half of its steps on, each takes `slowing` times as long. Of looks that are not `planned`, as those at
+    checkpoints are not, nobody knows how many are to come.
     """
     clock = Clock()
     pace = Pace(share, clock)
     pace.start(0, total if known else math.inf)
     made: list[int] = []
+    if isinstance(schedule, int):
+        schedule = Schedule("every_n_steps", every_n_steps=schedule)
+    schedule.plan(lambda: total)
 
     def look(step: int) -> None:
         with pace.looking():
@@ -57,12 +65,17 @@ def simulate(
     look(0)
     for step in range(1, total + 1):
         clock.now += step_seconds * (slowing if step > total / 2 else 1.0)
-        if step < total and (step % every == 0 or pace.due(step)):
-            delay = pace.delay(step)
+        if step < total and (schedule.due(step, step - 1) or pace.due(step)):
+            delay = pace.delay(step, ahead=schedule.ahead(step, pace.total) if planned else None)
             if delay:
                 pace.postpone(step, step + delay)
             else:
                 look(step)
+        if step == resumed_at:
+            pace.update()
+            state, pace = pace.budget.state_dict(), Pace(share, clock)
+            pace.budget.load_state_dict(state)
+            pace.start(step, total)
     look(total)
     pace.finish()
     return pace, made
@@ -74,13 +87,15 @@ def simulate(
     cost=st.floats(0.01, 1.4),
     every=st.integers(1, 40),
     known=st.booleans(),
+    planned=st.booleans(),
 )
+@settings(deadline=None)
 def test_a_training_of_five_minutes_or_more_never_pays_more_than_its_share(
-    share: float, step_seconds: float, cost: float, every: int, known: bool
+    share: float, step_seconds: float, cost: float, every: int, known: bool, planned: bool
 ) -> None:
     total = math.ceil(SHORTEST_TRAINING / step_seconds) + every
     cost = min(cost, share * SHORTEST_TRAINING / 2)  # two looks are always made
-    pace, made = simulate(share, step_seconds, [cost], every, total, known)
+    pace, made = simulate(share, step_seconds, [cost], every, total, known, planned=planned)
     assert pace.budget.spent <= share * pace.budget.training + 1e-9
     assert not pace.budget.overdrawn
     # And what it may spend is not left lying: one more look would not have fitted, unless all were made.
@@ -90,24 +105,24 @@ def test_a_training_of_five_minutes_or_more_never_pays_more_than_its_share(
 
 def test_a_training_that_ends_later_than_foreseen_is_no_short_one() -> None:
     """Seen to take 280 s, it takes 308: the looks a short one gets for free would have been made by then."""
-    pace, made = simulate(0.02, 0.4, [2.0], every=90, total=700, slowing=1.2)
+    pace, made = simulate(0.02, 0.4, [2.0], 90, total=700, slowing=1.2)
     assert pace.budget.training > SHORTEST_TRAINING
     assert not pace.budget.overdrawn
     assert made == [0, 90, 700]
 
 
 def test_put_off_looks_are_made_as_soon_as_they_fit() -> None:
-    _, made = simulate(0.02, 1.0, [2.0], every=100, total=2000)
+    _, made = simulate(0.02, 1.0, [2.0], 100, total=2000)
     # 6 s are allowed from the start: the first look, and the last one set aside, leave room for one more at 100.
     assert made == [0, 100, *range(400, 2001, 100)]
 
 
 def test_a_dear_schedule_stretches_and_a_cheap_one_is_kept() -> None:
-    _, cheap = simulate(0.02, 1.0, [0.1], every=100, total=2000)
+    _, cheap = simulate(0.02, 1.0, [0.1], 100, total=2000)
     assert cheap == list(range(0, 2001, 100))
-    _, dear = simulate(0.02, 1.0, [5.0], every=100, total=2000)
+    _, dear = simulate(0.02, 1.0, [5.0], 100, total=2000)
     assert dear == [0, 750, 1000, 1250, 1500, 1750, 2000]
-    _, at_any_price = simulate(None, 1.0, [50.0], every=100, total=2000)
+    _, at_any_price = simulate(None, 1.0, [50.0], 100, total=2000)
     assert at_any_price == list(range(0, 2001, 100))
 
 
@@ -122,13 +137,48 @@ def test_a_look_dearer_than_the_others_is_waited_for() -> None:
 
 
 def test_a_short_training_gets_its_pictures() -> None:
-    pace, made = simulate(0.02, 0.1, [5.0], every=20, total=200)
+    pace, made = simulate(0.02, 0.1, [5.0], 20, total=200)
     assert made == list(range(0, 201, 20))
     assert not pace.budget.overdrawn
-    _, too_dear = simulate(0.02, 0.1, [FREE_SECONDS / 6], every=20, total=200)
-    assert too_dear == [0, 20, 40, 60, 80, 200]
-    _, of_unknown_length = simulate(0.02, 0.1, [5.0], every=20, total=200, known=False)
+    _, of_unknown_length = simulate(0.02, 0.1, [5.0], 20, total=200, known=False)
     assert of_unknown_length == [0, 200]
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_looks_that_do_not_all_fit_are_spread_over_a_short_training(planned: bool) -> None:
+    """Six of eleven fit. The second says what looks cost; from there on they leave even gaps."""
+    pace, made = simulate(0.02, 0.1, [9.9], 20, total=200, planned=planned)
+    assert made == [0, 20, 80, 119, 159, 200]
+    assert pace.budget.spent <= FREE_SECONDS
+
+
+def test_a_longer_training_has_no_gap_between_what_is_free_and_what_it_earns() -> None:
+    """6 s are free in the first 300 s, and one second in fifty is earned from there on."""
+    _, made = simulate(0.02, 1.0, [1.0], 10, total=400)
+    assert made == [0, 10, 115, 172, 229, 350, 400]
+    _, of_unknown_length = simulate(0.02, 1.0, [1.0], 10, total=400, known=False)
+    assert of_unknown_length == [0, 10, 20, 30, 40, 350, 400]
+
+
+@pytest.mark.parametrize("first", [6.0, 10.0], ids=["all alike", "a dear first look"])
+def test_looks_that_all_fit_are_made_when_they_fall_due_however_early(first: float) -> None:
+    _, made = simulate(0.02, 1.0, [first, *[5.0] * 7], Schedule("log"), total=128)
+    assert made == [0, 2, 4, 8, 16, 32, 64, 128]
+
+
+def test_a_dear_look_at_a_late_step_does_not_undo_the_last_one() -> None:
+    pace, made = simulate(0.02, 0.1, [2.0, 2.0, 30.0, 2.0], 20, total=200)
+    assert made[0] == 0
+    assert made[-1] == 200
+    assert pace.budget.spent <= FREE_SECONDS
+
+
+def test_looks_are_spread_alike_where_training_is_resumed() -> None:
+    _, whole = simulate(0.02, 0.1, [9.9], 20, total=200)
+    for at in (1, 30, 80, 150):
+        made = simulate(0.02, 0.1, [9.9], 20, total=200, resumed_at=at)[1]
+        # A look that was put off is asked for again at the next step that is due.
+        assert made == pytest.approx(whole, abs=1)
 
 
 def test_what_is_done_once_is_paid_for_and_not_expected_again() -> None:
@@ -274,6 +324,11 @@ def test_the_bill_gives_seconds_share_what_is_not_counted_and_what_costs_less() 
     assert "fewer looks make it less, and so does solve='background'." in said
     budget.share = 0.005
     assert budget.bill().endswith("fewer looks make it less.")
+    budget.training = 0.04
+    budget.uncounted = 0.0
+    assert budget.bill().startswith("Looking took 27.0 s and training 0.0 s. A training below 300 s may"), "no share"
+    budget.training = 20.0
+    assert budget.bill().startswith("Looking took 27.0 s and training 20.0 s. "), "no share above the whole"
     cheap = Budget(0.02)
     cheap.trained(1000.0)
     cheap.looked(2.0)

@@ -80,3 +80,16 @@ def test_looks_are_counted_beforehand(arguments, total, looks):
     schedule = Schedule(**arguments)
     schedule.plan(lambda: total)
     assert schedule.count(total) == looks
+
+
+def test_looks_ahead_are_those_of_the_whole_training_that_are_not_due_yet() -> None:
+    for schedule, total in (
+        (Schedule("log"), 640),
+        (Schedule([3, 9, 12, 40], every_n_steps=4), 30),
+        (Schedule("every_n_steps", every_n_steps=7), 21),
+    ):
+        schedule.plan(lambda total=total: total)
+        due = {step for step in range(1, total) if schedule.due(step, step - 1)} | {total}
+        for step in range(total + 2):
+            assert schedule.ahead(step, total) == sum(other > step for other in due)
+    assert Schedule("checkpoint", every_n_steps=4).ahead(3, 10) is None
