@@ -43,7 +43,8 @@ class FreezeSettledGroups(Callback):
         looks: Looks in a row over which nothing may change, at least 2.
         tolerance: Standard deviations of noise that the largest and the least distance may be apart.
         floor: Share of the parameters that train at the start which always goes on training.
-        control: Seed; freeze as many layers chosen at random each time, in place of those of the group.
+        control: Seed; freeze as many layers chosen at random, in place of those of the group, and no others as long as
+            the group is the same.
         anyway: Freeze groups too that are weak, unstable or built in.
 
     Attributes:
@@ -85,6 +86,7 @@ class FreezeSettledGroups(Callback):
         self.control = control
         self.anyway = anyway
         self.frozen: dict[str, int] = {}
+        self._answered: set[str] = set()  # layers that settled; of a control others were frozen for them
         self._trained_at_start = 0
         self._seen: int | None = None  # step of the look that was decided on last
         self._phases: list[tuple[int, float]] = []  # steps and their median seconds, between freezings and resumptions
@@ -114,7 +116,7 @@ class FreezeSettledGroups(Callback):
                 "(bootstrap_samples)."
             )
         self.frozen, self._phases, self._times, self._seen, self._trained_at_start = {}, [], [], None, 0
-        self._before, self._started = 0, None
+        self._answered, self._before, self._started = set(), 0, None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         refuse_unprepared(self, trainer)
@@ -137,7 +139,8 @@ class FreezeSettledGroups(Callback):
         if watcher.last_look == self._seen:
             return
         self._seen = watcher.last_look
-        for names in decided_by_first(trainer, lambda: self._decided(watcher.history or (), pl_module)):
+        for names, settled in decided_by_first(trainer, lambda: self._decided(watcher.history or (), pl_module)):
+            self._answered |= set(settled)
             self._freeze(names, trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -153,6 +156,7 @@ class FreezeSettledGroups(Callback):
     def state_dict(self) -> dict[str, Any]:
         return {
             "frozen": dict(self.frozen),
+            "answered": sorted(self._answered),
             "trained_at_start": self._trained_at_start,
             "seen": self._seen,
             "phases": [*self._phases, self._phase()],
@@ -161,39 +165,38 @@ class FreezeSettledGroups(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.frozen = dict(state_dict["frozen"])
+        self._answered = set(state_dict.get("answered", self.frozen))  # older versions kept none
         self._trained_at_start = int(state_dict["trained_at_start"])
         self._seen = state_dict["seen"]
         self._phases = [(int(steps), float(median)) for steps, median in state_dict["phases"]]
         self._before = state_dict.get("before", 1 if self.frozen else 0)
 
-    def _decided(self, history: Sequence[Record], module: LightningModule) -> list[list[str]]:
-        """Layers to freeze now, a list for every group that settled; one by one, as far as the floor allows."""
+    def _decided(self, history: Sequence[Record], module: LightningModule) -> list[tuple[list[str], list[str]]]:
+        """Layers to freeze now and the layers that settled, for every group that did; as far as the floor allows."""
         if len(history) < self.looks or history[-1].groups.strength == "none":
             return []
         recent = history[-self.looks :]
-        decided: list[list[str]] = []
-        gone = set(self.frozen)
+        decided: list[tuple[list[str], list[str]]] = []
+        gone, answered = set(self.frozen), set(self._answered)
         for number, members in enumerate(recent[-1].groups.members()):
             if not settled(recent, members, self.tolerance) or (
                 not self.anyway and doubts_about(recent[-1].groups, number)
             ):
                 continue
             layers = recent[-1].layers
-            names = self._named(layers, members, gone)
+            newly = _whole_modules(layers, members, answered)
+            names = newly if self.control is None else self._others(layers, newly, gone)
             if names and self._stays_above_floor(module, [*gone, *names]):
-                decided.append(names)
+                decided.append((names, newly))
                 gone |= set(names)
+                answered |= set(newly)
         return decided
 
-    def _named(self, layers: Sequence[str], members: Sequence[int], gone: set[str]) -> list[str]:
-        """Members that are not frozen yet, or as many others; of a module called several times all calls or none."""
-        outside = {module_of(layer) for place, layer in enumerate(layers) if place not in members}
-        inside = [module_of(layers[place]) for place in members if layers[place] not in gone]
-        chosen = [name for name in dict.fromkeys(inside) if name not in outside]
-        if self.control is not None:
-            others = list(dict.fromkeys(module_of(layer) for layer in layers if layer not in gone))
-            random = np.random.default_rng([self.control, len(gone)])
-            chosen = random.permutation(others)[: len(chosen)].tolist()
+    def _others(self, layers: Sequence[str], newly: Sequence[str], gone: set[str]) -> list[str]:
+        """Layers of as many modules as those that settled newly, drawn from all that train still."""
+        others = list(dict.fromkeys(module_of(layer) for layer in layers if layer not in gone))
+        random = np.random.default_rng([self.control or 0, len(gone)])
+        chosen = random.permutation(others)[: len({module_of(layer) for layer in newly})].tolist()
         return [layer for layer in layers if module_of(layer) in chosen]
 
     def _stays_above_floor(self, module: LightningModule, frozen: Sequence[str]) -> bool:
@@ -235,6 +238,13 @@ def settled(looks: Sequence[Record], members: tuple[int, ...], tolerance: float)
         logarithms = np.log(np.stack([look.growth[gaps] for look in looks]))
     apart = logarithms.max(axis=0) - logarithms.min(axis=0)
     return bool(len(gaps) and np.all(apart <= tolerance * last.groups.noise[gaps]))
+
+
+def _whole_modules(layers: Sequence[str], members: Sequence[int], answered: set[str]) -> list[str]:
+    """Members that were not answered yet; of a module that is called several times all calls or none."""
+    outside = {module_of(layer) for place, layer in enumerate(layers) if place not in members}
+    inside = [layers[place] for place in members if module_of(layers[place]) not in outside]
+    return [layer for layer in inside if layer not in answered]
 
 
 def _trainable(module: LightningModule) -> int:

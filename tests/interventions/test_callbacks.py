@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,30 @@ def test_a_control_freezes_as_many_others_at_the_same_step(tmp_path: Path) -> No
     assert [len(found[k]) for k in (0, 1)] == [2, 2]
     assert set(found[0].values()) == {3}
     assert set(found[0]) != set(found[1])
+
+
+@pytest.mark.parametrize("control", [0, 1, 2])
+def test_a_control_freezes_no_more_than_the_groups_over_all_looks(tmp_path: Path, control: int) -> None:
+    """The first group stands still from the start, the second one from step 5 on, and the last never does."""
+    paces = [np.array([1, 1, *[2.0 ** min(k, 4)] * 3, 1, 3.0**k, 3.0**k]) for k in range(9)]
+
+    def training(control: int | None) -> list[Callback]:
+        saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=4, save_top_k=-1)
+        looks = Looks([look(k + 1, growth=pace) for k, pace in enumerate(paces)])
+        return [looks, FreezeSettledGroups(looks=2, floor=0, control=control), saver]
+
+    def when(callbacks: list[Callback]) -> list[int]:
+        return sorted(callbacks[1].frozen.values())
+
+    group, random, again = training(None), training(control), training(control)
+    fit(tmp_path, *group, steps=9)
+    assert when(group) == [2, 2, 6, 6, 6, 6]
+    shutil.rmtree(tmp_path / "saved")
+    fit(tmp_path, *random, steps=9)
+    assert when(random) == when(group)
+    (saved,) = (tmp_path / "saved").glob("*step=4.ckpt")
+    fit(tmp_path, *again, steps=9, ckpt_path=str(saved))
+    assert again[1].frozen == random[1].frozen, "what was drawn is kept by checkpoints"
 
 
 def test_freezing_resumed_in_the_middle_is_the_run(tmp_path: Path) -> None:
