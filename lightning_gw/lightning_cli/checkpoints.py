@@ -25,6 +25,7 @@ from lightning_gw.groups.reference import Reference
 from lightning_gw.interventions import DropLayers, FreezeSettledGroups, TrainGroup, expect_dropped_layers
 from lightning_gw.interventions.validation import watched_modes
 from lightning_gw.lightning_cli.fit import FitCLI
+from lightning_gw.lightning_cli.notices import without_notices
 from lightning_gw.lightning_cli.options import find_class
 from lightning_gw.records.reading import RECORDS_FILE, address_of, folder_name
 from lightning_gw.report import write_report
@@ -78,11 +79,12 @@ class CheckpointCLI(FitCLI):
         """Parse, build and look; for `looking` and `modes` see the class."""
         told = {} if modes is None else modes
         job = type("_CheckpointJob", (cls,), {"looking": staticmethod(looking), "modes": told})
-        job(
-            args=["fit", *(word for config in configs for word in ("--config", str(config)))],
-            save_config_callback=None,
-            parser_kwargs={"prog": "lightning-gw", "exit_on_error": False, "fit": {"exit_on_error": False}},
-        )
+        with without_notices():
+            job(
+                args=["fit", *(word for config in configs for word in ("--config", str(config)))],
+                save_config_callback=None,
+                parser_kwargs={"prog": "lightning-gw", "exit_on_error": False, "fit": {"exit_on_error": False}},
+            )
 
     def before_instantiate_classes(self) -> None:
         """Leave out what writes, shows or limits, so that only the look remains."""

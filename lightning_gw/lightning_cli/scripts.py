@@ -9,6 +9,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from lightning_gw.callback.gw_similarity import GWSimilarity
+from lightning_gw.lightning_cli.notices import without_notices
 from lightning_gw.lightning_cli.p_values import NETWORKS, require_enough, tell
 from lightning_gw.lightning_cli.replay import replaying
 from lightning_gw.records.history import History, load_history
@@ -122,13 +123,14 @@ def p_values(
 
 def looking(module: LightningModule, data: Any, look: Callback) -> None:
     """Have a callback look where training would begin."""
-    trainer = Trainer(
-        callbacks=[look],
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        enable_checkpointing=False,
-        num_sanity_val_steps=0,
-        devices=1,
-    )
-    trainer.fit(module, data)
+    with without_notices():
+        trainer = Trainer(
+            callbacks=[look],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            num_sanity_val_steps=0,
+            devices=1,
+        )
+        trainer.fit(module, data)

@@ -98,10 +98,13 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "live/checkpoints/last.ckpt"
 
 
-def test_it_says_what_the_end_of_training_said(checkpoint: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_says_what_the_end_of_training_said(
+    checkpoint: str, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     capsys.readouterr()
     assert main(["skip-test", checkpoint, "-c", "base.yaml", "--out", "out"]) == 0
     said = capsys.readouterr().out
+    assert not [message for message in caplog.messages if "available" in message or "Seed set" in message]
     live, later = (json.loads(Path(folder, "skip-test.json").read_text()) for folder in ("live/gw", "out"))
     assert later["layers"] == live["layers"]
     assert (later["metric"], later["whole"], later["step"]) == ("val/loss", live["whole"], 4)
