@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import math
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from callback_nets import Net, loader, steps, trainer, watcher
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 import lightning_gw as lgw
@@ -283,6 +286,35 @@ def test_looks_are_put_off_and_the_log_and_the_record_say_so(tmp_path: Path, cap
     assert any("more than max_overhead=1e-06, because the first look" in message for message in caplog.messages)
     note = "3 looks were put off before this one to keep to max_overhead=1e-06."
     assert note in lgw.load_history(tmp_path)[-1].notes
+
+
+def test_a_trainer_spreads_the_looks_that_fit_and_trains_as_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+
+    class Ticking(Callback):
+        """A second for every batch."""
+
+        def on_train_batch_start(self, *_: Any) -> None:
+            clock.now += 1.0
+
+    def dear_probe(module: Any, batch: Any) -> None:
+        clock.now += 5.0
+        module(batch[0])
+
+    callback = watcher(tmp_path, when="every_n_steps", every_n_steps=1, max_overhead=0.02, probe_step=dear_probe)
+    monkeypatch.setattr(callback._pace, "_clock", clock)
+    watched, alone = Net(), Net()
+    trainer(tmp_path, Ticking(), callback, max_epochs=4).fit(watched, loader(), loader(32))
+    made = steps(callback)
+    assert made[:2] == [0, 1]
+    assert made[-1] == 16
+    assert len(made) < 10, "not all of them fit"
+    assert max(later - step for step, later in pairwise(made)) <= 4
+    assert callback._pace.budget.spent <= FREE_SECONDS
+    trainer(tmp_path, max_epochs=4).fit(alone, loader(), loader(32))
+    torch.testing.assert_close(watched.state_dict(), alone.state_dict(), rtol=0, atol=0)
 
 
 @pytest.mark.slow
