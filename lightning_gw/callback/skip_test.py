@@ -13,8 +13,9 @@ from lightning_gw.activations.observer import Observer
 from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.groups.groups import Groups
 from lightning_gw.interventions.skip_test import Progress, skip_test
-from lightning_gw.interventions.skips import SKIP_TEST_FILE, SkipTest
+from lightning_gw.interventions.skips import SkipTest
 from lightning_gw.interventions.validation import watched_modes
+from lightning_gw.records.reading import SKIP_TEST_FILE
 from lightning_gw.utilities.calls import module_of
 from lightning_gw.utilities.storage.files import write_json, write_whole
 

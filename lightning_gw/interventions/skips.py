@@ -15,8 +15,6 @@ from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.storage.files import read_text
 from lightning_gw.utilities.storage.json_values import from_json, to_json
 
-#: Where a skip test is written, beside the history of its run or in a folder of its own.
-SKIP_TEST_FILE = "skip-test.json"
 #: Fewer layers than this have no rank correlation that says something.
 FEWEST_RANKED = 4
 

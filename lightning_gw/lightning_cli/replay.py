@@ -154,6 +154,7 @@ class _Replayed:
         if isinstance(found, str):
             raise UsageError(f"Groups cannot be tested: {found.removeprefix('none: ')}.")
         self._null = null_state(found) | {"trained": trained}
+        say(f"{found.samples} networks with fresh weights were looked through; now the checkpoint itself.")
 
     def _look(
         self,

@@ -108,6 +108,7 @@ def p_values(
         >>> model, watcher = network(), lgw.GWSimilarity(probe_size=16, verbose=False)
         >>> data, saved = model.train_dataloader(), f"{folder.name}/last.ckpt"
         >>> record = lgw.p_values(model, data, saved, f"{folder.name}/tested", watcher, networks=19)
+        19 networks with fresh weights were looked through; now the checkpoint itself.
         gw ...
         >>> record.null, 0 < record.groups.p_value <= 1
         ('19 re-initialised networks (reset_parameters)', True)

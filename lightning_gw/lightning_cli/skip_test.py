@@ -21,7 +21,7 @@ from lightning_gw.analysis.analysis import Analysis
 from lightning_gw.callback.gw_similarity import GWSimilarity
 from lightning_gw.callback.skip_test import SKIP_TEST_PICTURE, skip_test_of_run, write_skip_test
 from lightning_gw.groups.reference import Reference
-from lightning_gw.interventions.skips import SKIP_TEST_FILE, SkipTest
+from lightning_gw.interventions.skips import SkipTest
 from lightning_gw.lightning_cli.checkpoints import (
     CheckpointCLI,
     find_checkpoint,
@@ -31,7 +31,7 @@ from lightning_gw.lightning_cli.checkpoints import (
     run_of,
     tell_page,
 )
-from lightning_gw.records.reading import RECORDS_FILE, folder_name
+from lightning_gw.records.reading import RECORDS_FILE, SKIP_TEST_FILE, folder_name
 from lightning_gw.report.afterwards import SKIP_TEST_FOLDER, folder_of_skip_test
 from lightning_gw.significance import AdjacentSolver
 from lightning_gw.significance.nulls.origin import origin_of

@@ -26,6 +26,8 @@ from lightning_gw.utilities.text import listed
 
 RECORDS_FILE = "history.jsonl"
 METRICS_FILE = "metrics.jsonl"
+#: What the network loses without each layer (see `interventions.skip_test`).
+SKIP_TEST_FILE = "skip-test.json"
 #: Where lines go that could not be read, byte for byte.
 DAMAGED_FILE = "damaged.jsonl"
 #: Damaged lines of one file that are told one by one.

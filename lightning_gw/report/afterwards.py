@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lightning_gw.interventions.skips import SKIP_TEST_FILE, SkipTest, read_skip_test
 from lightning_gw.records.history import History, load_history
-from lightning_gw.records.reading import RECORDS_FILE
+from lightning_gw.records.reading import RECORDS_FILE, SKIP_TEST_FILE
 from lightning_gw.records.record import Record
 from lightning_gw.records.words.description import describe
 from lightning_gw.significance.evidence import LEVEL
 from lightning_gw.utilities.text import listed, numbered, short_names
+
+if TYPE_CHECKING:
+    from lightning_gw.interventions.skips import SkipTest
 
 #: Folder in that of a run that its p-values go to, unless another is named.
 TEST_FOLDER = "test"
@@ -84,6 +87,8 @@ def skip_test_of(history: Path) -> tuple[KeptSkipTest | None, tuple[str, ...]]:
     problems = []
     for file in (history / SKIP_TEST_FILE, folder_of_skip_test(history) / SKIP_TEST_FILE):
         if file.is_file():
+            from lightning_gw.interventions.skips import read_skip_test  # imports Lightning, which takes seconds
+
             try:
                 kept.append(KeptSkipTest(*read_skip_test(file)))
             except (OSError, ValueError) as error:

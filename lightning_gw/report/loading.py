@@ -17,6 +17,7 @@ from lightning_gw.report.afterwards import Afterwards, afterwards_of, with_p_val
 from lightning_gw.report.titles import run_title
 from lightning_gw.report.wandb_link import WandbPlace, wandb_place
 from lightning_gw.utilities.output import quoted
+from lightning_gw.utilities.progress import counting
 from lightning_gw.utilities.storage.files import inside, read_text
 from lightning_gw.utilities.storage.json_values import from_json
 
@@ -25,6 +26,8 @@ COMPARISON_FILE = "comparison.json"
 COMPARISON_SCHEMA = 1
 #: So many runs in a folder are named.
 _RUNS_NAMED = 8
+#: Stands before a bar.
+_READING = "Reading runs"
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def load_runs(paths: Sequence[Path]) -> ReportSource:
     """
     names = _distinct([run_title(path) for path in paths], paths)
     runs = []
-    for path, name in zip(paths, names, strict=True):
+    for path, name in counting(list(zip(paths, names, strict=True)), _READING):
         if (path / COMPARISON_FILE).is_file():
             raise ValueError(
                 f"{path} is a comparison, and has a page of its own: lightning-gw report {quote(str(path))}"
@@ -198,7 +201,7 @@ def _load_comparison(file: Path) -> ReportSource:
             f"{file} cannot be read: {_what(error)}. Run the comparison again to write it anew."
         ) from error
     runs, notes = [], list(head.notes or ())
-    for number, entry in enumerate(head.runs, start=1):
+    for number, entry in enumerate(counting(head.runs, _READING), start=1):
         try:
             runs.append(_load_run(file.parent, from_json(entry, _Entry)))
         except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:

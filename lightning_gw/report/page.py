@@ -29,7 +29,7 @@ from lightning_gw.records.words.next_step import next_step
 from lightning_gw.report.afterwards import answer_of
 from lightning_gw.report.comparisons.answers import headline
 from lightning_gw.report.comparisons.pairs import pair_table
-from lightning_gw.report.comparisons.rectangles import CACHE_FILE, TaskRectangles, rectangles_of, told_on_stderr
+from lightning_gw.report.comparisons.rectangles import CACHE_FILE, TaskRectangles, rectangles_of
 from lightning_gw.report.comparisons.rows import rows_of
 from lightning_gw.report.comparisons.tasks import answer_tasks
 from lightning_gw.report.loading import ReportRun, ReportSource, load_source, source_of
@@ -40,6 +40,7 @@ from lightning_gw.report.uses import uses_sentence
 from lightning_gw.statistics.correspondence import correspondence_sentence
 from lightning_gw.statistics.verdict import headline_of_tasks
 from lightning_gw.utilities.errors import UsageError, reason_of
+from lightning_gw.utilities.progress import counted
 from lightning_gw.utilities.storage.files import write_whole
 
 PAGE_FILE = "report.html"
@@ -82,7 +83,8 @@ def write_page(source: ReportSource, page: Path, reference: str | None = None) -
     rectangles: Mapping[str, TaskRectangles] = {}
     if source.is_comparison:
         try:
-            rectangles = rectangles_of(source.runs, cache, told_on_stderr(), reference)
+            with counted("Corresponding layers", delay=1.0, files=True) as moved:
+                rectangles = rectangles_of(source.runs, cache, moved, reference)
         except UsageError:
             raise
         except Exception as error:

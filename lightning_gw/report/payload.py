@@ -43,7 +43,6 @@ from lightning_gw.report.comparisons.answers import planted_sentence
 from lightning_gw.report.comparisons.rectangles import TaskRectangles
 from lightning_gw.report.comparisons.tasks import TaskAnswer
 from lightning_gw.report.loading import ReportRun
-from lightning_gw.report.skips import skips_payload
 from lightning_gw.statistics.results import StrategySummary
 from lightning_gw.utilities.text import short_names
 
@@ -124,7 +123,7 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
         "edges": compact(edges),
         "adjacentTop": float(np.nanmax(adjacent, initial=0.0)) or 1.0,
         "accuracy": _metrics(series, accuracy_names(series, run.accuracy), scale),
-        "skips": None if run.afterwards.skips is None else skips_payload(run.afterwards.skips, last),
+        "skips": _skips(run),
         "loss": _metrics(series, loss_names(series), scale),
         "looks": [
             _look(record, at, moves.get(record.step, []))
@@ -144,6 +143,14 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
             )
         ],
     }
+
+
+def _skips(run: ReportRun) -> dict[str, Any] | None:
+    if run.afterwards.skips is None:
+        return None
+    from lightning_gw.report.skips import skips_payload  # what it shows imports Lightning, which takes seconds
+
+    return skips_payload(run.afterwards.skips, run.history[-1])
 
 
 def _metrics(series: Series, names: Sequence[str], scale: StepAxis) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from scipy.stats import rankdata
@@ -14,6 +15,7 @@ from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search.effort import Effort
 from lightning_gw.records.representations import KeptRepresentations
 from lightning_gw.statistics.results import FloatArray
+from lightning_gw.utilities.progress import Progress
 from lightning_gw.utilities.text import listed, plural
 
 #: Fewer layers have an order by chance.
@@ -62,6 +64,7 @@ def correspondence(
     effort: Effort = "fast",
     seed: int = 0,
     different_probes: bool = False,
+    progress: Progress | Literal[False] | None = False,
 ) -> Correspondence:
     """Which layers of one run correspond to which of another.
 
@@ -76,6 +79,7 @@ def correspondence(
         seed: See `gw_matrix`.
         different_probes: Whether the two may have been looked at through different probes. Gromov-Wasserstein asks for
             no pairing, but then there is no `paired`, and what differs may be the inputs.
+        progress: See `gw_matrix`; nothing is shown unless asked for.
 
     Raises:
         ValueError: If the probes differ and that was not asked for, or the geometry has no unit scale.
@@ -96,7 +100,7 @@ def correspondence(
         effort=effort if len(numbers) == 1 else "default",
         bounds="fast",
         seed=seed,
-        progress=False,
+        progress=progress,
     )
     paired = gw.identity_similarity if same else None
     return _read(gw.layers, gw.columns, gw.similarity, paired, gw=gw)

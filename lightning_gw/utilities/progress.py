@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+T = TypeVar("T")
 #: Called with (work done, work in all).
 Progress = Callable[[int, int], None]
 #: Seconds before a bar is drawn, and between two drawings of it where lines cannot be drawn over.
@@ -40,8 +41,10 @@ def counted(
             if not bars:
                 from tqdm.auto import tqdm  # slow to import
 
-                pace = 0.1 if notebook or terminal else SELDOM
-                bars.append(tqdm(total=total, initial=done, desc=what, leave=False, mininterval=pace))
+                # What was drawn over vanishes when all is done; lines stay, and the last is to say that it is.
+                over = notebook or terminal
+                pace = 0.1 if over else SELDOM
+                bars.append(tqdm(total=total, initial=done, desc=what, leave=not over, mininterval=pace))
             bars[0].update(done - bars[0].n)
 
     try:
@@ -50,6 +53,15 @@ def counted(
         with suppress(Exception):
             for bar in bars:
                 bar.close()
+
+
+def counting(items: Sequence[T], what: str) -> Iterator[T]:
+    """The items, one after the other, with a bar where they take longer than a second, in a file too."""
+    with counted(what, delay=1.0, files=True) as moved:
+        for done, item in enumerate(items):
+            moved(done, len(items))
+            yield item
+        moved(len(items), len(items))
 
 
 def _nothing(done: int, total: int) -> None:

@@ -102,6 +102,15 @@ assert not loaded, loaded
     assert all(f"\n    {command} " in done.stdout for command in ("fit", "compare", "report"))
 
 
+@pytest.mark.slow
+def test_a_page_is_made_without_lightning_which_takes_seconds_to_import() -> None:
+    code = (
+        "import lightning_gw.report.command, sys; assert not {'pytorch_lightning', 'torchmetrics'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "lightning_gw", "--version"], capture_output=True, text=True)
     assert done.returncode == 0

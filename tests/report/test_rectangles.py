@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -12,6 +13,7 @@ from synthetic_runs import make_run
 
 from lightning_gw.report import load_source, write_report
 from lightning_gw.report.comparisons import rectangles
+from lightning_gw.utilities import progress
 from lightning_gw.utilities.errors import UsageError
 
 
@@ -132,18 +134,22 @@ def test_what_cannot_be_compared_is_named_and_the_rest_is_shown(tmp_path):
     assert list(page.data["rectangles"]["algebra"]) == ["joint"]
 
 
-def test_progress_is_told_only_of_what_takes_long(monkeypatch, capsys):
-    now = [0.0]
-    monkeypatch.setattr(rectangles.time, "monotonic", lambda: now[0])
-    tell = rectangles.told_on_stderr()
-    for done, at in ((1, 0.5), (2, 2.0), (3, 4.0), (4, 13.0), (5, 14.0)):
-        now[0] = at
-        tell(done, 5)
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split(": ")[1] for line in lines] == [f"{done} of five pairs of runs" for done in (2, 4, 5)]
-    tell = rectangles.told_on_stderr()
-    tell(1, 1)
-    assert capsys.readouterr().err == ""
+def test_progress_is_told_while_two_runs_are_compared_until_all_is_done(tmp_path):
+    folder = make_comparison(tmp_path, seeds=2)
+    told = []
+    rectangles.rectangles_of(load_source(folder).runs, folder / rectangles.CACHE_FILE, lambda *now: told.append(now))
+    depth = len(make_run(story(1), 6, inputs=8)[0].layers)
+    runs = 4  # each strategy, seed by seed, with the first
+    assert {of for _, of in told} == {runs * depth**2}
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] == runs * depth**2
+    assert len({done for done, _ in told}) > runs, "it moves within a pair of runs too"
 
 
-# -- where a run lies in Weights & Biases -----------------------------------------------------------------------------
+def test_what_is_read_and_compared_shows_itself_where_it_takes_long(tmp_path, monkeypatch, capsys):
+    times = itertools.count(step=2.0)
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(times))
+    write_report(make_comparison(tmp_path, seeds=2))
+    said = capsys.readouterr().err
+    for what in ("Reading runs", "Corresponding layers"):
+        assert f"{what}: 100%" in said

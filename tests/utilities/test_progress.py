@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 from functools import partial
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from lightning_gw.gw import gw_matrix, matrix
-from lightning_gw.utilities.progress import counted
+from lightning_gw.utilities import progress
+from lightning_gw.utilities.progress import counted, counting
 
 
 class Terminal(io.StringIO):
@@ -43,6 +45,23 @@ def test_a_file_gets_one_only_where_it_is_to(monkeypatch: pytest.MonkeyPatch) ->
     assert "Layers of clay" in shown(monkeypatch, io.StringIO(), delay=0.0, files=True)
 
 
+def test_the_last_line_of_a_file_says_that_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = shown(monkeypatch, io.StringIO(), delay=0.0, files=True)
+    assert "100%" in said.split("\r")[-1]
+    assert said.endswith("\n")
+
+
+def test_items_are_counted_one_after_the_other_where_they_take_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream := io.StringIO())
+    assert list(counting("abc", "Letters")) == ["a", "b", "c"]
+    assert stream.getvalue() == ""
+    times = itertools.count(step=2.0)
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(times))
+    assert list(counting("abc", "Letters")) == ["a", "b", "c"]
+    assert "Letters:   0%" in stream.getvalue()
+    assert "3/3" in stream.getvalue().split("\r")[-1]
+
+
 def test_a_callable_is_called_in_its_place_and_false_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[int, int]] = []
     assert shown(monkeypatch, Terminal(), delay=0.0, progress=lambda *counts: calls.append(counts)) == ""
@@ -63,9 +82,9 @@ def test_a_long_solve_shows_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
     layers = {"one": x, "two": x.tanh(), "three": x.sin()}
     said = []
-    for progress in (None, False):
+    for told in (None, False):
         monkeypatch.setattr(sys, "stderr", stream := Terminal())
-        gw_matrix(layers, progress=progress)  # type: ignore[arg-type]
+        gw_matrix(layers, progress=told)  # type: ignore[arg-type]
         said.append(stream.getvalue())
     assert "Pairs of 3 layers: " in said[0]
     assert said[1] == ""

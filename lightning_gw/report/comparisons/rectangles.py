@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,13 @@ from lightning_gw.records.representations import KEPT_FILE, load_representations
 from lightning_gw.report.loading import ReportRun
 from lightning_gw.statistics.correspondence import Correspondence, average_correspondence, correspondence
 from lightning_gw.utilities.errors import UsageError, near_names, sentence
-from lightning_gw.utilities.output import say
+from lightning_gw.utilities.progress import Progress
 from lightning_gw.utilities.storage.files import LARGEST_ARRAYS, read_regular, read_text, write_whole
 from lightning_gw.utilities.storage.json_values import from_json, to_json
-from lightning_gw.utilities.text import plural
 
 #: What was computed before, beside the page, so that the page is quick to write again.
 CACHE_FILE = "correspondences.json"
 _CACHE_SCHEMA = 1
-#: Called with (pairs of runs done, pairs of runs in all).
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def rectangles_of(
     Args:
         runs: All runs of a comparison.
         cache: File in which results are kept. What it holds of the same representations is not computed again.
-        progress: Called after every pair of runs that is computed.
+        progress: Called with (pairs of layers done, in all) of what is computed.
         reference: The strategy that the others of its task are compared with. None, and tasks that have no strategy
             of that name, take the first one that kept representations.
 
@@ -83,8 +78,10 @@ def rectangles_of(
         for task, plan in plans.items()
         for other, pairs in plan.others.items()
     }
-    todo = sum(len(key) for (task, other), key in keys.items() if _known(known, key) is None)
-    count = _Counter(todo, progress)
+    todo = [
+        pair for (task, other), key in keys.items() if _known(known, key) is None for pair in plans[task].others[other]
+    ]
+    count = _Counter(sum(map(_size, todo)), progress)
     made: dict[str, TaskRectangles] = {}
     # What runs that trained on have replaced is not kept on; what another reference asked for is.
     present = set(hashes.values())
@@ -106,26 +103,6 @@ def rectangles_of(
             found[other] = from_json(entry["found"], Correspondence)
         made[task] = TaskRectangles(plan.reference, found, plan.across_seeds, " ".join(problems))
     return made
-
-
-def told_on_stderr() -> Progress:
-    """Progress for a terminal, from the first second on: one line that changes, or a line now and then in a log."""
-    began = last = time.monotonic()
-
-    def tell(done: int, of: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        terminal = sys.stderr.isatty()
-        if now - began < 1 or (not terminal and last != began and now - last < 10 and done < of):
-            return
-        last = now
-        text = f"Comparing the layers of strategies: {done} of {plural(of, 'pair')} of runs"
-        if terminal:
-            say(text, lambda line: print(f"\r{line}", end="", file=sys.stderr, flush=True), end="\n" * (done == of))
-        else:
-            say(text, stream=sys.stderr)
-
-    return tell
 
 
 @dataclass(frozen=True)
@@ -168,13 +145,22 @@ def _plan(runs: Sequence[ReportRun], asked: str | None = None) -> _Plan:
 
 
 class _Counter:
-    def __init__(self, of: int, progress: Progress | None) -> None:
-        self.done, self.of, self.progress = 0, of, progress
+    """Pairs of layers that were compared so far."""
 
-    def step(self) -> None:
-        self.done += 1
-        if self.progress is not None:
-            self.progress(self.done, self.of)
+    def __init__(self, of: int, progress: Progress | None) -> None:
+        self._done, self._of, self._progress = 0, of, progress or (lambda done, of: None)
+
+    def step(self, size: int) -> Progress:
+        """What is told of one pair of runs, with `size` pairs of layers, while it is compared, and at its end."""
+        before = self._done
+        self._done += size
+        return lambda done, of: self._progress(before + size * done // max(of, 1), self._of)
+
+
+def _size(pair: tuple[ReportRun, ReportRun]) -> int:
+    """How many pairs of layers two runs have, as their looks say."""
+    one, other = (len(run.history[-1].layers) if run.history else 1 for run in pair)
+    return one * other
 
 
 def _compare(pairs: Sequence[tuple[ReportRun, ReportRun]], count: _Counter) -> Correspondence:
@@ -183,8 +169,9 @@ def _compare(pairs: Sequence[tuple[ReportRun, ReportRun]], count: _Counter) -> C
         gw = one.history[-1].gw if one.history else None
         geometry = gw.geometry if gw is not None and gw.unit_scale else "standardized"
         kept = [load_representations(_kept(run).parent) for run in (one, other)]
-        found.append(replace(correspondence(*kept, geometry=geometry), gw=None))
-        count.step()
+        moved = count.step(_size((one, other)))
+        found.append(replace(correspondence(*kept, geometry=geometry, progress=moved), gw=None))
+        moved(1, 1)
     return average_correspondence(found)
 
 
