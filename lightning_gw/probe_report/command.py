@@ -38,7 +38,7 @@ from lightning_gw.probe_report.picture import draw_probe_report
 from lightning_gw.probe_report.settings import ProbeSetting, settings_around
 from lightning_gw.probe_report.words import say
 from lightning_gw.significance import AdjacentSolver
-from lightning_gw.significance.nulls.origin import origin_of
+from lightning_gw.significance.nulls.origin import Origin, origin_of
 from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.random_state import isolated_randomness, plain_tensors
 from lightning_gw.utilities.storage.files import write_whole
@@ -211,15 +211,17 @@ class _Report(Callback):
             raise UsageError("`probe-report` looks on one device; pass a config with trainer.devices: 1.")
         checkpoint = load_checkpoint(self._path)
         built = sorted(unsettled_layers(pl_module))  # for a run that was not watched
+        # Of the network as it was built: with the checkpoint's weights it would look trained.
+        origins = [origin_of(pl_module, watcher.untrained) for watcher in self._watchers]
         put_weights(pl_module, checkpoint, self._path)
         console = Console()
         if not console.is_terminal:
             console = Console(width=_WIDTH)
-        for watcher in self._watchers:
+        for watcher, origin in zip(self._watchers, origins, strict=True):
             state = checkpoint.get("callbacks", {}).get(watcher.checkpoint_key) or {}
             of_run = reference_of_run(state, watcher.analysis_config)
             unsettled = state.get("unsettled") if state else built
-            report = self._report(state, _Looked(watcher, trainer, pl_module, of_run, unsettled), console)
+            report = self._report(state, _Looked(watcher, trainer, pl_module, origin, of_run, unsettled), console)
             folder = self._out if watcher.name is None else self._out / watcher.name
             self.found.append(report)
             say(report, console)
@@ -284,12 +286,12 @@ class _Looked:
         watcher: GWSimilarity,
         trainer: Trainer,
         module: LightningModule,
+        origin: Origin,
         of_run: Reference | None,
         unsettled: Sequence[str] | None,
     ) -> None:
         self.watcher, self._trainer, self._module = watcher, trainer, module
         self._of_run, self._unsettled = of_run, unsettled
-        origin = origin_of(module, watcher.untrained)
         self._fresh = origin.fresh
         self.notes: tuple[str, ...] = ()
         if self._fresh is None:

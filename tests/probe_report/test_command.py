@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from pytorch_lightning.demos.boring_classes import BoringModel
+from torch import nn
 
+from lightning_gw import GWSimilarity
 from lightning_gw.cli import main
-from lightning_gw.probe_report.command import place_of_labels, report_on_probe
+from lightning_gw.probe_report.command import place_of_labels, probe_report_of, report_on_probe
 from lightning_gw.records.history import load_history
 from lightning_gw.utilities.errors import UsageError
 
@@ -183,6 +186,29 @@ def test_an_unwatched_run_is_seen_with_its_own_checkpoints_weights(here: Path) -
         assert "balance=5 finds no label" in rows[1]["why"]
         contrasts.append([look["contrast"] for look in rows[0]["looks"]])
     assert contrasts[0] != contrasts[1]
+
+
+def test_where_weights_come_from_is_asked_before_those_of_the_checkpoint_are_there(tmp_path: Path) -> None:
+    class Wrapped(BoringModel):
+        def __init__(self, layer: nn.Module) -> None:  # so that it is not built anew, but its layers are reset
+            super().__init__()
+            self.layer = layer
+
+    def network() -> Wrapped:
+        return Wrapped(nn.Sequential(*(nn.Linear(32, 32) for _ in range(3)), nn.Linear(32, 2)))
+
+    trained = network()
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.mul_(5).add_(1)
+    torch.save({"state_dict": trained.state_dict(), "global_step": 3}, tmp_path / "x.ckpt")
+    untold = dict.fromkeys(("sizes", "poolings", "balances", "without"), ())
+    module, watcher = network(), GWSimilarity(probe_size=16, bootstrap_samples=0, verbose=False)
+    report = probe_report_of(
+        module, module.train_dataloader(), tmp_path / "x.ckpt", tmp_path, watcher, **untold, draws=1
+    )
+    assert report.notes == (), "copies with fresh weights are made of the network as it was built"
+    torch.testing.assert_close(module.state_dict(), trained.state_dict())
 
 
 @pytest.mark.parametrize(
