@@ -46,6 +46,7 @@ def _measures(found: SkipTest) -> list[dict[str, Any]]:
     told = []
     for measure in PASSING_MEASURES:
         values = np.array([getattr(row, measure) for row in found.layers])
+        values[~np.isfinite(values)] = np.nan
         rank = correlations[measure]
         if np.isfinite(values).any() and np.nanmax(values) > 0:
             ranked = f", rank correlation {rank:.2f}" if np.isfinite(rank) else ""

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,7 +14,7 @@ import pytest
 from hostile_folders import copy_of, damage
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
-from report_folders import entry, save, write_comparison
+from report_folders import entry, keep_skips, save, skip_test, write_comparison
 from synthetic_runs import make_run
 
 import lightning_gw.compare
@@ -40,10 +41,15 @@ def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A run and a comparison of two, small enough to be read thousands of times."""
+    """A run, one with what was done afterwards, and a comparison of two, small enough to be read thousands of times."""
     folder = tmp_path_factory.mktemp("whole")
     records = make_run(STORY, 4, inputs=6)
     save(records, folder / "run")
+    deeper = make_run(STORY, 9, inputs=6)
+    save(deeper[-1:], folder / "tested")
+    groups = replace(deeper[-1].groups, p_value=0.01, p_values=(0.01,))
+    save([replace(deeper[-1], groups=groups, null="99 re-initialised networks")], folder / "tested/test")
+    keep_skips(skip_test(deeper), folder / "tested/gw")
     for seed in (0, 1):
         save(make_run(STORY, 4, inputs=6, seed=seed), folder / f"comparison/joint/seed-{seed}")
     entries = [entry("joint", seed, planted=[1]) for seed in (0, 1)]
@@ -55,7 +61,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "    strategies: [{name: one, config: null, overrides: {model.width: &w 4}}, {name: two, config: base.yaml}]\n"
         "    seeds: [0, 1]\n    planted: [1]\n    accuracy: acc\n"
     )
-    return {name: folder / name for name in ("run", "comparison", "configs")}
+    return {name: folder / name for name in ("run", "tested", "comparison", "configs")}
 
 
 def report(folder: Path, seed: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,12 +110,12 @@ def read_config(folder: Path, seed: int) -> None:
     assert time.process_time() - started < SECONDS, what
 
 
-@pytest.mark.parametrize("kind", ["run", "comparison", "configs"])
+@pytest.mark.parametrize("kind", ["run", "tested", "comparison", "configs"])
 @pytest.mark.representatives("run")
 def test_a_few_hundred_folders_from_strangers(
     whole: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    count = {"run": 15, "comparison": 30, "configs": 130}[kind]
+    count = {"run": 15, "tested": 60, "comparison": 30, "configs": 130}[kind]
 
     @settings(deadline=None, database=None, derandomize=True, max_examples=count, phases=PHASES)
     @given(any_seed)
@@ -124,7 +130,7 @@ def test_a_few_hundred_folders_from_strangers(
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(10))
-@pytest.mark.parametrize(("kind", "share"), [("run", 1000), ("comparison", 500), ("configs", 500)])
+@pytest.mark.parametrize(("kind", "share"), [("run", 800), ("tested", 400), ("comparison", 400), ("configs", 400)])
 def test_twenty_thousand_folders_from_strangers(
     whole: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, share: int, part: int
 ) -> None:
