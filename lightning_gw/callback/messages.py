@@ -128,13 +128,13 @@ def uncounted_message(at_checkpoints: bool) -> str:
 def postponed_message(step: int, until: int | None, budget: Budget) -> str:
     """A look at `step` is put off until another, or until a later checkpoint."""
     later = "a later checkpoint" if until is None else f"about step {until}"
-    reason = f"to keep to max_overhead={budget.share}" if budget.lacking else "because those before it are being solved"
+    reason = f"to keep to {budget.limit}" if budget.lacking else "because those before it are being solved"
     return f"GWSimilarity puts off its look at step {step} until {later}, {reason}. {budget.sentence()}."
 
 
 def postponed_note(costly: int, crowded: int, budget: Budget) -> str:
     """What the next record says of looks that were put off: so many for their cost, so many because others waited."""
-    reasons = [(costly, f"to keep to max_overhead={budget.share}"), (crowded, "because others were being solved")]
+    reasons = [(costly, f"to keep to {budget.limit}"), (crowded, "because others were being solved")]
     (count, first), *rest = [(count, reason) for count, reason in reasons if count]
     told = f"{count} {'look was' if count == 1 else 'looks were'} put off before this one {first}"
     return f"{told}{''.join(f', and {count} {reason}' for count, reason in rest)}."
@@ -151,7 +151,7 @@ def stopped_message(step: int) -> str:
 def overdrawn_message(budget: Budget) -> str:
     """Looking cost more than it was to."""
     return (
-        f"{budget.sentence()}: more than max_overhead={budget.share}, because the first look, the last one and those "
+        f"{budget.sentence()}: more than {budget.limit}, because the first look, the last one and those "
         "listed in `when` are always made."
     )
 

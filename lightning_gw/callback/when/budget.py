@@ -109,6 +109,13 @@ class Budget:
         return max(kept, FREE_SECONDS) if self.short else kept
 
     @property
+    def limit(self) -> str:
+        """What looks are held to, in words."""
+        if self.share is not None and self.short and self.share * SHORTEST_TRAINING < FREE_SECONDS:
+            return f"the {FREE_SECONDS:.0f} s that looks may take in a training below {SHORTEST_TRAINING:.0f} s"
+        return f"max_overhead={self.share}"
+
+    @property
     def short(self) -> bool:
         """Whether training will surely be over, or is, before it is `SHORTEST_TRAINING` seconds old."""
         return self.training + FORESIGHT * self.remaining < SHORTEST_TRAINING

@@ -18,7 +18,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 import lightning_gw as lgw
-from lightning_gw.callback.messages import postponed_note
+from lightning_gw.callback.messages import overdrawn_message, postponed_message, postponed_note
 from lightning_gw.callback.when import budget as budget_module
 from lightning_gw.callback.when.budget import FREE_SECONDS, REMEMBERED, SHORTEST_TRAINING, Budget
 from lightning_gw.callback.when.pace import Pace
@@ -234,6 +234,21 @@ def test_the_background_is_held_to_less_unless_told_otherwise() -> None:
 def test_nonsense_is_refused(share: float) -> None:
     with pytest.raises(ValueError, match=r"max_overhead=.* above 0, such as 0\.02"):
         lgw.GWSimilarity(max_overhead=share)
+
+
+def test_what_looks_are_held_to_is_said_as_it_is() -> None:
+    budget = Budget(0.02)
+    budget.trained(20.0)
+    budget.looked(30.0)
+    budget.looked(31.0)
+    assert "to keep to max_overhead=0.02" in postponed_message(5, 9, budget)
+    budget.remaining = 10.0
+    limit = "the 60 s that looks may take in a training below 300 s"
+    assert f"until about step 9, to keep to {limit}. Looking took 61.0 s." in postponed_message(5, 9, budget)
+    assert f"to keep to {limit}." in postponed_note(1, 0, budget)
+    assert overdrawn_message(budget).startswith(f"Looking took 61.0 s: more than {limit}, because the first look")
+    budget.share = 0.5
+    assert budget.limit == "max_overhead=0.5", "which allows more"
 
 
 def test_looks_that_were_put_off_are_told_with_the_reason_that_applied() -> None:
