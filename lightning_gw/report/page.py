@@ -36,7 +36,7 @@ from lightning_gw.report.loading import ReportRun, ReportSource, load_source, so
 from lightning_gw.report.missing import missing_from
 from lightning_gw.report.payload import page_payload
 from lightning_gw.report.presentable import presentable, wordless
-from lightning_gw.report.uses import uses_sentence
+from lightning_gw.report.uses import uses_of
 from lightning_gw.statistics.correspondence import correspondence_sentence
 from lightning_gw.statistics.verdict import headline_of_tasks
 from lightning_gw.utilities.errors import UsageError, reason_of
@@ -161,7 +161,7 @@ def _rendered(source: ReportSource, rectangles: Mapping[str, TaskRectangles]) ->
         standing=headline([run.history for run in ended or source.runs]) if source.is_comparison else "",
         answer=_first_sentence(answer_of(alone.history, alone.afterwards)) if alone else ("", ""),
         next_step=_next_step(alone) if alone else "",
-        uses=uses_sentence(alone.history, alone.afterwards) if alone else "",
+        uses=uses_of(alone.history, alone.afterwards) if alone else (),
         rows=rows,
         tasks=list(dict.fromkeys(row.task for row in rows)),
         answers=answers,

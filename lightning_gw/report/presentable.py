@@ -10,7 +10,7 @@ from lightning_gw.report.comparisons.rows import rows_of
 from lightning_gw.report.comparisons.tasks import answer_tasks
 from lightning_gw.report.loading import ReportRun, ReportSource
 from lightning_gw.report.payload import page_payload
-from lightning_gw.report.uses import uses_sentence
+from lightning_gw.report.uses import uses_of
 from lightning_gw.utilities.errors import reason_of
 
 
@@ -57,7 +57,7 @@ def _fault(run: ReportRun) -> str | None:
     """Why no page can be made of a run; None where one can."""
     try:
         answer_of(run.history, run.afterwards)
-        uses_sentence(run.history, run.afterwards)
+        uses_of(run.history, run.afterwards)
         page_payload([run], {}, {})
         rows_of([run], answer_tasks([run]))
     except Exception as error:
