@@ -1,4 +1,7 @@
-"""The two relaxations of trace(A X B Xᵀ) that `tight` joins: by eigenvalues and by sorted rows."""
+"""The two relaxations of trace(A X B Xᵀ) that `tight` joins, by eigenvalues and by sorted rows, and their minimum.
+
+Whatever only leads to a bound, and is no part of it, is computed in float32.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+#: Over-relaxation of the alternating direction method; 1.5–1.8 is usual (Boyd et al. 2011, section 3.4.3).
+RELAXATION = 1.6
+#: Alternating direction steps for the first split, for every later one, and between two looks at (s, t) at first.
+FIRST_STEPS, NEXT_STEPS, DUAL_EVERY = 40, 5, 10
+#: The few steps of later splits, which start where the last one ended, may be longer: their penalty over that which
+#: evens out the residuals at first.
+NEXT_PENALTY = 0.15
+#: How far (s, t) goes towards what is best at the relaxed X, at first and from each later split to the next.
+FIRST_DUAL, NEXT_DUAL = 0.5, 0.05
 
 
 @dataclass(frozen=True)
@@ -62,8 +75,44 @@ class SortedRows:
 
     def image(self, x: Tensor, other: SortedRows) -> Tensor:
         """What this matrix is multiplied with in ⟨X, products⟩: the other's sorted rows, mixed by X, in its order."""
-        mixed = x @ other.rows
-        return _with_diagonal(torch.zeros_like(mixed).scatter_(1, self.order, mixed), x @ other.diagonal)
+        mixed = x @ other.rows.to(x.dtype)
+        entries = torch.zeros_like(mixed).scatter_(1, self.order, mixed)
+        return _with_diagonal(entries, x @ other.diagonal.to(x.dtype))
+
+
+@dataclass(frozen=True)
+class ReducedRows:
+    """Rows of a part of one matrix sorted with those of another whose columns were shifted, and the shift taken off.
+
+    For permutations ``Σ_ij part_ij (whole + 1 βᵀ)_{p_i p_j}`` is that of `whole` plus ``Σ_j sums_j β_{p_j}``, which is
+    linear in the permutation. Rows of the shifted matrix, sorted one by one, agree more on what goes where.
+
+    Attributes:
+        part: Rows of the part.
+        whole: Rows of the other matrix, shifted.
+        sums: ``(n,)`` column sums of the part.
+        shift: ``(n,)`` β.
+    """
+
+    part: SortedRows
+    whole: SortedRows
+    sums: Tensor
+    shift: Tensor
+
+    @staticmethod
+    def of(part: Tensor, whole: Tensor, shift: Tensor) -> ReducedRows:
+        return ReducedRows(SortedRows.of(part), SortedRows.of(whole + shift), part.sum(dim=0), shift)
+
+    def products(self) -> tuple[Tensor, float]:
+        """``(n, n)`` whose sum over a permutation is at least the trace of part X whole Xᵀ, and what went into it."""
+        sorted_rows, taken_off = self.part.products(self.whole), torch.outer(self.sums, self.shift)
+        return sorted_rows - taken_off, float(sorted_rows.abs().max() + taken_off.abs().max())
+
+    def images(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the part, the other matrix and the shift are multiplied with in ⟨X, products⟩."""
+        whole = self.whole.image(x.T, self.part)
+        part = self.part.image(x, self.whole) - (x @ self.shift.to(x.dtype))[None, :]
+        return part, whole, whole.sum(dim=0) - x.T @ self.sums.to(x.dtype)
 
 
 def spectral_duals(first: Tensor, second: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,17 +140,100 @@ def best_slopes(z: Tensor, second: Tensor) -> Tensor:
 
 def spectral_image(x: Tensor, first: Eigen, second: Eigen, s: Tensor) -> Tensor:
     """What A is multiplied with in its spectral part of S: X B Xᵀ, filled up by the derivative of tr s(A)(1 − X Xᵀ)."""
-    n = len(x)
-    z = first.vectors.T @ x @ second.vectors
+    n, kind = len(x), x.dtype
+    vectors = first.vectors.to(kind)
+    z = vectors.T @ x @ second.vectors.to(kind)
     gaps = first.values[:, None] - first.values[None, :]
     apart = gaps.abs() > 1e-9 * first.values.abs().max()
     divided = torch.where(apart, (s[:, None] - s[None, :]) / torch.where(apart, gaps, 1.0), 0.0)
     beside = divided.diagonal(1)
     divided.diagonal().copy_((torch.cat([beside[:1], beside]) + torch.cat([beside, beside[-1:]])) / 2)
-    free = torch.eye(n - 1, dtype=x.dtype, device=x.device) - z @ z.T
-    image = first.vectors @ ((z * second.values) @ z.T - divided * free / 2) @ first.vectors.T
-    sums = x @ second.sums / n
-    return image + sums[:, None] + sums[None, :] - second.sums.sum() / n**2
+    free = torch.eye(n - 1, dtype=kind, device=x.device) - z @ z.T
+    image = vectors @ ((z * second.values.to(kind)) @ z.T - divided.to(kind) * free / 2) @ vectors.T
+    sums = x @ second.sums.to(kind) / n
+    return image + sums[:, None] + sums[None, :] - second.sums.to(kind).sum() / n**2
+
+
+@dataclass(frozen=True)
+class Relaxed:
+    """State of the alternating direction method, kept from one split to the next.
+
+    Attributes:
+        positive: ``(n, n)`` float32, the copy of X that is nonnegative.
+        scaled_dual: ``(n, n)`` float32 multipliers of X = positive, divided by the penalty.
+        slopes: ``(n − 2,)`` float64, ascending; how (s, t) is held, see `spectral_duals`.
+        penalty: Weight of the distance of the two copies.
+    """
+
+    positive: Tensor
+    scaled_dual: Tensor
+    slopes: Tensor
+    penalty: float
+
+    @staticmethod
+    def start(first: Eigen, second: Eigen, linear: Tensor) -> Relaxed:
+        """State near the minimum over doubly stochastic X of both relaxations, reached from the uniform X."""
+        n = len(linear)
+        slopes = (second.values[1:] + second.values[:-1]) / 2
+        uniform = torch.full((n, n), 1 / n, dtype=torch.float32, device=linear.device)
+        curvature = spectral_duals(first.values, second.values, slopes)[2]
+        # Where both parts vanish any positive penalty will do.
+        penalty = 6 * float(curvature.mean()) or float(linear.abs().mean()) or 1.0
+        state = Relaxed(uniform, torch.zeros_like(uniform), slopes, penalty)
+        for steps in range(DUAL_EVERY, FIRST_STEPS + 1, DUAL_EVERY):
+            state = state._steps(first, second, linear, DUAL_EVERY, FIRST_DUAL, balanced=2 * steps <= FIRST_STEPS)[-1]
+        penalty, dual = state.penalty * NEXT_PENALTY, state.scaled_dual / NEXT_PENALTY
+        return Relaxed(state.positive, dual, state.slopes, penalty)
+
+    def follow(self, first: Eigen, second: Eigen, linear: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Relaxed]:
+        """A few steps: Z, s, t and their reduced costs, in float64, and the state after them, with its next (s, t)."""
+        return self._steps(first, second, linear, NEXT_STEPS, NEXT_DUAL, balanced=False)
+
+    def multipliers(self) -> Tensor:
+        """``(n, n)`` float64 multipliers of X ≥ 0, themselves ≥ 0."""
+        return (-self.penalty * self.scaled_dual).double()
+
+    def _steps(
+        self, first: Eigen, second: Eigen, linear: Tensor, count: int, toward: float, balanced: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Relaxed]:
+        s, t, curvature = spectral_duals(first.values, second.values, self.slopes)
+        left, right = first.vectors.float(), second.vectors.float()
+        projected = left.T @ linear.float() @ right
+        weights = 1 / (2 * curvature.float() + self.penalty)
+        positive, dual, penalty = self.positive, self.scaled_dual, self.penalty
+        x = z = before = positive
+        for _ in range(count):
+            # The copy with row and column sums 1: uniform plus P Z Qᵀ, and the quadratic is diagonal in Z.
+            z = (penalty * (left.T @ (positive - dual) @ right) - projected) * weights
+            x = 1 / len(linear) + left @ z @ right.T
+            moved = RELAXATION * x + (1 - RELAXATION) * positive + dual
+            before, positive = positive, moved.clamp(min=0)
+            dual = moved - positive
+        if balanced:
+            factor = _balance(x, positive, before, dual)
+            penalty, dual = penalty * factor, dual / factor
+        best = best_slopes((left.T @ positive @ right).double(), second.values)
+        slopes = self.slopes + toward * (best - self.slopes)
+        return z.double(), s, t, curvature, Relaxed(positive, dual, slopes, penalty)
+
+
+def assignment_bound(costs: Tensor, multipliers: Tensor) -> float:
+    """Lower bound on the least sum over permutations of ``(n, n)`` float64 `costs`: a feasible dual of the assignment.
+
+    Where `multipliers` are the reduced costs at the optimum it is attained, for what they leave is u_i + v_j. Whatever
+    they are, v and then u made as large as the costs allow are feasible.
+    """
+    rows = (costs - multipliers).mean(dim=1)
+    columns = (costs - rows[:, None]).amin(dim=0)
+    rows = (costs - columns[None, :]).amin(dim=1)
+    return float(rows.sum() + columns.sum())
+
+
+def _balance(x: Tensor, positive: Tensor, before: Tensor, dual: Tensor) -> float:
+    """Factor on the penalty that evens out the relative primal and dual residuals."""
+    primal = float((x - positive).norm() / positive.norm().clamp(min=1e-30))
+    change = float((positive - before).norm() / dual.norm().clamp(min=1e-30))
+    return float(min(max((primal / max(change, 1e-12)) ** 0.5, 0.25), 4.0))
 
 
 def off_diagonal(matrix: Tensor) -> Tensor:

@@ -9,11 +9,14 @@ A = A₁ + A₂ and B = B₁ + B₂, and the parts of S are bounded over the sam
   which equals −2 S on permutations. They fix (s, t) at the outset; here it follows the relaxed X, for which the best
   (s, t) solves a transport problem between what X leaves free of each eigenvector, in closed form (Monge costs).
 * A₂ with B, and A₁ with B₂, by the linear assignment of their sorted rows (Gilmore 1962; Lawler 1963). A₂ and B₂ need
-  not be symmetric: an antisymmetric part changes nothing for permutations, and helps the relaxation.
+  not be symmetric: an antisymmetric part changes nothing for permutations, and helps the relaxation. Nor need the rows
+  be those of B and A₁ themselves: their columns may be shifted, for what a shift changes is linear and is taken off
+  again (reductions: Burkard 1973; Edwards 1980; Frieze and Yadegar 1983).
 
 The relaxed problem is solved by the alternating direction method of multipliers, cheap since its quadratic is diagonal.
-The split climbs along supergradients. Neither needs to converge: by convexity a tangent at any X, minimised over
-permutations by one linear assignment, is a valid bound.
+Splits and shifts climb along supergradients, with the matrices in either order. Neither needs to converge, nor to be
+exact: by convexity a tangent at any Z, minimised over permutations by one linear assignment, is a valid bound. Only
+that is computed in float64.
 """
 
 from __future__ import annotations
@@ -28,25 +31,26 @@ from torch import Tensor
 from lightning_gw.gw.bounds.permutations import Spectrum, round_down, spectral_bound
 from lightning_gw.gw.bounds.relaxation import (
     Eigen,
-    SortedRows,
-    best_slopes,
+    ReducedRows,
+    Relaxed,
+    assignment_bound,
     complement_basis,
-    spectral_duals,
     spectral_image,
 )
 
 #: Bounds are lowered by ROUNDINGS · n machine roundings of the sum of the magnitudes that went into them. Products of
 #: n × n matrices and a symmetric eigendecomposition are backward stable to a small multiple of n roundings.
 ROUNDINGS = 64.0
-#: Over-relaxation of the alternating direction method; 1.5–1.8 is usual (Boyd et al. 2011, section 3.4.3).
-RELAXATION = 1.6
-#: Alternating direction steps for the first split, for every later one, and between two looks at (s, t).
-FIRST_STEPS, NEXT_STEPS, DUAL_EVERY = 120, 20, 10
-#: Share of the distance to the best known distortion that a step of the split aims for (Polyak), the weight of the
-#: step before, and how many steps without gain halve the share and go back to the best split.
-STEP, MOMENTUM, PATIENCE = 0.2, 0.7, 4
-#: Starting share of each matrix in its sorted part.
-SHARE = 0.3
+#: Splits tried with the matrices in either order before the better one goes on alone.
+TRIAL = 5
+#: The first level that steps of the split aim for (Polyak), in shares of the distance from the first bound to the best
+#: known distortion; the weight of the step before; and how many steps without gain halve the distance of the level
+#: from the best bound and go back to the best split.
+LEVEL, MOMENTUM, PATIENCE = 0.2, 0.7, 3
+#: Starting shares of the two matrices in their sorted parts, and share of the row means that is taken off there.
+SHARES, REDUCTION = (0.35, 0.2), 0.5
+#: Squared length of a step of the shifts over one of A₂ and B₂ that is as steep for each of the n rows it counts in.
+SHIFT_STEP = 20.0
 #: A bound this close to the best known distortion is not worth more time.
 CLOSE = 0.998
 
@@ -56,7 +60,7 @@ def tight_bounds(
     first: Tensor,
     second: Tensor,
     distortion: Tensor,
-    iterations: int = 60,
+    iterations: int = 50,
     anchor: float = 0.0,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
@@ -65,7 +69,7 @@ def tight_bounds(
     With an anchor, on that plus ``anchor`` times the share of inputs not matched to themselves.
 
     They hold for any symmetric matrices. The work is done on the device of `matrices`, one pair at a time and in
-    memory for some forty matrices, except for one linear assignment per iteration, which SciPy solves on the host.
+    memory for some forty matrices, except for linear assignments, which SciPy solves on the host.
 
     Args:
         matrices: ``(L, n, n)`` float64, symmetric.
@@ -100,21 +104,61 @@ def tight_bounds(
     return torch.tensor(values, dtype=torch.float64, device=matrices.device)
 
 
-@dataclass
-class _Relaxed:
-    """State of the alternating direction method, kept from one split to the next.
+def _bound_pair(a: Tensor, b: Tensor, anchor: float, target: float, iterations: int) -> float:
+    """Best bound over splits of one pair, as a mean over entries."""
+    largest = float(torch.stack([a, b]).abs().max())
+    if largest == 0:
+        return 0.0
+    # Within what float32 can hold, whatever the matrices are; by a power of two, which rounds nothing.
+    unit = 2.0 ** float(torch.tensor(largest, dtype=torch.float64).log2().floor())
+    a, b, anchor, goal = a / unit, b / unit, anchor / unit**2, target / unit**2 * a.numel()
+    pairs = [_Pair(a, b, anchor), _Pair(b, a, anchor)]
+    value = pairs[0].bound(torch.zeros(2, len(a) + 1, len(a), dtype=a.dtype, device=a.device), None).value()
+    if iterations > 0 and value < CLOSE * goal:
+        climbs = [_Climb(pair, goal) for pair in pairs]
+        for climb in climbs:
+            climb.go(min(iterations, TRIAL))
+        better = max(climbs, key=lambda climb: climb.best.least)
+        better.go(iterations - TRIAL)
+        value = max(value, better.best.value())
+    return max(0.0, value / a.numel()) * unit**2
+
+
+class _Climb:
+    """Ascent of the splits of one pair, by Polyak steps with momentum towards a level that comes down.
 
     Attributes:
-        positive: ``(n, n)`` the copy of X that is nonnegative.
-        scaled_dual: ``(n, n)`` multipliers of X = positive, divided by the penalty.
-        slopes: ``(n − 2,)`` ascending; how (s, t) is held, see `spectral_duals`.
-        penalty: Weight of the distance of the two copies.
+        best: The best bound so far.
     """
 
-    positive: Tensor
-    scaled_dual: Tensor
-    slopes: Tensor
-    penalty: float
+    def __init__(self, pair: _Pair, goal: float) -> None:
+        self._pair, self._goal = pair, goal
+        self._split = pair.start()
+        self.best = self._bound = pair.bound(self._split, None)
+        self._best_split = self._split
+        self._move = torch.zeros_like(self._split)
+        self._distance = LEVEL * max(goal - self.best.least, 0.0)
+        self._stale = 0
+
+    def go(self, iterations: int) -> None:
+        """Try so many splits, or fewer where the goal is near or no way leads up."""
+        # A level out of reach must not throw the split far beyond the matrices.
+        reach = 0.5 * float(self._pair.a.norm())
+        for _ in range(iterations):
+            steepness = float(self._bound.ascent.norm())
+            if steepness == 0 or self.best.least >= CLOSE * self._goal:
+                break
+            length = min((self.best.least + self._distance - self._bound.least) / steepness, reach) / steepness
+            self._move = MOMENTUM * self._move + (1 - MOMENTUM) * length * self._bound.ascent
+            self._split = self._split + self._move
+            self._bound = self._pair.bound(self._split, self._bound.relaxed)
+            if self._bound.least > self.best.least:
+                self.best, self._best_split, self._stale = self._bound, self._split, 0
+                continue
+            self._stale += 1
+            if self._stale == PATIENCE:
+                self._split, self._bound, self._stale = self._best_split, self.best, 0
+                self._distance, self._move = self._distance / 2, torch.zeros_like(self._split)
 
 
 @dataclass(frozen=True)
@@ -122,132 +166,74 @@ class _Bound:
     """A certified bound for one pair of splits, and the way up.
 
     Attributes:
-        value: Lower bound on ``‖A − B[p][:, p]‖²``, rounded down.
-        ascent: ``(2, n, n)`` supergradient of the bound with respect to A₂ and B₂.
+        constant: What is added to an assignment of the costs, rounded down.
+        costs: ``(n, n)`` tangent of the convex relaxation.
+        least: Lower bound on ``‖A − B[p][:, p]‖²`` from a feasible dual of the assignment; `value` is the best one.
+        ascent: ``(2, n + 1, n)`` supergradient of the bound with respect to the splits.
+        relaxed: From where the next split goes on.
     """
 
-    value: float
+    constant: float
+    costs: Tensor
+    least: float
     ascent: Tensor
+    relaxed: Relaxed
 
-
-def _bound_pair(a: Tensor, b: Tensor, anchor: float, target: float, iterations: int) -> float:
-    """Best bound over splits of both matrices of one pair, as a mean over entries."""
-    pair = _Pair(a, b, anchor)
-    goal = target * a.numel()
-    value = pair.bound(torch.zeros(2, *a.shape, dtype=a.dtype, device=a.device), None)[0].value
-    if iterations > 0 and value < CLOSE * goal:
-        value = max(value, _climb(pair, SHARE * torch.stack([a, b]), goal, iterations))
-    return max(0.0, value / a.numel())
-
-
-def _climb(pair: _Pair, split: Tensor, goal: float, iterations: int) -> float:
-    """Best value along the ascent of the ``(2, n, n)`` split, Polyak steps with momentum."""
-    bound, state = pair.bound(split, None)
-    best, best_split, best_bound = bound.value, split, bound
-    share, stale = STEP, 0
-    reach = 0.5 * float(torch.stack([pair.a, pair.b]).norm())
-    move = torch.zeros_like(split)
-    for _ in range(iterations):
-        steepness = float(bound.ascent.norm())
-        if steepness == 0:
-            break
-        # A goal out of reach must not throw the split far beyond the matrices.
-        length = min(share * max(goal - bound.value, 0.0) / steepness, reach) / steepness
-        move = MOMENTUM * move + (1 - MOMENTUM) * length * bound.ascent
-        split = split + move
-        bound, state = pair.bound(split, state)
-        if bound.value > best:
-            best, best_split, best_bound, stale = bound.value, split, bound, 0
-            if best >= CLOSE * goal:
-                break
-            continue
-        stale += 1
-        if stale == PATIENCE:
-            split, bound, stale = best_split, best_bound, 0
-            share, move = share / 2, torch.zeros_like(split)
-    return best
+    def value(self) -> float:
+        """Lower bound on ``‖A − B[p][:, p]‖²``."""
+        costs = self.costs.cpu().numpy()
+        return max(self.least, self.constant + float(costs[linear_sum_assignment(costs)].sum()))
 
 
 class _Pair:
-    """What stays the same for all splits of one pair."""
+    """What stays the same for all splits of one pair.
+
+    Splits are ``(2, n + 1, n)``: A₂ and B₂, and below each the shift of what its rows are sorted with, in `unit`.
+    """
 
     def __init__(self, a: Tensor, b: Tensor, anchor: float) -> None:
         self.a, self.b = a, b
-        self.constant = float(a.square().sum() + b.square().sum()) + anchor * a.numel()
+        self.norms = float(a.square().sum() + b.square().sum()) + anchor * a.numel()
         self.anchor = anchor * len(a)
         self.complement = complement_basis(a)
+        self.unit = (SHIFT_STEP / len(a)) ** 0.5
 
-    def bound(self, splits: Tensor, state: _Relaxed | None) -> tuple[_Bound, _Relaxed]:
-        """Certified bound with ``(2, n, n)`` splits A₂ and B₂, from the state of near splits or from the uniform X."""
+    def start(self) -> Tensor:
+        """Splits from which to climb."""
+        a, b = self.a, self.b
+        a_means, b_means = (REDUCTION * (matrix.mean(dim=1) - matrix.mean()) for matrix in (a, b))
+        first = torch.cat([SHARES[0] * (a - a_means), -b_means[None] / self.unit])
+        second = torch.cat([SHARES[1] * (b - b_means), -(1 - SHARES[0]) * a_means[None] / self.unit])
+        return torch.stack([first, second])
+
+    def bound(self, splits: Tensor, relaxed: Relaxed | None) -> _Bound:
+        """Certified bound with these splits, from the state of near splits or from the uniform X."""
         n = len(self.a)
-        rest_a, rest_b = torch.stack([self.a, self.b]) - (splits + splits.transpose(1, 2)) / 2
+        parts, shifts = splits[:, :-1], self.unit * splits[:, -1]
+        rest_a, rest_b = torch.stack([self.a, self.b]) - (parts + parts.transpose(1, 2)) / 2
         first, second = Eigen.of(rest_a, self.complement), Eigen.of(rest_b, self.complement)
-        by_a = SortedRows.of(splits[0]), SortedRows.of(self.b)
-        by_b = SortedRows.of(rest_a), SortedRows.of(splits[1])
-        linear = -2 * (by_a[0].products(by_a[1]) + by_b[0].products(by_b[1]))
-        linear -= (4 / n) * torch.outer(first.sums, second.sums)
+        by_a = ReducedRows.of(parts[0], self.b, shifts[0])
+        by_b = ReducedRows.of(parts[1], rest_a, shifts[1])
+        (products_a, magnitude_a), (products_b, magnitude_b) = by_a.products(), by_b.products()
+        linear = -2 * (products_a + products_b.T) - (4 / n) * torch.outer(first.sums, second.sums)
         linear.diagonal().sub_(self.anchor)
-        projected = first.vectors.T @ linear @ second.vectors
+        if relaxed is None:
+            relaxed = Relaxed.start(first, second, linear)
+        z, s, t, curvature, relaxed = relaxed.follow(first, second, linear)
 
-        fresh = state is None
-        slopes = (second.values[1:] + second.values[:-1]) / 2 if state is None else state.slopes
-        s, t, curvature = spectral_duals(first.values, second.values, slopes)
-        if state is None:
-            uniform = torch.full_like(linear, 1 / n)
-            # Where both parts vanish any positive penalty will do.
-            penalty = 6 * float(curvature.mean()) or float(linear.abs().mean()) or 1.0
-            state = _Relaxed(uniform, torch.zeros_like(linear), slopes, penalty)
-        positive, dual, penalty = state.positive, state.scaled_dual, state.penalty
-        x = positive
-        for step in range(1, (FIRST_STEPS if fresh else NEXT_STEPS) + 1):
-            # The copy with row and column sums 1: uniform plus P Z Qᵀ, and the quadratic is diagonal in Z.
-            pulled = first.vectors.T @ (positive - dual) @ second.vectors
-            z = (penalty * pulled - projected) / (2 * curvature + penalty)
-            x = 1 / n + first.vectors @ z @ second.vectors.T
-            relaxed = RELAXATION * x + (1 - RELAXATION) * positive
-            before = positive
-            positive = (relaxed + dual).clamp(min=0)
-            dual = dual + relaxed - positive
-            if step % DUAL_EVERY:
-                continue
-            if fresh and step <= FIRST_STEPS // 2:
-                factor = _balance(x, positive, before, dual)
-                penalty, dual = penalty * factor, dual / factor
-            best = best_slopes(first.vectors.T @ positive @ second.vectors, second.values)
-            slopes = (slopes + best) / 2 if fresh else slopes + 0.3 * (best - slopes)
-            s, t, curvature = spectral_duals(first.values, second.values, slopes)
-
-        z = first.vectors.T @ x @ second.vectors
-        value = self._certify(first, second, s, t, curvature, z, linear)
-        x = positive / positive.sum(dim=1, keepdim=True).clamp(min=1e-12)
-        image = spectral_image(x, first, second, s) + by_b[0].image(x, by_b[1])
-        ascent_a = (image + image.T) / 2 - by_a[0].image(x, by_a[1])
-        ascent_b = spectral_image(x.T, second, first, t) - by_b[1].image(x.T, by_b[0])
-        return _Bound(value, 2 * torch.stack([ascent_a, ascent_b])), _Relaxed(positive, dual, slopes, penalty)
-
-    def _certify(
-        self, first: Eigen, second: Eigen, s: Tensor, t: Tensor, curvature: Tensor, z: Tensor, linear: Tensor
-    ) -> float:
-        """Tangent of the convex relaxation at ``z``, minimised over permutations, less its rounding error."""
-        n = len(linear)
-        slope = first.vectors @ (2 * curvature * z) @ second.vectors.T
-        cost = (slope + linear).cpu().numpy()
-        assigned = linear_sum_assignment(cost)
+        costs = first.vectors @ (2 * curvature * z) @ second.vectors.T + linear
         constant = 2 * float(first.sums.sum() * second.sums.sum()) / n**2
         quadratic = float((curvature * z * z).sum())
-        value = self.constant + constant + float(s.sum() + t.sum()) - quadratic + float(cost[assigned].sum())
-        magnitude = (
-            self.constant
-            + abs(constant)
-            + quadratic
-            + float(s.abs().sum() + t.abs().sum())
-            + n * float(curvature.max() + linear.abs().max() + slope.abs().max())
-        )
-        return value - ROUNDINGS * n * torch.finfo(torch.float64).eps * magnitude
+        magnitude = self.norms + abs(constant) + quadratic + float(s.abs().sum() + t.abs().sum())
+        magnitude += n * (magnitude_a + magnitude_b + sum(float(x.abs().max()) for x in (curvature, linear, costs)))
+        constant += self.norms + float(s.sum() + t.sum()) - quadratic
+        constant -= ROUNDINGS * n * torch.finfo(torch.float64).eps * magnitude
+        least = constant + assignment_bound(costs, relaxed.multipliers())
 
-
-def _balance(x: Tensor, positive: Tensor, before: Tensor, dual: Tensor) -> float:
-    """Factor on the penalty that evens out the relative primal and dual residuals."""
-    primal = float((x - positive).norm() / positive.norm().clamp(min=1e-300))
-    change = float((positive - before).norm() / dual.norm().clamp(min=1e-300))
-    return float(min(max((primal / max(change, 1e-12)) ** 0.5, 0.25), 4.0))
+        x = relaxed.positive / relaxed.positive.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        part_a, _, shift_a = by_a.images(x)
+        part_b, whole, shift_b = by_b.images(x.T)
+        image = spectral_image(x, first, second, s) + whole
+        up_a = torch.cat([(image + image.T) / 2 - part_a, -self.unit * shift_a[None]])
+        up_b = torch.cat([spectral_image(x.T, second, first, t) - part_b, -self.unit * shift_b[None]])
+        return _Bound(constant, costs, least, 2 * torch.stack([up_a, up_b]).double(), relaxed)
