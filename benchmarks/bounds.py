@@ -26,6 +26,7 @@ from benchmarks.solvers.representations import SETS
 from lightning_gw.geometry.spaces import make_spaces
 from lightning_gw.gw.bounds.permutations import Spectrum, spectral_bound
 from lightning_gw.gw.bounds.tight import tight_bounds
+from lightning_gw.gw.search.starts import sorted_rows_assignments
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,19 @@ class Tightness:
 
     Attributes:
         pairs: ``(P,)`` numbers of the pairs.
-        spectral: ``(P,)`` best known value over the spectral bound, which every tight bound starts from.
+        fast: ``(P,)`` best known value over the fast bound.
         tight: ``(P,)`` the same of the tight bound.
         seconds: ``(P,)`` processor time of the tight bound.
     """
 
     pairs: list[int]
-    spectral: FloatArray
+    fast: FloatArray
     tight: FloatArray
     seconds: FloatArray
 
 
 def measure_bounds(problem: Problem, best: FloatArray, pairs: Sequence[int]) -> Tightness:
-    """Tight and spectral bounds of some pairs of a problem.
+    """Tight and fast bounds of some pairs of a problem.
 
     Args:
         problem: The problem.
@@ -59,7 +60,8 @@ def measure_bounds(problem: Problem, best: FloatArray, pairs: Sequence[int]) -> 
     matrices = make_spaces(problem.representations, "standardized").matrices
     chosen = torch.from_numpy(problem.pairs[list(pairs)])
     goal = best[list(pairs)]
-    spectral = spectral_bound(Spectrum.of(matrices), chosen[:, 0], chosen[:, 1]).numpy()
+    spectral = spectral_bound(Spectrum.of(matrices), chosen[:, 0], chosen[:, 1])
+    fast = torch.maximum(spectral, sorted_rows_assignments(matrices, chosen[:, 0], chosen[:, 1])[1]).numpy()
     tight, seconds = np.zeros(len(pairs)), np.zeros(len(pairs))
     for k, (first, second) in enumerate(chosen):
         start = time.process_time()
@@ -67,18 +69,18 @@ def measure_bounds(problem: Problem, best: FloatArray, pairs: Sequence[int]) -> 
         seconds[k] = time.process_time() - start
     if not (tight <= goal * (1 + 1e-9)).all():
         raise AssertionError(f"{problem.name}: a bound lies above a best known value.")
-    return Tightness(list(pairs), goal / spectral, goal / tight, seconds)
+    return Tightness(list(pairs), goal / fast, goal / tight, seconds)
 
 
 def show(found: dict[str, Tightness], console: Console) -> None:
     """A row for every problem, and one for the mean over problems."""
     table = Table(title="best known value over bound")
-    for header in ("set", "pairs", "spectral", "tight", "tight, worst", "s a pair"):
+    for header in ("set", "pairs", "fast", "tight", "tight, worst", "s a pair"):
         table.add_column(header, justify="left" if header == "set" else "right")
     for name, one in found.items():
-        numbers = (one.spectral.mean(), one.tight.mean(), one.tight.max(), one.seconds.mean())
+        numbers = (one.fast.mean(), one.tight.mean(), one.tight.max(), one.seconds.mean())
         table.add_row(name, str(len(one.pairs)), *(f"{number:.2f}" for number in numbers))
-    means = [np.mean([getattr(one, key).mean() for one in found.values()]) for key in ("spectral", "tight", "seconds")]
+    means = [np.mean([getattr(one, key).mean() for one in found.values()]) for key in ("fast", "tight", "seconds")]
     table.add_row("mean", "", f"{means[0]:.2f}", f"{means[1]:.2f}", "", f"{means[2]:.2f}")
     console.print(table)
 

@@ -85,7 +85,8 @@ class ReducedRows:
     """Rows of a part of one matrix sorted with those of another whose columns were shifted, and the shift taken off.
 
     For permutations ``Σ_ij part_ij (whole + 1 βᵀ)_{p_i p_j}`` is that of `whole` plus ``Σ_j sums_j β_{p_j}``, which is
-    linear in the permutation. Rows of the shifted matrix, sorted one by one, agree more on what goes where.
+    linear in the permutation (reductions: Edwards 1980; Frieze and Yadegar 1983). Shifted rows, each sorted by itself,
+    agree more on what goes where.
 
     Attributes:
         part: Rows of the part.
@@ -186,12 +187,16 @@ class Relaxed:
         return Relaxed(state.positive, dual, state.slopes, penalty)
 
     def follow(self, first: Eigen, second: Eigen, linear: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Relaxed]:
-        """A few steps: Z, s, t and their reduced costs, in float64, and the state after them, with its next (s, t)."""
-        return self._steps(first, second, linear, NEXT_STEPS, NEXT_DUAL, balanced=False)
+        """A few steps: Z, s, t and their reduced costs, in float64, and the state after them, with its next (s, t).
+
+        Z is zero where float32 could not hold it.
+        """
+        z, s, t, curvature, state = self._steps(first, second, linear, NEXT_STEPS, NEXT_DUAL, balanced=False)
+        return z.nan_to_num(0, 0, 0), s, t, curvature, state
 
     def multipliers(self) -> Tensor:
-        """``(n, n)`` float64 multipliers of X ≥ 0, themselves ≥ 0."""
-        return (-self.penalty * self.scaled_dual).double()
+        """``(n, n)`` float64 multipliers of X ≥ 0, themselves ≥ 0; zero where float32 could not hold them."""
+        return (-self.penalty * self.scaled_dual).double().nan_to_num(0, 0, 0)
 
     def _steps(
         self, first: Eigen, second: Eigen, linear: Tensor, count: int, toward: float, balanced: bool

@@ -11,7 +11,7 @@ A = A₁ + A₂ and B = B₁ + B₂, and the parts of S are bounded over the sam
 * A₂ with B, and A₁ with B₂, by the linear assignment of their sorted rows (Gilmore 1962; Lawler 1963). A₂ and B₂ need
   not be symmetric: an antisymmetric part changes nothing for permutations, and helps the relaxation. Nor need the rows
   be those of B and A₁ themselves: their columns may be shifted, for what a shift changes is linear and is taken off
-  again (reductions: Burkard 1973; Edwards 1980; Frieze and Yadegar 1983).
+  again (reductions: Edwards 1980; Frieze and Yadegar 1983).
 
 The relaxed problem is solved by the alternating direction method of multipliers, cheap since its quadratic is diagonal.
 Splits and shifts climb along supergradients, with the matrices in either order. Neither needs to converge, nor to be
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -48,7 +49,7 @@ TRIAL = 5
 #: from the best bound and go back to the best split.
 LEVEL, MOMENTUM, PATIENCE = 0.2, 0.7, 3
 #: Starting shares of the two matrices in their sorted parts, and share of the row means that is taken off there.
-SHARES, REDUCTION = (0.35, 0.2), 0.5
+SHARES, REDUCTION = (0.6, 0.2), 0.5
 #: Squared length of a step of the shifts over one of A₂ and B₂ that is as steep for each of the n rows it counts in.
 SHIFT_STEP = 20.0
 #: A bound this close to the best known distortion is not worth more time.
@@ -141,12 +142,12 @@ class _Climb:
         self._stale = 0
 
     def go(self, iterations: int) -> None:
-        """Try so many splits, or fewer where the goal is near or no way leads up."""
+        """Try so many splits, or fewer where the goal is near, or no way up is known."""
         # A level out of reach must not throw the split far beyond the matrices.
         reach = 0.5 * float(self._pair.a.norm())
         for _ in range(iterations):
             steepness = float(self._bound.ascent.norm())
-            if steepness == 0 or self.best.least >= CLOSE * self._goal:
+            if not 0 < steepness < inf or self.best.least >= CLOSE * self._goal:
                 break
             length = min((self.best.least + self._distance - self._bound.least) / steepness, reach) / steepness
             self._move = MOMENTUM * self._move + (1 - MOMENTUM) * length * self._bound.ascent
@@ -225,10 +226,12 @@ class _Pair:
         constant = 2 * float(first.sums.sum() * second.sums.sum()) / n**2
         quadratic = float((curvature * z * z).sum())
         magnitude = self.norms + abs(constant) + quadratic + float(s.abs().sum() + t.abs().sum())
-        magnitude += n * (magnitude_a + magnitude_b + sum(float(x.abs().max()) for x in (curvature, linear, costs)))
+        multipliers = relaxed.multipliers()
+        entries = (curvature, linear, costs, multipliers)
+        magnitude += n * (magnitude_a + magnitude_b + sum(float(x.abs().max()) for x in entries))
         constant += self.norms + float(s.sum() + t.sum()) - quadratic
         constant -= ROUNDINGS * n * torch.finfo(torch.float64).eps * magnitude
-        least = constant + assignment_bound(costs, relaxed.multipliers())
+        least = constant + assignment_bound(costs, multipliers)
 
         x = relaxed.positive / relaxed.positive.sum(dim=1, keepdim=True).clamp(min=1e-12)
         part_a, _, shift_a = by_a.images(x)

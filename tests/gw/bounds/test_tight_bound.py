@@ -111,6 +111,29 @@ def test_scaling_both_matrices_scales_the_bound() -> None:
     assert bound(1024 * a, 1024 * b, 1024**2 * target, iterations=10) == pytest.approx(1024**2 * plain, rel=1e-6)
 
 
+def test_no_scale_is_too_large_or_too_small() -> None:
+    a, b = instance("distances", 12, torch.Generator().manual_seed(5))
+    target = float((a - b).square().mean())
+    plain = bound(a, b, target, iterations=10)
+    assert plain > 0
+    for scale in (2.0**200, 2.0**-200):
+        assert bound(scale * a, scale * b, scale**2 * target, iterations=10) == pytest.approx(
+            scale**2 * plain, rel=1e-9
+        )
+
+
+def test_matrices_that_vanish_beside_the_anchor_have_a_bound() -> None:
+    a, b = instance("distances", 6, torch.Generator().manual_seed(5))
+    best = optimum(1e-25 * a, 1e-25 * b, 1.0)
+    assert 0 <= bound(1e-25 * a, 1e-25 * b, best, anchor=1.0, iterations=5) <= best
+
+
+def test_the_order_of_the_two_matrices_does_not_matter() -> None:
+    a, b = instance("distances", 16, torch.Generator().manual_seed(8))
+    target = float((a - b).square().mean())
+    assert bound(a, b, target, iterations=15) == pytest.approx(bound(b, a, target, iterations=15), rel=0.02)
+
+
 def test_progress_counts_every_pair() -> None:
     generator = torch.Generator().manual_seed(6)
     matrices = torch.stack([*instance("distances", 8, generator), *instance("near", 8, generator)])
