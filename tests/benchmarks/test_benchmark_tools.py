@@ -187,9 +187,12 @@ def test_growth_is_the_slope_in_logarithms() -> None:
 
 
 def test_memory_is_seen(problem: Problem) -> None:
-    with high_water() as peak:
-        np.ones(2**23).sum()  # 64 MiB, gone again at once
-    assert peak[0] >= 60
+    seen = []
+    for _ in range(3):  # what the system takes away from the process meanwhile hides as much of a rise
+        with high_water() as peak:
+            np.ones(2**23).sum()  # 64 MiB, gone again at once
+        seen.append(peak[0])
+    assert max(seen) >= 60
 
 
 def test_one_set_from_measuring_to_the_table(

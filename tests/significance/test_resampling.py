@@ -150,17 +150,17 @@ def test_draws_repeat_and_leave_global_random_states_alone() -> None:
     assert not np.array_equal(one, resample_distances(layers, gw, draws=5, seed=1))
 
 
-@pytest.mark.slow
-def test_memory_is_bounded_by_working_on_few_pairs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded_by_working_on_few_inputs_and_pairs_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     layers = planted(n=12)
     gw = gw_matrix(layers, effort="fast")
     whole = resample_distances(layers, gw, draws=5)
     sizes = []
-    inner = module._apart
-    monkeypatch.setattr(module, "_apart", lambda m, w: sizes.append(len(m)) or inner(m, w))
-    monkeypatch.setattr(module, "CHUNK_BYTES", 3 * 8 * 12 * 12)
-    assert np.array_equal(resample_distances(layers, gw, draws=5), whole)
-    assert max(sizes) == 3
+    inner = module._looked_up
+    monkeypatch.setattr(module, "_looked_up", lambda m, p, i, k: sizes.append(len(i)) or inner(m, p, i, k))
+    monkeypatch.setattr(module, "CHUNK_BYTES", 8 * 5 * 20)  # 20 of the 66 pairs of inputs, and one pair of layers
+    parts = resample_distances(layers, gw, draws=5)
+    np.testing.assert_allclose(parts, whole, rtol=1e-9, atol=1e-12)
+    assert max(sizes) == 20
 
 
 def test_of_many_layers_fewer_draws_are_looked_at_and_that_is_said() -> None:
