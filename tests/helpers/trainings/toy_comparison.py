@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import yaml
 
 from lightning_gw.records.history import load_history
@@ -164,8 +165,13 @@ def assert_same_history(one: Path, other: Path, kills: int = 0) -> None:
     rows = [row for row in b.metrics if row["step"] in {own["step"] for own in a.metrics}]
     assert [*a.metrics] == rows
     assert a.metrics[-1:] == b.metrics[-1:]
+    mine, others = (
+        torch.load(each / "checkpoints/last.ckpt", weights_only=False)["state_dict"] for each in (one, other)
+    )
+    unequal = [name for name in mine if not torch.equal(mine[name], others[name])]
+    assert not unequal, f"the trainings themselves ended with other weights: {unequal}"
     for x, y in zip(a, b, strict=True):
-        np.testing.assert_array_equal(x.gw.distortion, y.gw.distortion)
+        np.testing.assert_array_equal(x.gw.distortion, y.gw.distortion, err_msg=f"the look at step {x.step}")
         np.testing.assert_array_equal(x.gw.couplings, y.gw.couplings)
         np.testing.assert_array_equal(x.growth, y.growth)
         assert (x.groups.labels, x.group_ids, x.events) == (y.groups.labels, y.group_ids, y.events)
