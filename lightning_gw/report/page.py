@@ -26,17 +26,17 @@ from lightning_gw.__about__ import __version__
 from lightning_gw.figures.comparisons.contrasts import EFFECT_COLORMAP, LEVEL, effect_limit
 from lightning_gw.records.history import History
 from lightning_gw.records.words.next_step import next_step
-from lightning_gw.report.afterwards import answer_of
 from lightning_gw.report.comparisons.answers import headline
 from lightning_gw.report.comparisons.pairs import pair_table
 from lightning_gw.report.comparisons.rectangles import CACHE_FILE, TaskRectangles, rectangles_of
 from lightning_gw.report.comparisons.rows import rows_of
 from lightning_gw.report.comparisons.tasks import answer_tasks
-from lightning_gw.report.loading import ReportRun, ReportSource, load_source, source_of
 from lightning_gw.report.missing import missing_from
 from lightning_gw.report.payload import page_payload
 from lightning_gw.report.presentable import presentable, wordless
-from lightning_gw.report.uses import uses_of
+from lightning_gw.report.runs.afterwards import answer_of
+from lightning_gw.report.runs.loading import ReportRun, ReportSource, load_source, source_of
+from lightning_gw.report.runs.uses import uses_of
 from lightning_gw.statistics.correspondence import correspondence_sentence
 from lightning_gw.statistics.verdict import headline_of_tasks
 from lightning_gw.utilities.errors import UsageError, reason_of
