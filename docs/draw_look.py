@@ -100,7 +100,7 @@ BANDS = (
         "Read",
         "#ad1457",
         (
-            ("report/runs/loading.py", "reads runs from disk"),
+            ("report/run/loading.py", "reads runs from disk"),
             ("report/payload.py", "what the page's|scripts draw"),
             ("report/page.py", "report.html, one file|that needs no network"),
         ),

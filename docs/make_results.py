@@ -33,7 +33,7 @@ from lightning_gw.report import load_source  # noqa: E402
 from lightning_gw.report.comparisons.rectangles import CACHE_FILE, TaskRectangles, rectangles_of  # noqa: E402
 from lightning_gw.report.comparisons.tasks import TaskAnswer, answer_tasks  # noqa: E402
 from lightning_gw.report.pictures import task_pictures  # noqa: E402
-from lightning_gw.report.runs.loading import ReportRun  # noqa: E402
+from lightning_gw.report.run.loading import ReportRun  # noqa: E402
 from lightning_gw.statistics.correspondence import correspondence_sentence  # noqa: E402
 from lightning_gw.statistics.description import strategy_sentence  # noqa: E402
 from lightning_gw.statistics.results import Estimate, StrategySummary  # noqa: E402

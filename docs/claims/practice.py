@@ -10,7 +10,7 @@ import yaml
 
 from claims.verdicts import Verdict, with_interval
 from lightning_gw import load_representations
-from lightning_gw.report.runs.loading import ReportRun
+from lightning_gw.report.run.loading import ReportRun
 from lightning_gw.statistics.estimates import mean_estimate
 from lightning_gw.utilities.text import listed
 

@@ -15,7 +15,7 @@ from claims.training import CONTROLS
 from claims.verdicts import LATER, LEVEL, Verdict, with_interval
 from lightning_gw.groups.roughness import MINIMUM_FOR_ROUGHNESS, roughness
 from lightning_gw.records.record import Record
-from lightning_gw.report.runs.loading import ReportRun
+from lightning_gw.report.run.loading import ReportRun
 from lightning_gw.statistics.estimates import mean_estimate, share_estimate
 from lightning_gw.utilities.arrays import FloatArray
 

@@ -11,7 +11,7 @@ from claims.paired import holm
 from claims.verdicts import LEVEL, Verdict, with_interval
 from lightning_gw.measures.agreement import adjusted_rand_index
 from lightning_gw.report.comparisons.tasks import TaskAnswer
-from lightning_gw.report.runs.loading import ReportRun
+from lightning_gw.report.run.loading import ReportRun
 from lightning_gw.statistics.estimates import mean_estimate, share_estimate
 from lightning_gw.statistics.results import Estimate, Finding
 from lightning_gw.statistics.strategies import compare_strategies

@@ -22,7 +22,7 @@ from lightning_gw.lightning_cli.replay import replaying
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.reading import RECORDS_FILE, address_of
 from lightning_gw.records.words.description import describe
-from lightning_gw.report.runs.afterwards import TEST_FOLDER, boundary_p_values, folder_of_test
+from lightning_gw.report.run.afterwards import TEST_FOLDER, boundary_p_values, folder_of_test
 from lightning_gw.utilities.errors import UsageError
 from lightning_gw.utilities.output import say
 

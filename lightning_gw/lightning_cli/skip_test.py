@@ -32,7 +32,7 @@ from lightning_gw.lightning_cli.checkpoints import (
     tell_page,
 )
 from lightning_gw.records.reading import RECORDS_FILE, SKIP_TEST_FILE, folder_name
-from lightning_gw.report.runs.afterwards import SKIP_TEST_FOLDER, folder_of_skip_test
+from lightning_gw.report.run.afterwards import SKIP_TEST_FOLDER, folder_of_skip_test
 from lightning_gw.significance import AdjacentSolver
 from lightning_gw.significance.nulls.origin import origin_of
 from lightning_gw.significance.nulls.reinitialise import Reinitialiser

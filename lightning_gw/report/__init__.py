@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from lightning_gw.report.page import write_history, write_page, write_report
-from lightning_gw.report.runs.loading import damages, load_runs, load_source
+from lightning_gw.report.run.loading import damages, load_runs, load_source
 
 __all__ = ["damages", "load_runs", "load_source", "write_history", "write_page", "write_report"]

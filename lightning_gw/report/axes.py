@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_gw.figures.series import accuracy_names, axis_range, metric_series
 from lightning_gw.figures.style import StepAxis
-from lightning_gw.report.runs.loading import ReportRun
+from lightning_gw.report.run.loading import ReportRun
 
 
 def compact(values: Iterable[float]) -> list[float | None]:

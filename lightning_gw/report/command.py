@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lightning_gw.report.page import PAGE_FILE, write_page
-from lightning_gw.report.runs.loading import damages, load_runs, load_source
+from lightning_gw.report.run.loading import damages, load_runs, load_source
 from lightning_gw.utilities.errors import UsageError, reason_of
 from lightning_gw.utilities.output import say
 from lightning_gw.utilities.shown import fetched

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lightning_gw.figures.series import logged_names
 from lightning_gw.records.words.misnamed import never_logged, planted_beyond
 from lightning_gw.report.comparisons.tasks import TaskAnswer
-from lightning_gw.report.runs.loading import ReportRun, ReportSource
+from lightning_gw.report.run.loading import ReportRun, ReportSource
 from lightning_gw.utilities.text import listed
 
 

@@ -34,9 +34,9 @@ from lightning_gw.report.comparisons.tasks import answer_tasks
 from lightning_gw.report.missing import missing_from
 from lightning_gw.report.payload import page_payload
 from lightning_gw.report.presentable import presentable, wordless
-from lightning_gw.report.runs.afterwards import answer_of
-from lightning_gw.report.runs.loading import ReportRun, ReportSource, load_source, source_of
-from lightning_gw.report.runs.uses import uses_of
+from lightning_gw.report.run.afterwards import answer_of
+from lightning_gw.report.run.loading import ReportRun, ReportSource, load_source, source_of
+from lightning_gw.report.run.uses import uses_of
 from lightning_gw.statistics.correspondence import correspondence_sentence
 from lightning_gw.statistics.verdict import headline_of_tasks
 from lightning_gw.utilities.errors import UsageError, reason_of

@@ -41,8 +41,8 @@ from lightning_gw.report.axes import compact, task_axis, ticks
 from lightning_gw.report.comparisons.answers import planted_sentence
 from lightning_gw.report.comparisons.rectangles import TaskRectangles
 from lightning_gw.report.comparisons.tasks import TaskAnswer
-from lightning_gw.report.runs.afterwards import answer_of, boundary_p_values
-from lightning_gw.report.runs.loading import ReportRun
+from lightning_gw.report.run.afterwards import answer_of, boundary_p_values
+from lightning_gw.report.run.loading import ReportRun
 from lightning_gw.statistics.results import StrategySummary
 from lightning_gw.utilities.text import short_names
 
@@ -148,7 +148,7 @@ def _run(run: ReportRun, scale: StepAxis) -> dict[str, Any]:
 def _skips(run: ReportRun) -> dict[str, Any] | None:
     if run.afterwards.skips is None:
         return None
-    from lightning_gw.report.runs.skips import skips_payload  # what it shows imports Lightning, which takes seconds
+    from lightning_gw.report.run.skips import skips_payload  # what it shows imports Lightning, which takes seconds
 
     return skips_payload(run.afterwards.skips, run.history[-1])
 

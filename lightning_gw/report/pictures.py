@@ -16,7 +16,7 @@ from lightning_gw.figures import (
 from lightning_gw.records.history import History
 from lightning_gw.report.comparisons.rectangles import TaskRectangles
 from lightning_gw.report.comparisons.tasks import TaskAnswer
-from lightning_gw.report.runs.loading import ReportRun
+from lightning_gw.report.run.loading import ReportRun
 
 #: Their names, in the order in which to look at them.
 PICTURES = ("timelines", "boundary_histograms", "mean_matrices", "differences", "corresponding_layers")

@@ -8,9 +8,9 @@ from lightning_gw.records.history import History
 from lightning_gw.report.comparisons.rows import rows_of
 from lightning_gw.report.comparisons.tasks import answer_tasks
 from lightning_gw.report.payload import page_payload
-from lightning_gw.report.runs.afterwards import Afterwards, answer_of
-from lightning_gw.report.runs.loading import ReportRun, ReportSource
-from lightning_gw.report.runs.uses import uses_of
+from lightning_gw.report.run.afterwards import Afterwards, answer_of
+from lightning_gw.report.run.loading import ReportRun, ReportSource
+from lightning_gw.report.run.uses import uses_of
 from lightning_gw.utilities.errors import reason_of
 
 

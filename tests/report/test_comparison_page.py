@@ -16,7 +16,7 @@ from synthetic_runs import DRIFT, make_run
 from lightning_gw.report import load_source, write_report
 from lightning_gw.report.comparisons.pairs import pair_table
 from lightning_gw.report.page import write_page
-from lightning_gw.report.runs.loading import load_runs
+from lightning_gw.report.run.loading import load_runs
 from lightning_gw.statistics.description import task_sentences
 from lightning_gw.statistics.strategies import compare_strategies
 

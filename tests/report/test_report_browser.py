@@ -13,7 +13,7 @@ from synthetic_runs import DRIFT, make_run, with_names
 
 from lightning_gw.report import write_report
 from lightning_gw.report.page import write_page
-from lightning_gw.report.runs.loading import load_runs
+from lightning_gw.report.run.loading import load_runs
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="the playwright package is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -16,7 +16,7 @@ from lightning_gw.records.history import load_history
 from lightning_gw.records.words.description import describe
 from lightning_gw.report import write_report
 from lightning_gw.report.page import _first_sentence, json_for_html
-from lightning_gw.report.runs.titles import run_title
+from lightning_gw.report.run.titles import run_title
 from lightning_gw.utilities.text import short_names
 
 

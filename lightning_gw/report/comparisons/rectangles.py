@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_gw.records.representations import KEPT_FILE, load_representations
-from lightning_gw.report.runs.loading import ReportRun
+from lightning_gw.report.run.loading import ReportRun
 from lightning_gw.statistics.correspondence import Correspondence, average_correspondence, correspondence
 from lightning_gw.utilities.errors import UsageError, near_names, sentence
 from lightning_gw.utilities.progress import Progress

@@ -12,7 +12,7 @@ from lightning_gw.records.history import History
 from lightning_gw.records.words.description import inherited_sentences, weights_sentences
 from lightning_gw.report.comparisons.answers import describe_comparison, growth_across, planted_sentence
 from lightning_gw.report.comparisons.tasks import TaskAnswer
-from lightning_gw.report.runs.loading import ReportRun
+from lightning_gw.report.run.loading import ReportRun
 from lightning_gw.statistics.description import strategy_sentence
 from lightning_gw.statistics.results import StrategySummary
 

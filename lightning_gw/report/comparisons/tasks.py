@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lightning_gw.report.runs.loading import ReportRun
+from lightning_gw.report.run.loading import ReportRun
 from lightning_gw.statistics.description import task_sentences
 from lightning_gw.statistics.findings import finding_of
 from lightning_gw.statistics.results import Finding, StrategySummary, TaskComparison

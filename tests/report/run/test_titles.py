@@ -13,8 +13,8 @@ from pytorch_lightning.loggers import WandbLogger
 from report_folders import save
 from synthetic_runs import DRIFT, make_run
 
-from lightning_gw.report.runs.loading import load_runs
-from lightning_gw.report.runs.titles import run_title
+from lightning_gw.report.run.loading import load_runs
+from lightning_gw.report.run.titles import run_title
 
 
 def field(number: int, value: bytes) -> bytes:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lightning_gw.report.runs.wandb_link import wandb_place
+from lightning_gw.report.run.wandb_link import wandb_place
 
 
 def run_config(folder, **options):

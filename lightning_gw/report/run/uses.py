@@ -11,7 +11,7 @@ from lightning_gw.groups.choice import NoGroupError, choose_group
 from lightning_gw.records.history import History
 from lightning_gw.records.reading import address_of
 from lightning_gw.records.record import Record
-from lightning_gw.report.runs.afterwards import Afterwards
+from lightning_gw.report.run.afterwards import Afterwards
 
 #: What ``lightning-gw export`` writes a group as, what that is for where its name does not say it, and what it needs
 #: to be told beside.

@@ -9,8 +9,8 @@ from report_folders import Parsed, entry, save, write_comparison
 from synthetic_runs import DRIFT, make_run
 
 from lightning_gw.report import write_report
-from lightning_gw.report.runs.loading import load_runs
 from lightning_gw.report.page import write_page
+from lightning_gw.report.run.loading import load_runs
 
 ALL = ("changed",) * 8 + ("none",)
 TOP = ("same",) * 6 + ("changed", "changed", "none")

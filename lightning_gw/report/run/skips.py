@@ -11,8 +11,8 @@ from lightning_gw.groups.groups import layer_ranges
 from lightning_gw.interventions.passing import PASSING_MEASURES
 from lightning_gw.interventions.skips import WORDS, GroupSkip, SkipTest
 from lightning_gw.records.record import Record
-from lightning_gw.report.runs.afterwards import KeptSkipTest
 from lightning_gw.report.axes import compact
+from lightning_gw.report.run.afterwards import KeptSkipTest
 
 
 def skips_payload(kept: KeptSkipTest, last: Record) -> dict[str, Any]:

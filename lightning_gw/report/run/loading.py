@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from lightning_gw.records.history import History, load_history
 from lightning_gw.records.reading import RECORDS_FILE, address_of, folder_name
-from lightning_gw.report.runs.afterwards import Afterwards, afterwards_of, with_p_values
-from lightning_gw.report.runs.titles import run_title
-from lightning_gw.report.runs.wandb_link import WandbPlace, wandb_place
+from lightning_gw.report.run.afterwards import Afterwards, afterwards_of, with_p_values
+from lightning_gw.report.run.titles import run_title
+from lightning_gw.report.run.wandb_link import WandbPlace, wandb_place
 from lightning_gw.utilities.output import quoted
 from lightning_gw.utilities.progress import counting
 from lightning_gw.utilities.storage.files import inside, read_text

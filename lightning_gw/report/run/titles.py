@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_gw.records.reading import address_of, folder_name
-from lightning_gw.report.runs.wandb_link import RUN_CONFIG
+from lightning_gw.report.run.wandb_link import RUN_CONFIG
 from lightning_gw.utilities.output import printable
 from lightning_gw.utilities.storage.files import read_head, read_text
 from lightning_gw.utilities.storage.yaml_values import load_yaml

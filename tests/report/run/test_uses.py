@@ -14,8 +14,8 @@ from synthetic_runs import DRIFT, EMERGENCE, WEAK, make_run, with_names
 from lightning_gw.cli import main
 from lightning_gw.records.history import History, load_history
 from lightning_gw.report import write_report
-from lightning_gw.report.runs.afterwards import Afterwards
-from lightning_gw.report.runs.uses import uses_of
+from lightning_gw.report.run.afterwards import Afterwards
+from lightning_gw.report.run.uses import uses_of
 
 
 def layers(count: int) -> tuple[str, ...]:
