@@ -13,6 +13,7 @@ from lightning_gw.figures.style import NO_EVIDENCE, OKABE_ITO, QUIET, group_colo
 from lightning_gw.groups.groups import layer_ranges
 from lightning_gw.interventions.passing import PASSING_MEASURES
 from lightning_gw.interventions.skips import WORDS, SkipTest, signed
+from lightning_gw.utilities.text import plural
 
 #: From this ratio of the largest damage to the middle one on, small damages would not be seen on a linear axis.
 SPREAD = 25.0
@@ -121,7 +122,7 @@ def _reading(found: SkipTest) -> str:
             f"Layers of one colour and box are a group{'' if found.strength == 'strong' else ' (dashed: weak)'}."
         )
     for group in found.groups:
-        where = f"{layer_ranges(group.members)}: without its {len(group.interior)} interior layers"
+        where = f"{layer_ranges(group.members)}: without its {plural(len(group.interior), 'interior layer')}"
         if group.reason:
             lines.append(f"Group {where}: not possible.")
             continue

@@ -14,6 +14,7 @@ from lightning_gw.interventions.passing import PASSING_MEASURES
 from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.storage.files import read_text
 from lightning_gw.utilities.storage.json_values import from_json, to_json
+from lightning_gw.utilities.text import plural
 
 #: Fewer layers than this have no rank correlation that says something.
 FEWEST_RANKED = 4
@@ -155,7 +156,7 @@ class SkipTest:
         where = f"group {layer_ranges(group.members)}"
         if group.reason:
             return f"The interior of {where} could not be left out: {group.reason}."
-        told = f"Without the {len(group.interior)} interior layers of {where}: {signed(group.rise)}"
+        told = f"Without the {plural(len(group.interior), 'interior layer')} of {where}: {signed(group.rise)}"
         if not group.controls:
             return f"{told}."
         worse = sum(bool(self.harm(group.rise) > self.harm(control.rise)) for control in group.controls)

@@ -223,7 +223,7 @@ def test_what_is_lost_without_each_layer_is_drawn_for_the_run_that_has_a_skip_te
     assert controls == [0.4, 0.8]
     lines = own.page.evaluate("document.getElementById('predictions').data.map(({ name, y }) => [name, y[4]])")
     assert lines[0] == ["GW distance, rank correlation 1.00", 1]
-    assert "Without the 3 interior layers of group 3–6" in own.page.inner_text("#skips-words")
+    assert "Without the three interior layers of group 3–6" in own.page.inner_text("#skips-words")
     own.page.select_option("#run", source.runs[1].key)
     sync_api.expect(own.page.locator("#skips")).to_be_hidden()
     assert own.complaints == []

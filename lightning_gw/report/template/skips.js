@@ -45,7 +45,7 @@ function drawDamage(element, skips) {
     margin: { l: 62, r: 12, t: 30, b: 52 },
     xaxis: { ...skipAxes(colours, count, element.clientWidth * (apart ? 0.6 : 1)), domain: apart ? [0, 0.64] : [0, 1] },
     yaxis: value({ range: reaching(ends), title: axisTitle(escaped(skips.what), colours) }),
-    xaxis2: axis(colours, { anchor: "y2", domain: [0.76, 1], range: [-0.6, skips.groups.length - 0.4], tickvals: skips.groups.map((_, i) => i), ticktext: skips.groups.map((group) => group.name), tickangle: 0, title: axisTitle("group", colours) }),
+    xaxis2: axis(colours, { anchor: "y2", domain: [0.76, 1], range: [-0.6, skips.groups.length - 0.4], tickvals: skips.groups.map((_, i) => i), ticktext: skips.groups.map((group) => group.name), tickangle: "auto", automargin: true, title: axisTitle("group", colours) }),
     yaxis2: value({ anchor: "x2", range: reaching(blocksAndGroups) }),
   }, CONFIG);
 }
