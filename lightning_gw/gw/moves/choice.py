@@ -208,12 +208,12 @@ class CompiledMoves(Moves):
     name = "compiled"
 
     def __init__(self, search: SearchMatrices, anchor: float = 0.0) -> None:
-        from lightning_gw.gw.moves.compiled import assignments, heat_bath, swaps
+        from lightning_gw.gw.moves.compiled import assignments, descent, heat_bath, swaps
         from lightning_gw.gw.moves.compiled.warmup import prepare
 
         prepare()
         super().__init__(search, anchor)
-        self._assignments, self._baths, self._swaps = assignments, heat_bath, swaps
+        self._assignments, self._baths, self._descent, self._swaps = assignments, heat_bath, descent, swaps
         self._matrices = search.matrices.numpy()
         none = np.zeros(self._matrices.shape[:2], dtype=np.float32)
         self._diagonals = none if search.diagonals is None else search.diagonals.numpy()
@@ -237,7 +237,7 @@ class CompiledMoves(Moves):
     def descend(self, first: Tensor, second: Tensor, starts: Tensor, rounds: int) -> tuple[Tensor, Tensor]:
         def one(pair: int, sides: tuple, several: NDArray[np.int64]) -> list[bool]:
             work = self._memory()
-            return [self._swaps.descend(*sides, p, rounds, work) for p in several]
+            return [self._descent.descend(*sides, p, rounds, work) for p in several]
 
         return self._changed(one, first, second, starts)
 
@@ -248,7 +248,7 @@ class CompiledMoves(Moves):
 
         def one(pair: int, sides: tuple, p: NDArray[np.int64]) -> bool:
             bathe(pair, sides, p, sweeps, temperatures[pair], cooling, QUENCH_SWEEPS, seed)
-            return bool(self._swaps.descend(*sides, p, 1000, self._memory()))
+            return bool(self._descent.descend(*sides, p, 1000, self._memory()))
 
         return self._changed(one, first, second, permutations)
 
@@ -289,7 +289,7 @@ class CompiledMoves(Moves):
 
     def _memory(self) -> NDArray[np.float32]:
         """What the compiled moves of one pair work in."""
-        return np.empty((3, *self._matrices.shape[1:]), dtype=np.float32)
+        return np.empty((4, *self._matrices.shape[1:]), dtype=np.float32)
 
     def _changed(
         self, one: Callable[..., object], first: Tensor, second: Tensor, permutations: Tensor

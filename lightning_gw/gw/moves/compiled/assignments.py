@@ -10,9 +10,16 @@ import numpy as np
 
 from lightning_gw.gw.moves.batched.assignments import BIDS, DRAWN, LEAST_STEP, PRICE_STEP, PROMISING
 from lightning_gw.gw.moves.compiled.cache import compiled
-from lightning_gw.gw.moves.compiled.swaps import OPTIONS, VECTORISED, descend, next_random, objective_of, seeded
-
-NEVER = np.float32(-3e38)
+from lightning_gw.gw.moves.compiled.descent import descend_from, follow, take_gradient
+from lightning_gw.gw.moves.compiled.swaps import (
+    NEVER,
+    OPTIONS,
+    VECTORISED,
+    largest,
+    next_random,
+    objective_of,
+    seeded,
+)
 
 
 @compiled(**VECTORISED)
@@ -20,15 +27,6 @@ def net_values(benefits, prices, out):  # type: ignore[no-untyped-def]
     """What every column is worth to one row at these prices."""
     for j in range(len(prices)):
         out[j] = benefits[j] - prices[j]
-
-
-@compiled(**VECTORISED)
-def largest(values):  # type: ignore[no-untyped-def]
-    """The maximum; written out, because this loop vectorises."""
-    most = NEVER
-    for j in range(len(values)):
-        most = max(most, values[j])
-    return most
 
 
 @compiled(**OPTIONS)
@@ -82,7 +80,7 @@ def reassign(a, b, a_diagonal, b_diagonal, anchor, p, rounds, noise, loss, seed,
         rounds: Number of assignments.
         noise: First width of the noise on the gradient, in units of the loss per input.
         loss: How far the objective of `p` falls short of its ceiling.
-        work: ``(3, n, n)`` float32 working memory.
+        work: ``(4, n, n)`` float32 working memory.
 
     Returns:
         Whether `p` is a local optimum.
@@ -92,25 +90,24 @@ def reassign(a, b, a_diagonal, b_diagonal, anchor, p, rounds, noise, loss, seed,
     uniform = np.empty(n + DRAWN, np.float32)
     for k in range(n + DRAWN):
         uniform[k] = (next_random(state) >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-    benefits, rows = np.empty((n, n), np.float32), np.empty((n, n), np.float32)
+    gradient, benefits, seen = work[3], np.empty((n, n), np.float32), np.empty_like(p)
     here, best = p.copy(), objective_of(a, b, a_diagonal, b_diagonal, anchor, p)
     prices = np.zeros(n, np.float32)  # gradients of neighbouring rounds are alike
     converged = False
+    take_gradient(a, b, here, seen, gradient, work[0])
     for turn in range(rounds):
-        for i in range(n):
-            rows[i] = b[here[i]]
-        benefits[:] = np.dot(a, rows)
+        follow(a, b, here, seen, gradient, work)
         width = np.float32(noise * loss / n * (1 - turn / rounds))
         for i in range(n):
             drawn = uniform[next_random(state) % np.uint64(DRAWN) :]
-            x, benefit = a_diagonal[i], benefits[i]
+            x, benefit, slope = a_diagonal[i], benefits[i], gradient[i]
             for j in range(n):
-                benefit[j] = 2 * benefit[j] + x * b_diagonal[j] + width * drawn[j]
+                benefit[j] = 2 * slope[j] + x * b_diagonal[j] + width * drawn[j]
             benefit[i] += anchor
         auction(benefits, np.float32(PRICE_STEP * loss / n + LEAST_STEP), prices, here)
         value = objective_of(a, b, a_diagonal, b_diagonal, anchor, here)
         if value > best - PROMISING * loss:
-            done = descend(a, b, a_diagonal, b_diagonal, anchor, here, 1000, work)
+            done = descend_from(a, b, a_diagonal, b_diagonal, anchor, here, 1000, seen, gradient, work)
             value = objective_of(a, b, a_diagonal, b_diagonal, anchor, here)
             if value > best:
                 p[:], best, converged = here, value, done

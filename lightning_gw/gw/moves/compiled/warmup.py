@@ -9,8 +9,9 @@ import threading
 import numpy as np
 
 from lightning_gw.gw.moves.compiled.assignments import reassign
+from lightning_gw.gw.moves.compiled.descent import descend
 from lightning_gw.gw.moves.compiled.heat_bath import gumbel_noise, heat_bath
-from lightning_gw.gw.moves.compiled.swaps import descend, distortion_of, objective_of
+from lightning_gw.gw.moves.compiled.swaps import distortion_of, objective_of
 from lightning_gw.gw.moves.low_rank import RANK
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ def prepare() -> None:
     notice.start()
     try:
         matrix, zeros, anchor = np.zeros((8, 8), dtype=np.float32), np.zeros(8, dtype=np.float32), np.float32(0)
-        p, work = np.arange(8), np.empty((3, 8, 8), dtype=np.float32)
+        p, work = np.arange(8), np.empty((4, 8, 8), dtype=np.float32)
         descend(matrix, matrix, zeros, zeros, anchor, p, 10, work)
         objective_of(matrix, matrix, zeros, zeros, anchor, p)
         distortion_of(matrix.astype(np.float64), matrix.astype(np.float64), p)
