@@ -70,11 +70,14 @@ class Moves(ABC):
 
     @abstractmethod
     def heat(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
+        self, first: Tensor, second: Tensor, starts: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """A heat bath from ``(P, n)`` permutations, a quench and a descent; also ``(P,)`` bool as above.
+        """A heat bath and a quench from each of ``(P, S, n)`` starts, and a descent from the best these end at.
 
         The temperature of each pair falls from ``(P,)`` `hot`, in units of the objective, to `cooling` times that.
+
+        Returns:
+            ``(P, n)`` permutations, and ``(P,)`` bool as above.
         """
 
     @abstractmethod
@@ -137,12 +140,17 @@ class BatchedMoves(Moves):
         return _joined(parts)
 
     def heat(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
+        self, first: Tensor, second: Tensor, starts: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         parts = []
         for chunk, a, b, linear in self._chunks(first, second, 1):
-            bathed, _ = self._bathed(first, second, permutations, chunk, sweeps, hot[chunk], cooling, seed)
-            parts.append(descend(a, b, bathed, linear))
+            ends = [
+                self._bathed(first, second, start, chunk, sweeps, hot[chunk], cooling, seed + turn)[0]
+                for turn, start in enumerate(starts.unbind(dim=1))
+            ]
+            top = torch.stack([objective(a, b, end, linear) for end in ends]).argmax(dim=0)
+            best = torch.stack(ends)[top, torch.arange(len(chunk), device=top.device)]
+            parts.append(descend(a, b, best, linear))
         return _joined(parts)
 
     def quench(self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int) -> tuple[Tensor, Tensor]:
@@ -242,15 +250,19 @@ class CompiledMoves(Moves):
         return self._changed(one, first, second, starts)
 
     def heat(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
+        self, first: Tensor, second: Tensor, starts: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         temperatures, bathe = hot.tolist(), self._bathe(first, second)
 
-        def one(pair: int, sides: tuple, p: NDArray[np.int64]) -> bool:
-            bathe(pair, sides, p, sweeps, temperatures[pair], cooling, QUENCH_SWEEPS, seed)
-            return bool(self._descent.descend(*sides, p, 1000, self._memory()))
+        def one(pair: int, sides: tuple, several: NDArray[np.int64]) -> bool:
+            for turn, p in enumerate(several):
+                bathe(pair, sides, p, sweeps, temperatures[pair], cooling, QUENCH_SWEEPS, seed + turn)
+            several[0] = max(several, key=lambda p: float(self._swaps.objective_of(*sides, p)))
+            return bool(self._descent.descend(*sides, several[0], 1000, self._memory()))
 
-        return self._changed(one, first, second, permutations)
+        ends = starts.numpy().copy()
+        converged = self._each(one, first, second, ends)
+        return torch.from_numpy(ends[:, 0].copy()), torch.tensor(converged, dtype=torch.bool)
 
     def quench(self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int) -> tuple[Tensor, Tensor]:
         bathe, found = self._bathe(first, second), permutations.numpy().copy()

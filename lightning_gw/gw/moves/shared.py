@@ -40,12 +40,12 @@ class SharedMoves(Moves):
         return self._ranks.pairs(lambda i, j, p: self._inner.descend(i, j, p, rounds), first, second, starts)
 
     def heat(
-        self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
+        self, first: Tensor, second: Tensor, starts: Tensor, sweeps: int, hot: Tensor, cooling: float, seed: int
     ) -> tuple[Tensor, Tensor]:
         def work(i: Tensor, j: Tensor, p: Tensor, warmth: Tensor) -> tuple[Tensor, Tensor]:
             return self._inner.heat(i, j, p, sweeps, warmth, cooling, seed)
 
-        return self._ranks.pairs(work, first, second, permutations, hot)
+        return self._ranks.pairs(work, first, second, starts, hot)
 
     def quench(self, first: Tensor, second: Tensor, permutations: Tensor, sweeps: int) -> tuple[Tensor, Tensor]:
         return self._ranks.pairs(lambda i, j, p: self._inner.quench(i, j, p, sweeps), first, second, permutations)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_gw.gw.moves.batched.swaps import SearchMatrices, ceiling, invert
-from lightning_gw.gw.moves.choice import Moves
+from lightning_gw.gw.moves.choice import QUENCH_SWEEPS, Moves
 from lightning_gw.gw.search.effort import TO_THE_END, EffortPlan, HeatBath, Reassignment
 from lightning_gw.gw.search.starts import identity_start, sorted_start
 
@@ -19,8 +19,6 @@ from lightning_gw.gw.search.starts import identity_start, sorted_start
 ENUMERATE_UP_TO = 7
 #: Compositions of a pair that are quenched, of those that lose at most this share of the loss.
 QUENCHED, WITHIN = 2, 0.5
-#: Most sweeps of that.
-COMPOSED_SWEEPS = 12
 
 
 @dataclass(frozen=True)
@@ -86,7 +84,7 @@ class PairSolver:
         if n <= ENUMERATE_UP_TO:
             return self._enumerate(n)
         starts = torch.cat([self._starts(sorted_rows), *(start[:, None] for start in more)], dim=1)
-        best = self._from_clusters(self._from_starts(starts), sorted_rows)
+        best = self._from_starts(starts, sorted_rows)
         if known is not None:
             best = best.or_better(torch.arange(len(sorted_rows), device=sorted_rows.device), known)
         best = self.composed(best)
@@ -113,13 +111,11 @@ class PairSolver:
 
     def refine(self, *starts: Tensor) -> Best:
         """Descend from it."""
-        return self._descended(self.best_of(*starts).permutations)
+        return self._descended(self.best_of(*starts).permutations[:, None])
 
     def descend_all(self, *starts: Tensor) -> Best:
         """Descend from all of them, and keep the best."""
-        found, done = self.moves.descend(self.first, self.second, self._and_identity(starts), TO_THE_END)
-        values, top = self.moves.values(self.first, self.second, found).max(dim=1)
-        return Best(_pick(found, top), done.gather(1, top[:, None])[:, 0], values)
+        return self._descended(self._and_identity(starts))
 
     def shaken(self, best: Best) -> Best:
         """With what the first shake of the plan leads to, where that is better."""
@@ -146,9 +142,10 @@ class PairSolver:
         return Best(found, converged, self.moves.values(self.first, self.second, found[:, None])[:, 0])
 
     def _descended(self, starts: Tensor) -> Best:
-        """The local optima below ``(P, n)`` starts."""
-        found, done = self.moves.descend(self.first, self.second, starts[:, None], TO_THE_END)
-        return self._valued(found[:, 0], done[:, 0])
+        """The best of the local optima below ``(P, S, n)`` starts."""
+        found, done = self.moves.descend(self.first, self.second, starts, TO_THE_END)
+        values, top = self.moves.values(self.first, self.second, found).max(dim=1)
+        return Best(_pick(found, top), done.gather(1, top[:, None])[:, 0], values)
 
     def _shaken(self, permutations: Tensor, losses: Tensor, step: HeatBath | Reassignment, turn: int) -> Best:
         """What one shake leads to."""
@@ -159,21 +156,13 @@ class PairSolver:
             return self._valued(
                 *self.moves.reassign(self.first, self.second, permutations, rounds, step.noise, losses, seed)
             )
-        sweeps, hot = step.sweeps_for(n), step.hot * losses / n
-        return self._valued(*self.moves.heat(self.first, self.second, permutations, sweeps, hot, step.cooling, seed))
+        return self._bathed(permutations[:, None], losses, step, seed)
 
-    def _from_clusters(self, best: Best, sorted_rows: Tensor) -> Best:
-        """Heat baths from the best of the starts and from the sorted rows, of pairs that do not pair their inputs."""
-        step = self.plan.clusters
-        if step is None:
-            return best
-        index = (_moved(best) >= step.moved).nonzero()[:, 0]
-        if len(index) == 0:
-            return best
-        some, losses = self.only(index), (self._ceiling() - best.values)[index].clamp(min=0)
-        for turn, start in enumerate((best.permutations, sorted_rows)[: 1 + self.plan.both]):
-            best = best.or_better(index, some._shaken(start[index], losses, step, turn - 2))
-        return best
+    def _bathed(self, starts: Tensor, losses: Tensor, step: HeatBath, seed: int) -> Best:
+        """What the best of the heat baths from ``(P, S, n)`` starts descends to."""
+        n = starts.shape[2]
+        sweeps, hot = step.sweeps_for(n), step.hot * losses / n
+        return self._valued(*self.moves.heat(self.first, self.second, starts, sweeps, hot, step.cooling, seed))
 
     def _starts(self, sorted_rows: Tensor) -> Tensor:
         """``(P, 5, n)`` cheap guesses: identity, sorted rows, eccentricity, principal axis in both directions."""
@@ -190,14 +179,40 @@ class PairSolver:
         ]
         return torch.stack(guesses, dim=1)
 
-    def _from_starts(self, starts: Tensor) -> Best:
-        """The best of what the best ones of ``(P, S, n)`` starts descend to."""
+    def _from_starts(self, starts: Tensor, sorted_rows: Tensor) -> Best:
+        """The best of what the best ones of ``(P, S, n)`` starts lead to, by descents and by heat baths.
+
+        The baths are from the best of the starts and from the sorted rows, of pairs that do not pair their inputs. They
+        make the descent of a single start needless: a quench is enough to tell which pairs these are.
+        """
         kept = min(self.plan.kept_for(starts.shape[2]), starts.shape[1])
-        order = self.moves.values(self.first, self.second, starts).topk(kept, dim=1).indices
+        values = self.moves.values(self.first, self.second, starts)
+        order = values.topk(kept, dim=1).indices
         chosen = starts.gather(1, order[:, :, None].expand(-1, -1, starts.shape[2]))
-        found, done = self.moves.descend(self.first, self.second, chosen, TO_THE_END)
-        values, top = self.moves.values(self.first, self.second, found).max(dim=1)
-        return Best(_pick(found, top), done.gather(1, top[:, None])[:, 0], values)
+        step = self.plan.clusters
+        if step is None or kept > 1:
+            best = self._descended(chosen)
+        else:
+            quenched, _ = self.moves.quench(self.first, self.second, chosen[:, 0], QUENCH_SWEEPS)
+            best = self._valued(quenched, torch.zeros(len(quenched), dtype=torch.bool, device=quenched.device))
+            every = torch.arange(len(values), device=values.device)
+            # The factors may take for better what is not.
+            best = best.or_better(every, Best(chosen[:, 0], best.converged, values.max(dim=1).values))
+            index = (_moved(best) < step.moved).nonzero()[:, 0]
+            best = best.or_better(index, self.only(index)._descended(chosen[index]))
+        if step is None:
+            return best
+        index = (_moved(best) >= step.moved).nonzero()[:, 0]
+        if len(index) == 0:
+            return best
+        losses = (self._ceiling() - best.values)[index].clamp(min=0)
+        begun = torch.stack((best.permutations, sorted_rows)[: 1 + self.plan.both], dim=1)[index]
+        seed = self.seed * (len(self.plan.shakes) + 2)
+        best = best.or_better(index, self.only(index)._bathed(begun, losses, step, seed))
+        undone = (~best.converged).nonzero()[:, 0]
+        if len(undone):  # baths may end no higher than they began
+            best = best.or_better(undone, self.only(undone)._descended(best.permutations[undone][:, None]))
+        return best
 
     def composed(self, best: Best) -> Best:
         """Descend from the best path through a third layer, where that promises more than what there is.
@@ -231,7 +246,7 @@ class PairSolver:
         if len(pair) == 0:
             return best
         i, j = self.first[pair], self.second[pair]
-        quenched, seen = self.moves.quench(i, j, candidates[pair, choice[pair, rank]], COMPOSED_SWEEPS)
+        quenched, seen = self.moves.quench(i, j, candidates[pair, choice[pair, rank]], QUENCH_SWEEPS)
         _, before = self.moves.quench(self.first, self.second, best.permutations, 0)
         reached = torch.full(top.shape, -torch.inf, dtype=torch.float64, device=device)
         reached[pair, rank] = seen
@@ -242,7 +257,7 @@ class PairSolver:
         if len(promising) == 0:
             return best
         start = quenched[place[promising, chosen[promising]]]
-        return best.or_better(promising, self.only(promising)._descended(start))
+        return best.or_better(promising, self.only(promising)._descended(start[:, None]))
 
     def _enumerate(self, n: int) -> Best:
         every = torch.tensor(np.array(list(itertools.permutations(range(n)))), device=self.first.device)

@@ -102,7 +102,7 @@ def test_a_heat_bath_leads_out_of_the_basin_of_a_descent(kind: type, anchor: flo
     moves = kind(layers(60), anchor)
     starts = random_starts(60)
     descended, _ = moves.descend(FIRST, SECOND, starts[:, None], 1000)
-    found, converged = moves.heat(FIRST, SECOND, starts, 30, 2 * losses(moves, starts) / 60, 0.05, 1)
+    found, converged = moves.heat(FIRST, SECOND, starts[:, None], 30, 2 * losses(moves, starts) / 60, 0.05, 1)
     assert torch.equal(found.sort(dim=1).values, torch.arange(60).expand(3, 60))
     assert converged.all()
     after = moves.values(FIRST, SECOND, found[:, None])[:, 0]
@@ -115,13 +115,13 @@ def test_a_pair_does_not_depend_on_the_others_and_only_on_the_seed(kind: type) -
     moves = kind(layers(60))
     starts = random_starts(60)
     hot = 2 * losses(moves, starts) / 60
-    together, _ = moves.heat(FIRST, SECOND, starts, 10, hot, 0.05, 1)
-    assert torch.equal(together, moves.heat(FIRST, SECOND, starts, 10, hot, 0.05, 1)[0])
+    together, _ = moves.heat(FIRST, SECOND, starts[:, None], 10, hot, 0.05, 1)
+    assert torch.equal(together, moves.heat(FIRST, SECOND, starts[:, None], 10, hot, 0.05, 1)[0])
     for k in range(3):
         one = slice(k, k + 1)
-        alone, _ = moves.heat(FIRST[one], SECOND[one], starts[one], 10, hot[one], 0.05, 1)
+        alone, _ = moves.heat(FIRST[one], SECOND[one], starts[one][:, None], 10, hot[one], 0.05, 1)
         assert torch.equal(alone[0], together[k])
-    assert not torch.equal(together, moves.heat(FIRST, SECOND, starts, 10, hot, 0.05, 2)[0])
+    assert not torch.equal(together, moves.heat(FIRST, SECOND, starts[:, None], 10, hot, 0.05, 2)[0])
 
 
 def test_both_machineries_see_the_same_values_and_end_about_as_high() -> None:
@@ -134,7 +134,7 @@ def test_both_machineries_see_the_same_values_and_end_about_as_high() -> None:
     hot = 2 * losses(batched, starts) / 96
     ends = []  # a single run ends in one of several basins; the best of a few does not
     for moves in (batched, compiled):
-        several = [moves.heat(FIRST, SECOND, starts, 30, hot, 0.05, seed)[0] for seed in range(12)]
+        several = [moves.heat(FIRST, SECOND, starts[:, None], 30, hot, 0.05, seed)[0] for seed in range(12)]
         ends.append(batched.values(FIRST, SECOND, torch.stack(several, dim=1)).amax(dim=1).numpy())
     np.testing.assert_allclose(ends[0], ends[1], rtol=0.01)
 
