@@ -87,7 +87,7 @@ class PairSolver:
         best = self._from_starts(starts, sorted_rows)
         if known is not None:
             best = best.or_better(torch.arange(len(sorted_rows), device=sorted_rows.device), known)
-        best = self.composed(best)
+        tried, best = best, self.composed(best)
         self.report(len(sorted_rows))
         most = self._ceiling()
         patience = torch.full((len(most),), self.plan.patience, device=most.device)
@@ -96,7 +96,8 @@ class PairSolver:
             if len(index):
                 before = (most - best.values)[index].clamp(min=0)
                 found = self.only(index)._shaken(best.permutations[index], before, step, turn)
-                best = self.composed(best.or_better(index, found))
+                best = best.or_better(index, found)
+                tried, best = best, self.composed(best, tried)
                 # A pair that shaking does not move is settled; one that it moves may have further to go.
                 improved = (most - best.values)[index] < before * (1 - self.plan.improvement)
                 patience[index] = torch.where(improved, self.plan.patience, patience[index] - 1)
@@ -214,11 +215,16 @@ class PairSolver:
             best = best.or_better(undone, self.only(undone)._descended(best.permutations[undone][:, None]))
         return best
 
-    def composed(self, best: Best) -> Best:
+    def composed(self, best: Best, tried: Best | None = None) -> Best:
         """Descend from the best path through a third layer, where that promises more than what there is.
 
         The most promising paths are quenched first, as a few factors see them (see `low_rank`): a path joins the errors
         of both its parts, and few are better as they are.
+
+        Args:
+            best: What there is.
+            tried: What there was when paths were last tried: those of which no part has become better since lead
+                where they led then.
         """
         count, (pairs, n) = len(self.search.matrices), best.permutations.shape
         through = min(self.plan.through, count - 2)
@@ -227,19 +233,23 @@ class PairSolver:
         device = best.permutations.device
         value = torch.full((count, count), -torch.inf, dtype=torch.float64, device=device)
         value[self.first, self.second] = value[self.second, self.first] = best.values
+        new = torch.ones(count, count, dtype=torch.bool, device=device)
+        if tried is not None:
+            new[self.first, self.second] = new[self.second, self.first] = best.values > tried.values
         # Third layers near both ends promise most; those that are not compared with both lead nowhere.
         path = torch.minimum(value[self.first], value[self.second])
         rows = torch.arange(pairs, device=device)
         path[rows, self.first] = path[rows, self.second] = -torch.inf
         nearness, third = path.topk(through, dim=1)
-        if not bool((nearness > -torch.inf).any()):
+        worthwhile = (nearness > -torch.inf) & (new[self.first[:, None], third] | new[third, self.second[:, None]])
+        if not bool(worthwhile.any()):
             return best
         table = identity_start(count * count, n, device).view(count, count, n)
         table[self.first, self.second] = best.permutations
         table[self.second, self.first] = invert(best.permutations)
         composed = [table[k, self.second].gather(1, table[self.first, k]) for k in third.unbind(dim=1)]
         candidates = torch.stack(composed, dim=1)
-        values = self.moves.values(self.first, self.second, candidates).masked_fill(nearness == -torch.inf, -torch.inf)
+        values = self.moves.values(self.first, self.second, candidates).masked_fill(~worthwhile, -torch.inf)
         top, choice = values.topk(min(QUENCHED, through), dim=1)
         least = best.values - WITHIN * (self._ceiling() - best.values).clamp(min=0)
         pair, rank = (top > least[:, None]).nonzero().unbind(dim=1)
@@ -247,7 +257,9 @@ class PairSolver:
             return best
         i, j = self.first[pair], self.second[pair]
         quenched, seen = self.moves.quench(i, j, candidates[pair, choice[pair, rank]], QUENCH_SWEEPS)
-        _, before = self.moves.quench(self.first, self.second, best.permutations, 0)
+        several = pair.unique()
+        before = torch.full_like(best.values, torch.inf)
+        before[several] = self.moves.quench(self.first[several], self.second[several], best.permutations[several], 0)[1]
         reached = torch.full(top.shape, -torch.inf, dtype=torch.float64, device=device)
         reached[pair, rank] = seen
         place = torch.zeros(top.shape, dtype=torch.int64, device=device)
