@@ -180,7 +180,7 @@ def best_swaps(a, b, a_diagonal, b_diagonal, anchor, p, gradient, work, best, to
 
     Args:
         gradient: That at `p` as it comes; it does not follow.
-        work: ``(3, n, n)`` float32 working memory.
+        work: ``(2, n, n)`` float32 working memory, or more.
         best: ``(n,)`` the largest gain of every input at `p` as it comes; changed.
     """
     n = a.shape[0]
@@ -191,7 +191,8 @@ def best_swaps(a, b, a_diagonal, b_diagonal, anchor, p, gradient, work, best, to
             waiting += 1
     # What swap s has changed in the gradient is an outer product, of `left[s]` and `right[s]`.
     left, right = work[0], work[1]
-    row, mine, theirs, b_u, out, own = work[2][0], work[2][1], work[2][2], work[2][3], work[2][4], work[2][5]
+    memory = np.empty((6, n), np.float32)
+    row, mine, theirs, b_u, out, own = memory[0], memory[1], memory[2], memory[3], memory[4], memory[5]
     narrow = p.astype(np.uint16)
     for k in range(n):
         own[k] = gradient[k, p[k]]
