@@ -276,7 +276,7 @@ class CompiledMoves(Moves):
     def _bathe(self, first: Tensor, second: Tensor) -> Callable[..., float]:
         """The compiled heat bath for these pairs: changes ``p`` in place, returns the objective the factors see."""
         factors = self.search.factors
-        parts = [part.numpy() for part in (factors.left, factors.right, factors.diagonals, factors.inner)]
+        parts = [part.numpy() for part in (factors.left, factors.right, factors.diagonals)]
         turned = self._second_seen(first, second).tolist()
         layers = list(zip(first.tolist(), second.tolist(), strict=True))
         noise = self._baths.gumbel_noise(self._matrices.shape[1])

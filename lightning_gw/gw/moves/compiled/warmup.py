@@ -34,6 +34,6 @@ def prepare() -> None:
         distortion_of(matrix.astype(np.float64), matrix.astype(np.float64), p)
         reassign(matrix, matrix, zeros, zeros, anchor, p, 1, 0.1, 1.0, 1, work)
         factors, noise = np.zeros((RANK, 8), dtype=np.float32), gumbel_noise(8)
-        heat_bath(factors, factors, zeros, matrix, matrix, zeros, zeros, anchor, p, True, 1, 0.1, 0.1, 1, 1, noise)
+        heat_bath(factors, factors, zeros, matrix, zeros, zeros, anchor, p, True, 1, 0.1, 0.1, 1, 1, noise)
     finally:
         notice.cancel()
