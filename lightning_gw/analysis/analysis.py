@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_gw.analysis.answer import Answer, Question
 from lightning_gw.analysis.config import AnalysisConfig
 from lightning_gw.analysis.start import Held, Start, null_of_layers
 from lightning_gw.analysis.warm_start import warm_start_from_state, warm_start_state
@@ -85,6 +86,7 @@ class Analysis:
         self._null: Null | str = NO_NULL
         self._previous: GWMatrix | None = None
         self._previous_anchored: GWMatrix | None = None
+        self._answer: Answer | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -123,7 +125,12 @@ class Analysis:
             if null is not None:
                 self._null = null_from_state(null, self._geometry)
                 self._trained = str(null.get("trained", ""))
-            found, anchored, start = self._analyse(seen, context, weights or {}, process_group)
+            asked = Question.of(seen, context, weights or {}, self._null, self._start)
+            if self._answer is not None and self._answer.question.repeats(asked):
+                answer = self._answer.once_more(self.config.warm_start)
+            else:
+                answer = Answer(asked, *self._analyse(seen, context, weights or {}, process_group))
+            found, anchored, start = answer.found, answer.anchored, answer.start
         # Nothing is remembered before everything that can fail is done, everywhere: a failed look leaves no trace.
         if self._start is not None and start is not self._start:
             self._null = SEEN_OTHERWISE
@@ -131,6 +138,7 @@ class Analysis:
         events = tuple(self._tracker.update(context.step, found["groups"]))
         self._layers, self._start = tuple(seen), start
         self._previous, self._previous_anchored = found["gw"], anchored
+        self._answer = answer
         return Record(
             **(vars(context) | found),
             events=events,

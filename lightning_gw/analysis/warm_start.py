@@ -26,6 +26,10 @@ def warm_start_state(plain: GWMatrix, anchored: GWMatrix) -> dict[str, Any]:
         "geometry": plain.geometry,
         "warm_looks": plain.warm_looks,  # whose turn it is to be searched again
         "degenerate": dict(plain.degenerate),
+        # What holds on for layers that stand still.
+        "lower": torch.from_numpy(plain.lower),
+        "converged": torch.from_numpy(plain.converged),
+        "anchored_converged": torch.from_numpy(anchored.converged),
     }
     for name, matrix in (("drift", plain), ("anchored_drift", anchored)):
         if matrix.drift is not None:
@@ -42,20 +46,25 @@ def warm_start_from_state(layers: tuple[str, ...], state: Mapping[str, Any]) -> 
 
 
 def _only_couplings(layers: tuple[str, ...], state: Mapping[str, Any], key: str, anchor: float) -> GWMatrix:
-    """A matrix that serves as a warm start: its couplings are known, its values are not and say so as NaN."""
+    """A matrix that serves as a warm start: its couplings are known, its values are not and say so as NaN.
+
+    Checkpoints made before what holds on for layers that stand still was kept lack bounds and convergence.
+    """
     unknown = np.full((len(layers), len(layers)), np.nan)
-    drifts = {"couplings": "drift", "anchored": "anchored_drift"}
+    drift = {"couplings": "drift", "anchored": "anchored_drift"}[key]
+    converged = {"couplings": "converged", "anchored": "anchored_converged"}[key]
+    bounded = key == "couplings" and "lower" in state
     return GWMatrix(
         layers=layers,
         geometry=state["geometry"],
         distortion=unknown,
-        lower=unknown,
+        lower=state["lower"].cpu().numpy() if bounded else unknown,
         identity=unknown,
         couplings=state[key].cpu().numpy().astype(np.int64),
-        converged=np.zeros(unknown.shape, dtype=bool),
+        converged=state[converged].cpu().numpy() if converged in state else np.zeros(unknown.shape, dtype=bool),
         degenerate=dict(state["degenerate"]),
         anchor=anchor,
         # Checkpoints made before these were counted and followed lack them.
         warm_looks=int(state.get("warm_looks", 0)),
-        drift=Drift.from_state(state[drift]) if (drift := drifts[key]) in state else None,
+        drift=Drift.from_state(state[drift]) if drift in state else None,
     )

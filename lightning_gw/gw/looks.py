@@ -18,7 +18,8 @@ from lightning_gw.gw.moves.shared import same_call, same_spaces
 from lightning_gw.gw.precision import full_precision, single_threaded
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search.effort import Effort
-from lightning_gw.gw.search.pairs import SMALL, Pairs, anchor_pairs, solve_pairs
+from lightning_gw.gw.search.known import Pairs
+from lightning_gw.gw.search.pairs import SMALL, anchor_pairs, solve_pairs
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.random_state import usual_defaults
 

@@ -21,7 +21,8 @@ from lightning_gw.gw.moves.shared import same_call, same_spaces
 from lightning_gw.gw.precision import full_precision, single_threaded
 from lightning_gw.gw.result import GWMatrix
 from lightning_gw.gw.search.effort import PLANS, Effort
-from lightning_gw.gw.search.pairs import Pairs, Solution, solve_pairs
+from lightning_gw.gw.search.known import Pairs
+from lightning_gw.gw.search.pairs import Solution, solve_pairs
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.progress import Progress, counted
 from lightning_gw.utilities.random_state import usual_defaults

@@ -14,7 +14,8 @@ from lightning_gw.geometry.spaces import check_representations, make_spaces
 from lightning_gw.geometry.validation import MINIMUM_INPUTS
 from lightning_gw.gw.precision import full_precision, single_threaded
 from lightning_gw.gw.search.effort import PLANS, Effort
-from lightning_gw.gw.search.pairs import Pairs, solve_pairs
+from lightning_gw.gw.search.known import Pairs
+from lightning_gw.gw.search.pairs import solve_pairs
 from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.random_state import usual_defaults

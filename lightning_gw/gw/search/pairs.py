@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lightning_gw.geometry.spaces import Spaces
 from lightning_gw.gw.bounds.permutations import Spectrum, round_down, spectral_bound
 from lightning_gw.gw.bounds.tight import tight_bounds
 from lightning_gw.gw.drift import Drift
@@ -17,6 +16,7 @@ from lightning_gw.gw.moves.batched.swaps import SearchMatrices
 from lightning_gw.gw.moves.choice import Moves, choose_moves
 from lightning_gw.gw.moves.shared import SharedMoves
 from lightning_gw.gw.search.effort import ANCHORED, PLANS, WARM_PLANS
+from lightning_gw.gw.search.known import Known, Pairs
 from lightning_gw.gw.search.search import Best, PairSolver
 from lightning_gw.gw.search.starts import identity_start, sorted_rows_assignments
 from lightning_gw.utilities.distributed import Ranks
@@ -38,41 +38,6 @@ IN_TURN = 0.1
 SAME = 1e-3
 #: Looks in which the turn comes to every pair once.
 TURNS = 8
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Which spaces are compared with which.
-
-    Attributes:
-        matrices: ``(S, n, n)`` float64 spaces.
-        first: ``(P,)`` index of the first space of each pair.
-        second: ``(P,)`` index of the second.
-        names: Layer names of each pair, ``P`` of them.
-        layers: Name of each space, where they are of one set of layers.
-    """
-
-    matrices: Tensor
-    first: Tensor
-    second: Tensor
-    names: tuple[tuple[str, str], ...]
-    layers: tuple[str, ...] | None = None
-
-    @staticmethod
-    def of(rows: Spaces, columns: Spaces | None) -> Pairs:
-        """All pairs within one set of layers, or, row by row, between two."""
-        count, device = len(rows.layers), rows.matrices.device
-        if columns is None:
-            first, second = torch.triu_indices(count, count, 1, device=device)
-            matrices, names = rows.matrices, rows.layers
-        else:
-            index = torch.arange(count + len(columns.layers), device=device)
-            first, second = torch.cartesian_prod(index[:count], index[count:]).reshape(-1, 2).unbind(dim=1)
-            matrices = torch.cat([rows.matrices, columns.matrices])
-            names = rows.layers + columns.layers
-        named = zip(first.tolist(), second.tolist(), strict=True)
-        of_one_set = rows.layers if columns is None else None
-        return Pairs(matrices, first, second, tuple((names[i], names[j]) for i, j in named), of_one_set)
 
 
 @dataclass(frozen=True)
@@ -121,9 +86,9 @@ def solve_pairs(
         nothing = torch.zeros(0, dtype=torch.float64, device=matrices.device)
         return Solution(in_place, nothing.bool(), nothing, nothing, nothing, moves.name, 0, None)
 
-    warm, known = _warm_permutations(warm_start, pairs)
     drift = _drift(pairs, search, warm_start)
-    full = PLANS[effort]
+    earlier = Known.of(warm_start, pairs, drift, anchor)
+    known, full = earlier.there, PLANS[effort]
     total, done = len(first) * (1 + len(full.shakes) + (bounds == "tight")), 0
 
     def report(finished: int) -> None:
@@ -135,13 +100,16 @@ def solve_pairs(
     looks = warm_start.warm_looks + 1 if warm_start is not None and bool(known.any()) else 0
     solver = PairSolver(search, moves, first, second, full, seed, report)
     nowhere = torch.full((len(first),), -torch.inf, dtype=torch.float64, device=matrices.device)
-    best, stale = Best(warm, torch.zeros_like(known), nowhere), known
+    best, stale = Best(earlier.permutations, torch.zeros_like(known), nowhere), known & ~earlier.same
     if looks:
-        there = known.nonzero()[:, 0]
-        best = best.or_better(there, solver.only(there).refine(warm[there]))
+        same, there = earlier.same.nonzero()[:, 0], stale.nonzero()[:, 0]
+        best = best.or_better(same, solver.only(same).valued(earlier.permutations[same], earlier.converged[same]))
+        if len(there):
+            best = best.or_better(there, solver.only(there).refine(earlier.permutations[there]))
         if n > SMALL:  # below that a search costs next to nothing
-            stale = known & _moved_on(drift, solver.distances(best), pairs, looks)
-    wanted = (torch.ones_like(known) if bounds else stale | ~known).nonzero()[:, 0]
+            stale = stale & _moved_on(drift, solver.distances(best), pairs, looks)
+    unbounded = earlier.lower == 0
+    wanted = (unbounded if bounds else stale | ~known).nonzero()[:, 0]
     sorted_rows, lower = in_place.clone(), torch.zeros_like(nowhere)
     if len(wanted):
         sorted_rows[wanted], lower[wanted] = ranks.pairs(
@@ -165,9 +133,11 @@ def solve_pairs(
 
     permutations, distortion, identity = _valued(pairs, permutations, moves)
     if bounds:
-        norms = matrices.square().mean(dim=(1, 2))
-        lower = torch.maximum(lower, spectral_bound(Spectrum.of(matrices), first, second))
-        lower = torch.minimum(round_down(lower, norms[first] + norms[second]), distortion)
+        if len(wanted):
+            norms = matrices.square().mean(dim=(1, 2))
+            lower = torch.maximum(lower, spectral_bound(Spectrum.of(matrices), first, second))
+            lower = round_down(lower, norms[first] + norms[second])
+        lower = torch.minimum(torch.where(unbounded, lower, earlier.lower), distortion)
         if bounds == "tight":
             each = partial(tight_bounds, matrices, anchor=anchor, progress=lambda one: report(one * ranks.size))
             tight = ranks.pairs(each, first, second, distortion)
@@ -186,17 +156,20 @@ def anchor_pairs(
     first, second, matrices = pairs.first, pairs.second, pairs.matrices
     search = SearchMatrices.of(matrices)
     moves = _moves(search, anchor, threads, ranks)
-    found, _ = _warm_permutations(plain, pairs)
+    found = Known.of(plain, pairs, None, 0.0).permutations
     if len(first) == 0:
         nothing = torch.zeros(0, dtype=torch.float64, device=matrices.device)
         return Solution(found, nothing.bool(), nothing, nothing, nothing, moves.name, 0, None)
-    warm, known = _warm_permutations(before, pairs)
     drift = _drift(pairs, search, before)
+    earlier = Known.of(before, pairs, drift, anchor)
+    warm, known = earlier.permutations, earlier.there
     looks = before.warm_looks + 1 if before is not None and bool(known.any()) else 0
     solver = PairSolver(search, moves, first, second, ANCHORED, seed + looks, lambda _: None)
     best = solver.best_of(found, warm)
-    stale = ~known | _moved_on(drift, solver.distances(best), pairs, looks)
-    for chosen, descend in ((stale, PairSolver.descend_all), (~stale, PairSolver.refine)):
+    ended = earlier.same & earlier.converged & (best.permutations == warm).all(dim=1)
+    best = replace(best, converged=ended)
+    stale = ~known | _moved_on(drift, solver.distances(best), pairs, looks) & ~earlier.same
+    for chosen, descend in ((stale, PairSolver.descend_all), (~stale & ~best.converged, PairSolver.refine)):
         index = chosen.nonzero()[:, 0]
         if len(index):
             best = best.or_better(index, descend(solver.only(index), found[index], warm[index]))
@@ -260,21 +233,4 @@ def _drift(pairs: Pairs, search: SearchMatrices, before: GWMatrix | None) -> Dri
     """How far each layer is from where it was when its pairs were last searched; None where pairs are of no layers."""
     if pairs.layers is None:
         return None
-    return Drift.of(pairs.layers, search.matrices, None if before is None else before.drift)
-
-
-def _warm_permutations(warm_start: GWMatrix | None, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """``(P, n)`` earlier permutations and ``(P,)`` whether each is known."""
-    n, device = pairs.matrices.shape[-1], pairs.matrices.device
-    permutations = identity_start(len(pairs.names), n, device)
-    known = torch.zeros(len(pairs.names), dtype=torch.bool, device=device)
-    if warm_start is None:
-        return permutations, known
-    rows = {name: k for k, name in enumerate(warm_start.layers) if name not in warm_start.degenerate}
-    left_out = warm_start.degenerate if warm_start.other_layers is None else warm_start.other_degenerate
-    columns = {name: k for k, name in enumerate(warm_start.columns) if name not in left_out}
-    for pair, (row, column) in enumerate(pairs.names):
-        if row in rows and column in columns:
-            permutations[pair] = torch.from_numpy(warm_start.couplings[rows[row], columns[column]]).to(device)
-            known[pair] = True
-    return permutations, known
+    return Drift.of(pairs.layers, pairs.matrices, search.matrices, None if before is None else before.drift)

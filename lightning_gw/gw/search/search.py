@@ -139,7 +139,8 @@ class PairSolver:
     def _ceiling(self) -> Tensor:
         return ceiling(self.search, self.moves.anchor, self.first, self.second)
 
-    def _valued(self, found: Tensor, converged: Tensor) -> Best:
+    def valued(self, found: Tensor, converged: Tensor) -> Best:
+        """``(P, n)`` permutations, of which ``(P,)`` `converged` are local optima, with their objectives."""
         return Best(found, converged, self.moves.values(self.first, self.second, found[:, None])[:, 0])
 
     def _descended(self, starts: Tensor) -> Best:
@@ -154,7 +155,7 @@ class PairSolver:
         seed = self.seed * (len(self.plan.shakes) + 2) + turn + 2
         if isinstance(step, Reassignment):
             rounds = step.rounds_for(n)
-            return self._valued(
+            return self.valued(
                 *self.moves.reassign(self.first, self.second, permutations, rounds, step.noise, losses, seed)
             )
         return self._bathed(permutations[:, None], losses, step, seed)
@@ -163,7 +164,7 @@ class PairSolver:
         """What the best of the heat baths from ``(P, S, n)`` starts descends to."""
         n = starts.shape[2]
         sweeps, hot = step.sweeps_for(n), step.hot * losses / n
-        return self._valued(*self.moves.heat(self.first, self.second, starts, sweeps, hot, step.cooling, seed))
+        return self.valued(*self.moves.heat(self.first, self.second, starts, sweeps, hot, step.cooling, seed))
 
     def _starts(self, sorted_rows: Tensor) -> Tensor:
         """``(P, 5, n)`` cheap guesses: identity, sorted rows, eccentricity, principal axis in both directions."""
@@ -195,7 +196,7 @@ class PairSolver:
             best = self._descended(chosen)
         else:
             quenched, _ = self.moves.quench(self.first, self.second, chosen[:, 0], QUENCH_SWEEPS)
-            best = self._valued(quenched, torch.zeros(len(quenched), dtype=torch.bool, device=quenched.device))
+            best = self.valued(quenched, torch.zeros(len(quenched), dtype=torch.bool, device=quenched.device))
             every = torch.arange(len(values), device=values.device)
             # The factors may take for better what is not.
             best = best.or_better(every, Best(chosen[:, 0], best.converged, values.max(dim=1).values))

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from lightning_gw.gw.moves.choice import BatchedMoves
 from lightning_gw.gw.search.effort import PLANS
-from lightning_gw.gw.search.pairs import Pairs, solve_pairs
+from lightning_gw.gw.search.known import Pairs
+from lightning_gw.gw.search.pairs import solve_pairs
 from lightning_gw.utilities.distributed import Ranks
 
 SIZES = (4, 5, 6, 7, 8)
