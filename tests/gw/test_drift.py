@@ -102,18 +102,21 @@ def test_drift_is_the_root_mean_square_change_and_infinite_where_unknown() -> No
     generator = torch.Generator().manual_seed(0)
     matrices = torch.randn(2, 200, 200, generator=generator)
     matrices = (matrices + matrices.transpose(1, 2)) / 2**0.5
-    first = Drift.of(("a", "b"), matrices, None)
+    first = Drift.of(("a", "b"), matrices.double(), matrices, None)
+    assert first.still.tolist() == [False, False]
     assert first.samples.shape == (2, SAMPLES)
     assert np.isinf(first.since).all()
     searched = first.searched(torch.tensor([0]), torch.tensor([1]))
     moved = torch.stack([matrices[0], 1.3 * matrices[1], matrices[0]])
-    then = Drift.of(("a", "b", "new"), moved, searched)
+    then = Drift.of(("a", "b", "new"), moved.double(), moved, searched)
+    assert then.still.tolist() == [True, False, False]
     assert then.since[0, 1] == pytest.approx(0.3, rel=0.1)
     assert np.isinf(then.since[2, :2]).all()
     back = Drift.from_state(then.state_dict())
     assert back.layers == then.layers
     assert torch.equal(back.samples, then.samples)
     np.testing.assert_array_equal(back.since, then.since)
+    assert back.digests == then.digests
 
 
 def test_an_anchored_matrix_from_the_plain_one_is_valid_and_as_good_as_a_search() -> None:
