@@ -8,9 +8,8 @@ import torch
 
 from lightning_gw.gw.moves.choice import TENSORS_PER_PAIR
 
-#: Bytes per entry and layer: its float64 space, the float32 copy that is searched, the float32 copy that the factors of
-#: that see (see `low_rank`), and one float64 working copy.
-LAYER_BYTES = 8 + 4 + 4 + 8
+#: Bytes per entry and layer: its float64 space, the float32 copy that is searched, and one float64 working copy.
+LAYER_BYTES = 8 + 4 + 8
 MEMORY_FACTS = Path("/proc/meminfo")
 
 

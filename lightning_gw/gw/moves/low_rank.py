@@ -28,14 +28,12 @@ class Factors:
         left: ``(L, RANK, n)`` float32 factors ``α``.
         right: ``(L, RANK, n)`` float32 factors ``β``, so that ``A ≈ αᵀβ``.
         diagonals: ``(L, n)`` float32 diagonals ``D`` of ``αᵀβ``.
-        inner: ``(L, n, n)`` float32 ``αᵀβ − (D_u + D_v) / 2``: what inputs that exchange partners see of each other.
         residuals: ``(L,)`` float64 share of a matrix's squares off the diagonal that the factors miss.
     """
 
     left: Tensor
     right: Tensor
     diagonals: Tensor
-    inner: Tensor
     residuals: Tensor
 
     @staticmethod
@@ -59,14 +57,12 @@ class Factors:
         signs = matrices.new_zeros(count, RANK)
         signs[:, :rank] = values.sign()
         right = left * signs[:, :, None]
-        inner = left.transpose(1, 2) @ right
-        inner -= (diagonals[:, :, None] + diagonals[:, None, :]) / 2
         # ‖A − αᵀβ‖² off the diagonal, from products that take no further n × n matrix.
         squares = torch.stack([matrix.double().square().sum() for matrix in matrices])
         common = (values * (vectors * (matrices @ vectors)).sum(dim=1)).double().sum(dim=1)
         own = values.double().square().sum(dim=1) - diagonals.double().square().sum(dim=1)
         missed = squares - 2 * common + own
-        return Factors(left, right, diagonals, inner, torch.where(squares > 0, missed / squares, 0.0))
+        return Factors(left, right, diagonals, torch.where(squares > 0, missed / squares, 0.0))
 
 
 def _product(matrices: Tensor, diagonals: Tensor, columns: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def seen_exactly(n: int, diagonals: bool) -> SearchMatrices:
     """Layers that are what their own factors make of them off the diagonal, so that nothing is lost by seeing these."""
     search = layers(n, diagonals)
     factors = search.factors
-    matrices = factors.inner + (factors.diagonals[:, :, None] + factors.diagonals[:, None, :]) / 2
+    matrices = factors.left.transpose(1, 2) @ factors.right
     matrices.diagonal(dim1=1, dim2=2).zero_()
     exact = SearchMatrices(matrices, search.diagonals, search.scale)
     # As found for the layers they come from: fitted again, the diagonals would end a little elsewhere.
@@ -76,7 +76,7 @@ def test_factors_add_up_to_the_matrix_off_its_diagonal_but_for_what_they_say_the
 def test_factors_of_a_layer_without_distances_are_zero() -> None:
     factors = Factors.of(torch.zeros(1, 20, 20))
     assert not factors.residuals.any()
-    assert all(not part.any() for part in (factors.left, factors.right, factors.inner))
+    assert all(not part.any() for part in (factors.left, factors.right, factors.diagonals))
 
 
 @SETTINGS
@@ -95,6 +95,19 @@ def test_a_quench_follows_the_objective_and_ends_where_no_swap_helps(
         torch.testing.assert_close(seen, exact, rtol=1e-5, atol=1e-2)
     again, _ = moves.descend(FIRST, SECOND, found[:, None], 1000)
     assert torch.equal(again[:, 0], found)
+
+
+@SETTINGS
+@pytest.mark.parametrize("n", [2, 31, 32, 33, 64])
+def test_inputs_need_not_fill_the_vectors_that_the_compiled_bath_works_in(n: int, anchor: float) -> None:
+    pytest.importorskip("numba")
+    moves = CompiledMoves(seen_exactly(n, diagonals=False), anchor)
+    starts = random_starts(n)
+    hot = 2 * losses(moves, starts) / n
+    heated, _ = moves.heat(FIRST, SECOND, starts[:, None], 5, hot, 0.5, 1)
+    assert torch.equal(heated.sort(dim=1).values, torch.arange(n).expand(3, n))
+    found, values = moves.quench(FIRST, SECOND, heated, 100)
+    torch.testing.assert_close(values, moves.values(FIRST, SECOND, found[:, None])[:, 0], rtol=1e-5, atol=1e-2)
 
 
 @SETTINGS
@@ -137,6 +150,16 @@ def test_both_machineries_see_the_same_values_and_end_about_as_high() -> None:
         several = [moves.heat(FIRST, SECOND, starts[:, None], 30, hot, 0.05, seed)[0] for seed in range(12)]
         ends.append(batched.values(FIRST, SECOND, torch.stack(several, dim=1)).amax(dim=1).numpy())
     np.testing.assert_allclose(ends[0], ends[1], rtol=0.01)
+
+
+def test_a_compiled_bath_stops_at_what_is_not_finite() -> None:
+    pytest.importorskip("numba")
+    search = layers(20)
+    factors = search.factors
+    broken = SearchMatrices(torch.full_like(search.matrices, torch.nan), None, search.scale)
+    broken.__dict__["factors"] = factors
+    with pytest.raises(FloatingPointError, match="not finite"):
+        CompiledMoves(broken).quench(FIRST, SECOND, random_starts(20), 1)
 
 
 def test_a_heavy_anchor_brings_every_input_home(kind: type) -> None:

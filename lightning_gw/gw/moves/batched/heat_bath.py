@@ -31,7 +31,8 @@ class Baths:
     """A batch of pairs, of which one side is seen through its factors.
 
     Attributes:
-        left: ``(P, RANK, n)`` factors of the one side (see `low_rank.Factors`), likewise `right`, `inner`.
+        left: ``(P, RANK, n)`` factors of the one side (see `low_rank.Factors`), likewise `right`.
+        inner: ``(P, n, n)`` ``αᵀβ − (D_u + D_v) / 2``: what inputs that exchange partners see of each other.
         other: ``(P, n, n)`` float32 matrices of the other side, in their own order.
         diagonals: ``(P, n)`` of the one and of the other side, or None where they are constant.
         anchor: ``(P,)`` what an input matched to itself adds, or None for nothing.
@@ -62,8 +63,11 @@ class Baths:
         """Pairs of a seen side and another one, ``(P,)`` indices of layers each, of ``(L, n, n)`` `matrices`."""
         seen, other = sides
         both = None if diagonals is None else (diagonals[seen], diagonals[other])
-        factor = factors.left[seen], factors.right[seen], factors.inner[seen]
-        return Baths(*factor, matrices[other], both, anchor, permutation.clone())
+        left, right, halves = factors.left[seen], factors.right[seen], factors.diagonals[seen] / 2
+        inner = left.transpose(1, 2) @ right
+        inner -= halves[:, :, None]
+        inner -= halves[:, None, :]
+        return Baths(left, right, inner, matrices[other], both, anchor, permutation.clone())
 
     def run(self, sweeps: int, hot: Tensor, cooling: float, quench: int, generator: torch.Generator) -> None:
         """Sweep from temperature ``(P,)`` `hot` down to `cooling` times that, then quench.

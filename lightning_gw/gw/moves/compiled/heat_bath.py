@@ -131,9 +131,9 @@ def add_others(a_diagonal, b_diagonal, tied, w, noise, first, temperature, out):
         out[k] = (x - a_diagonal[k]) * (b_diagonal[k] - y) - tied[k] - tied_u + temperature * noise[first + k]
 
 
-@compiled(**VECTORISED)
+@compiled(**OPTIONS)
 def first_place(values, value):  # type: ignore[no-untyped-def]
-    """Where a value stands first."""
+    """Where a value stands first, or a place behind all if nowhere."""
     place = NOWHERE
     for k in range(len(values)):
         place = min(place, np.int32(k) if values[k] == value else NOWHERE)
@@ -190,6 +190,9 @@ def heat_bath(  # type: ignore[no-untyped-def]
 
     Returns:
         The objective of `p` as the factors see it.
+
+    Raises:
+        FloatingPointError: If gains are not finite.
     """
     n = len(p)
     width = width_of(n)
@@ -228,6 +231,8 @@ def heat_bath(  # type: ignore[no-untyped-def]
                 added[w_u] = temperature * noise[first + w_u]
                 most = half_gains(cells, rows, w_u * width, seen, added, 0, HALF, gains)
             w_v = first_place(gains, most)
+            if w_v >= n:  # whatever is written there would not belong to this
+                raise FloatingPointError("the gains of swaps are not finite")
             if w_v == w_u or (temperature == 0 and most <= HALF * tolerance):
                 continue
             v = whose[w_v]
