@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lightning_gw.gw.moves.batched.swaps import GAIN_TOLERANCE
 from lightning_gw.gw.moves.compiled.cache import compiled
 from lightning_gw.gw.moves.compiled.lanes import LANES, larger, largest, load, splat, store
-from lightning_gw.gw.moves.compiled.swaps import OPTIONS, VECTORISED, next_random, seeded
+from lightning_gw.gw.moves.compiled.swaps import OPTIONS, next_random, seeded
 from lightning_gw.gw.moves.low_rank import RANK
 
 #: What is kept of `LANES` inputs lies in one cell, ``C``, ``β`` and ``D`` row by row, so that a loop over inputs walks
@@ -123,12 +123,13 @@ def half_gains(cells, rows, b_u, seen, added, summand, weight, out):  # type: ig
     return largest(most)
 
 
-@compiled(**VECTORISED)
-def add_others(a_diagonal, b_diagonal, tied, w, noise, first, temperature, out):  # type: ignore[no-untyped-def]
-    """What diagonals and anchor add to the gains of the swaps of the input at ``w``, and the noise."""
-    x, y, tied_u = a_diagonal[w], b_diagonal[w], tied[w]
-    for k in range(len(out)):
-        out[k] = (x - a_diagonal[k]) * (b_diagonal[k] - y) - tied[k] - tied_u + temperature * noise[first + k]
+@compiled(**OPTIONS)
+def add_others(a_diagonal, b_diagonal, tied, at, noise, summand, temperature, out):  # type: ignore[no-untyped-def]
+    """What diagonals and anchor add to the gains of the swaps of the input at place `at`, and the noise."""
+    x, y, tied_u, heat = splat(a_diagonal[at]), splat(b_diagonal[at]), splat(tied[at]), splat(temperature)
+    for w in range(0, len(out), LANES):
+        gain = (x - load(a_diagonal, w)) * (load(b_diagonal, w) - y) - (load(tied, w) + tied_u)
+        store(out, w, gain + heat * load(noise, summand + w))
 
 
 @compiled(**OPTIONS)
