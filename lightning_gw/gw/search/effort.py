@@ -64,8 +64,9 @@ class EffortPlan:
 
     Attributes:
         kept: Starts followed to their local optimum at 128 inputs; more on fewer inputs.
-        clusters: Heat bath from the best of these, or None.
-        both: Whether a second one begins at the sorted rows: one of the two alone ends in a wrong basin more often.
+        clusters: Heat bath from the best of these and from the sorted rows, or None.
+        baths: Number of such heat baths; all but the first begin at the sorted rows. Their best end is gone on from: a
+            single one ends in a wrong basin more often.
         through: Third layers whose composed permutations are tried after each stage.
         shakes: One after the other, each from the best so far.
         patience: Shakes in a row that may fail to improve a pair before it counts as settled.
@@ -74,7 +75,7 @@ class EffortPlan:
 
     kept: int
     clusters: HeatBath | None
-    both: bool
+    baths: int
     through: int
     shakes: tuple[HeatBath | Reassignment, ...]
     patience: int
@@ -89,7 +90,7 @@ PLANS: dict[str, EffortPlan] = {
     "fast": EffortPlan(
         kept=1,
         clusters=HeatBath(3.0, 20),
-        both=False,
+        baths=1,
         through=8,
         shakes=(Reassignment(6),),
         patience=1,
@@ -97,8 +98,8 @@ PLANS: dict[str, EffortPlan] = {
     ),
     "default": EffortPlan(
         kept=1,
-        clusters=HeatBath(4.0, 40),
-        both=True,
+        clusters=HeatBath(5.0, 30),
+        baths=3,
         through=8,
         shakes=(Reassignment(8), HeatBath(1.0, 20), Reassignment(8)),
         patience=2,
@@ -107,7 +108,7 @@ PLANS: dict[str, EffortPlan] = {
     "high": EffortPlan(
         kept=10**9,
         clusters=HeatBath(4.0, 160, moved=0.0),
-        both=True,
+        baths=3,
         through=64,
         shakes=(
             Reassignment(30),

@@ -184,8 +184,9 @@ class PairSolver:
     def _from_starts(self, starts: Tensor, sorted_rows: Tensor) -> Best:
         """The best of what the best ones of ``(P, S, n)`` starts lead to, by descents and by heat baths.
 
-        The baths are from the best of the starts and from the sorted rows, of pairs that do not pair their inputs. They
-        make the descent of a single start needless: a quench is enough to tell which pairs these are.
+        The baths are from the best of the starts and, as often as the plan says, from the sorted rows, of pairs that do
+        not pair their inputs. They make the descent of a single start needless: a quench is enough to tell which pairs
+        these are.
         """
         kept = min(self.plan.kept_for(starts.shape[2]), starts.shape[1])
         values = self.moves.values(self.first, self.second, starts)
@@ -208,7 +209,7 @@ class PairSolver:
         if len(index) == 0:
             return best
         losses = (self._ceiling() - best.values)[index].clamp(min=0)
-        begun = torch.stack((best.permutations, sorted_rows)[: 1 + self.plan.both], dim=1)[index]
+        begun = torch.stack([best.permutations, *[sorted_rows] * (self.plan.baths - 1)], dim=1)[index]
         seed = self.seed * (len(self.plan.shakes) + 2)
         best = best.or_better(index, self.only(index)._bathed(begun, losses, step, seed))
         undone = (~best.converged).nonzero()[:, 0]
