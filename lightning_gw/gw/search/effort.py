@@ -90,7 +90,7 @@ PLANS: dict[str, EffortPlan] = {
     "fast": EffortPlan(
         kept=1,
         clusters=HeatBath(3.0, 20),
-        baths=1,
+        baths=3,
         through=8,
         shakes=(Reassignment(6),),
         patience=1,
@@ -128,7 +128,7 @@ PLANS: dict[str, EffortPlan] = {
 #: better of it and the earlier matching.
 WARM_PLANS: dict[str, EffortPlan] = {
     "fast": PLANS["fast"],
-    "default": replace(PLANS["fast"], shakes=(Reassignment(8),)),
+    "default": replace(PLANS["fast"], shakes=(Reassignment(4),)),
     "high": PLANS["default"],
 }
 
