@@ -223,6 +223,31 @@ def test_growth_is_told_once_and_only_beyond_its_noise() -> None:
     assert tracker.update(5, cut(adjacent=4.0, noise=0.02)) == []
 
 
+def test_a_distance_that_stands_near_the_limit_is_not_told_of_when_noise_carries_it_across() -> None:
+    tracker = GroupTracker()
+    tracker.update(0, cut(adjacent=1.0, noise=0.05))
+    generator = np.random.default_rng(0)
+    crossed = 0
+    for step in range(1, 60):
+        log = np.log(1.5) + 0.05 * generator.standard_normal()
+        crossed += log > np.log(1.5)
+        assert tracker.update(step, cut(adjacent=float(np.exp(log)), noise=0.05)) == []
+    assert crossed > 20, "the test shows nothing"
+    tracker.update(60, cut(adjacent=2.0, noise=0.05))
+    (event,) = tracker.update(61, cut(adjacent=2.0, noise=0.05))
+    assert event.kind == "growth"
+
+
+def test_slow_growth_is_told_although_no_look_differs_from_the_one_before() -> None:
+    tracker = GroupTracker()
+    told = [
+        (step, event.kind)
+        for step in range(40)
+        for event in tracker.update(step, cut(adjacent=float(np.exp(0.03 * step)), noise=0.05))
+    ]
+    assert told == [(16, "growth")]  # log 1.5 is passed at look 14, and two looks have to show it beyond the noise
+
+
 def test_pending_changes_survive_a_checkpoint() -> None:
     looks = [cut(1, 5, adjacent=1.0 + step % 3, noise=0.01) for step in range(3)]
     looks += [cut(1, 6, noise=0.01), cut(1, 6, noise=0.01), cut(1, noise=0.01), cut(1, noise=0.01)]
