@@ -108,7 +108,7 @@ def solve_pairs(
             best = best.or_better(there, solver.only(there).refine(earlier.permutations[there]))
         if n > SMALL:  # below that a search costs next to nothing
             stale = stale & _moved_on(drift, solver.distances(best), pairs, looks)
-    unbounded = earlier.lower == 0
+    begun, unbounded = best, earlier.lower == 0
     wanted = (unbounded if bounds else stale | ~known).nonzero()[:, 0]
     sorted_rows, lower = in_place.clone(), torch.zeros_like(nowhere)
     if len(wanted):
@@ -126,7 +126,7 @@ def solve_pairs(
     settled = known & ~stale
     report(int(settled.sum()) * (1 + len(full.shakes)))  # the work that a warm start spares
     if looks and len(settled) > int(settled.sum()):
-        best = solver.composed(best)  # what was searched by itself may lead the others on
+        best = solver.composed(best, begun)  # what was searched by itself may lead the others on
     if drift is not None:
         drift = drift.searched(first[~settled], second[~settled])
     permutations, converged = best.permutations, best.converged
@@ -175,8 +175,8 @@ def anchor_pairs(
             best = best.or_better(index, descend(solver.only(index), found[index], warm[index]))
     index = stale.nonzero()[:, 0]
     if len(index):
-        best = solver.composed(best)
-        best = solver.composed(best.or_better(index, solver.only(index).shaken(best.at(index))))
+        tried, best = best, solver.composed(best)
+        best = solver.composed(best.or_better(index, solver.only(index).shaken(best.at(index))), tried)
     if drift is not None:
         drift = drift.searched(first[stale], second[stale])
     permutations, distortion, identity = _valued(pairs, best.permutations, moves)
