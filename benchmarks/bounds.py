@@ -26,7 +26,7 @@ from benchmarks.solvers.representations import SETS
 from lightning_gw.geometry.spaces import make_spaces
 from lightning_gw.gw.bounds.permutations import Spectrum, spectral_bound
 from lightning_gw.gw.bounds.tight import tight_bounds
-from lightning_gw.gw.search.starts import sorted_rows_assignments
+from lightning_gw.gw.search.sorted_rows import sorted_rows_assignments
 
 
 @dataclass(frozen=True)

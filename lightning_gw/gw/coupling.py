@@ -30,7 +30,7 @@ from lightning_gw.gw.parts import WEIGHT_TOLERANCE, coinciding, in_parts, with_m
 from lightning_gw.gw.precision import full_precision
 from lightning_gw.gw.search.effort import PLANS
 from lightning_gw.gw.search.search import PairSolver
-from lightning_gw.gw.search.starts import sorted_rows_assignments
+from lightning_gw.gw.search.sorted_rows import sorted_rows_assignments
 from lightning_gw.utilities.arrays import FloatArray
 from lightning_gw.utilities.distributed import Ranks
 
@@ -263,8 +263,9 @@ def _search(
     matrices = torch.from_numpy(np.stack([first[np.ix_(rows, rows)], second[np.ix_(columns, columns)]]))
     left, right = torch.tensor([0]), torch.tensor([1])
     search = SearchMatrices.of(matrices)
-    solver = PairSolver(search, choose_moves(search), left, right, PLANS["default"], seed, lambda _: None)
-    sorted_rows, _ = sorted_rows_assignments(matrices, left, right)
+    moves = choose_moves(search)
+    solver = PairSolver(search, moves, left, right, PLANS["default"], seed, lambda _: None)
+    sorted_rows, _ = sorted_rows_assignments(matrices, left, right, moves.threads)
     permutation = solver.solve(sorted_rows).permutations[0].numpy()
     coupling = np.zeros((len(first), len(second)))
     np.add.at(coupling, (rows, columns[permutation]), 1 / len(rows))

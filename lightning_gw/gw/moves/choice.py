@@ -6,11 +6,9 @@ names the one that found it.
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -28,6 +26,7 @@ from lightning_gw.gw.moves.batched.swaps import (
     objective,
     permute_both,
 )
+from lightning_gw.gw.moves.threads import over_threads
 
 #: Working tensors of n² float32 that one pair needs at a time.
 TENSORS_PER_PAIR = 8
@@ -314,29 +313,13 @@ class CompiledMoves(Moves):
     def _each(
         self, one: Callable[..., object], first: Tensor, second: Tensor, permutations: NDArray[np.int64]
     ) -> list[Any]:
-        """``one(pair, sides, permutations[pair])`` of all pairs in order; every compiled move begins with `sides`.
-
-        Threads take whole pairs, so that the result does not depend on them.
-        """
+        """``one(pair, sides, permutations[pair])`` of all pairs in order; every compiled move begins with `sides`."""
         anchors = anchor_gain(self.search, self.anchor, first, second).numpy().astype(np.float32)
         sides = [
             (self._matrices[i], self._matrices[j], self._diagonals[i], self._diagonals[j], anchor)
             for i, j, anchor in zip(first.tolist(), second.tolist(), anchors, strict=True)
         ]
-        workers = min(self.threads, len(sides))
-        with _blas().limit(limits=1, user_api="blas"):  # the threads are ours; each product stays on its own
-            if workers <= 1:
-                return list(map(one, range(len(sides)), sides, permutations))
-            with ThreadPoolExecutor(workers) as pool:
-                return list(pool.map(one, range(len(sides)), sides, permutations))
-
-
-@functools.cache
-def _blas() -> Any:
-    """The process's BLAS libraries, looked up once: that takes longer than searching a small pair."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
+        return over_threads(min(self.threads, len(sides)), one, range(len(sides)), sides, permutations)
 
 
 def _joined(parts: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

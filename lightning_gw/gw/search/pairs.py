@@ -18,7 +18,8 @@ from lightning_gw.gw.moves.shared import SharedMoves
 from lightning_gw.gw.search.effort import ANCHORED, PLANS, WARM_PLANS
 from lightning_gw.gw.search.known import Known, Pairs
 from lightning_gw.gw.search.search import Best, PairSolver
-from lightning_gw.gw.search.starts import identity_start, sorted_rows_assignments
+from lightning_gw.gw.search.sorted_rows import sorted_rows_assignments
+from lightning_gw.gw.search.starts import identity_start
 from lightning_gw.utilities.distributed import Ranks
 from lightning_gw.utilities.progress import Progress
 
@@ -113,7 +114,7 @@ def solve_pairs(
     sorted_rows, lower = in_place.clone(), torch.zeros_like(nowhere)
     if len(wanted):
         sorted_rows[wanted], lower[wanted] = ranks.pairs(
-            partial(sorted_rows_assignments, matrices), first[wanted], second[wanted]
+            partial(sorted_rows_assignments, matrices, threads=threads), first[wanted], second[wanted]
         )
     for chosen, plan in ((stale, WARM_PLANS[effort]), (~known, full)):
         index = chosen.nonzero()[:, 0]

@@ -11,6 +11,7 @@ import numpy as np
 from lightning_gw.gw.moves.compiled.assignments import reassign
 from lightning_gw.gw.moves.compiled.descent import descend
 from lightning_gw.gw.moves.compiled.heat_bath import gumbel_noise, heat_bath
+from lightning_gw.gw.moves.compiled.sorted_rows import assign, certified, reduce
 from lightning_gw.gw.moves.compiled.swaps import distortion_of, objective_of
 from lightning_gw.gw.moves.low_rank import RANK
 
@@ -35,5 +36,7 @@ def prepare() -> None:
         reassign(matrix, matrix, zeros, zeros, anchor, p, 1, 0.1, 1.0, 1, work)
         factors, noise = np.zeros((RANK, 8), dtype=np.float32), gumbel_noise(8)
         heat_bath(factors, factors, zeros, matrix, zeros, zeros, anchor, p, True, 1, 0.1, 0.1, 1, 1, noise)
+        rows = matrix.astype(np.float64)
+        certified(matrix, reduce(matrix, zeros) + assign(matrix, p), np.float32(0), rows, rows, rows[0], p)
     finally:
         notice.cancel()
