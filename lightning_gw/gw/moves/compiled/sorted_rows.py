@@ -14,8 +14,8 @@ import numpy as np
 from lightning_gw.gw.moves.compiled.cache import compiled
 from lightning_gw.gw.moves.compiled.swaps import OPTIONS, VECTORISED
 
-#: Lets minima be taken in vectors, but no sum in another order: code just compiled and code that was kept chose different
-#: ones, and with a price that differs in its last bit the bound differs.
+#: Lets minima be taken in vectors, but no sum in another order: code just compiled and code that was kept chose two of
+#: them, and with a price that differs in its last bit the bound differs.
 IN_ORDER: dict[str, Any] = {**OPTIONS, "fastmath": {"nnan", "ninf", "nsz"}}
 #: Beyond all costs, yet far from the largest float32.
 FAR = np.float32(1e30)
