@@ -22,7 +22,7 @@ PRICE_STEP = 0.2
 #: Bids that rows of a single pair make on average before the rest is assigned anyhow.
 BIDS = 64
 #: An assignment is descended from if it falls short of the best value by at most this share of the first loss.
-PROMISING = 0.05
+PROMISING = 0.025
 #: How many places in the random numbers there are to start a row at.
 DRAWN = 4096
 #: Least raise of a price in units of the matrices, so that an auction of copies of each other ends.
