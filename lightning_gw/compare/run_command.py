@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_gw.compare.plan import Plan, PlannedRun
+from lightning_gw.utilities.storage.plain_yaml import yaml_text
 
 _HEADER = """\
 # Laid over the configs of this run by `lightning-gw compare`: where it logs, and how it tells its progress.
@@ -77,7 +76,7 @@ def prepare(
     config = run_config(plan, run, wandb)
     config["trainer"]["callbacks+"] += callbacks
     extra = folder / "run.yaml"
-    extra.write_text(_HEADER + yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    extra.write_text(_HEADER + yaml_text(config), encoding="utf-8")
     arguments = fit_arguments(plan, run, extra, checkpoint)
     command = [sys.executable, "-m", "lightning_gw", "fit", *arguments]
     threads = " ".join(f"{name}={value}" for name, value in thread_variables(plan).items())

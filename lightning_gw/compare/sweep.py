@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lightning_gw.compare.plan import Plan
 from lightning_gw.utilities.errors import UsageError, near_names, sentence
+from lightning_gw.utilities.storage.plain_yaml import yaml_text
 
 _MARK = "# The runs of a comparison as a W&B sweep, written by `lightning-gw compare --sweep`."
 _HEADER = """\
@@ -99,7 +98,7 @@ def write_sweep(plan: Plan, config: Path, file: Path | None = None, out: Path | 
     """
     file = Path(f"{config.stem}.sweep.yaml") if file is None else file
     heading = _HEADER.format(mark=_MARK, file=file, directory=Path.cwd(), out=plan.out)
-    content = heading + yaml.safe_dump(sweep_config(plan, config, out), sort_keys=False)
+    content = heading + yaml_text(sweep_config(plan, config, out))
     try:
         if file.exists() and not file.read_text(encoding="utf-8", errors="replace").startswith(_MARK):
             raise UsageError(f"{file} is no sweep that this command wrote. Give another name: --sweep FILE")
