@@ -125,7 +125,7 @@ class Analysis:
             if null is not None:
                 self._null = null_from_state(null, self._geometry)
                 self._trained = str(null.get("trained", ""))
-            asked = Question.of(seen, context, weights or {}, self._null, self._start)
+            asked = Question.of(seen, context.probe, context.notes, weights or {}, self._null, self._start)
             if self._answer is not None and self._answer.question.repeats(asked):
                 answer = self._answer.once_more(self.config.warm_start)
             else:

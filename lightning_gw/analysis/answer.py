@@ -10,7 +10,6 @@ from torch import Tensor
 
 from lightning_gw.analysis.start import Start
 from lightning_gw.gw.result import GWMatrix
-from lightning_gw.records.context import LookContext
 from lightning_gw.significance import Null
 from lightning_gw.utilities.distributed import digest
 
@@ -38,14 +37,15 @@ class Question:
     @staticmethod
     def of(
         representations: Mapping[str, Tensor],
-        context: LookContext,
+        probe: Mapping[str, Any],
+        notes: tuple[str, ...],
         weights: Mapping[str, str],
         null: Null | str,
         start: Start | None,
     ) -> Question:
-        """Of the arguments of `Analysis.look`, and what it remembers."""
+        """Of what `Analysis.look` is given and what it remembers; `representations` are ``(n, d)`` by layer."""
         layers = tuple((name, digest(values)) for name, values in representations.items())
-        return Question(layers, dict(context.probe), tuple(context.notes), dict(weights), null, start)
+        return Question(layers, dict(probe), notes, dict(weights), null, start)
 
     def repeats(self, other: Question) -> bool:
         """Whether it is the same question once more."""

@@ -13,6 +13,9 @@ from torch import Tensor
 from lightning_gw.geometry.geometries import GEOMETRIES as KNOWN
 from lightning_gw.gw import GWMatrix, gw_matrix
 
+#: What is certified from prices in single precision may fall short of the bound by, more or less by what else is there.
+BOUND = 5e-6
+
 
 def two_models(n: int = 24) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Layers of the same names, which are different layers."""
@@ -61,15 +64,16 @@ def test_the_rectangle_is_a_block_of_the_square_matrix_of_both_models() -> None:
     together = {f"{side} {name}": x for side, model in enumerate((rows, columns)) for name, x in model.items()}
     both = gw_matrix(together, effort="high")
     np.testing.assert_allclose(rectangle.identity, both.identity[:4, 4:], rtol=1e-12)
-    np.testing.assert_allclose(rectangle.lower, both.lower[:4, 4:], rtol=1e-9)
+    np.testing.assert_allclose(rectangle.lower, both.lower[:4, 4:], rtol=BOUND)
     np.testing.assert_allclose(rectangle.distortion, both.distortion[:4, 4:], rtol=0.05)
 
 
 def test_the_other_way_round_is_the_transpose() -> None:
     rows, columns = two_models(7)
     here, there = gw_matrix(rows, columns), gw_matrix(columns, rows)
-    for name in ("distortion", "identity", "lower"):
+    for name in ("distortion", "identity"):
         np.testing.assert_allclose(getattr(here, name), getattr(there, name).T, rtol=1e-9)
+    np.testing.assert_allclose(here.lower, there.lower.T, rtol=BOUND)
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
@@ -143,7 +147,7 @@ def test_broken_layers_are_named_on_the_side_they_are_on() -> None:
     assert missing[:, 2].all()
     assert missing.sum() == 3 + 4 - 1
     whole = gw_matrix(*two_models())
-    np.testing.assert_array_equal(result.lower[~missing], whole.lower[~missing])
+    np.testing.assert_allclose(result.lower[~missing], whole.lower[~missing], rtol=BOUND)
     assert "2 degenerate" in repr(result)
     again = gw_matrix(*two_models(), warm_start=result)  # what is missing is searched from cold
     assert not np.isnan(again.distortion).any()

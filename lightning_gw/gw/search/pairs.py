@@ -104,7 +104,8 @@ def solve_pairs(
     best, stale = Best(earlier.permutations, torch.zeros_like(known), nowhere), known & ~earlier.same
     if looks:
         same, there = earlier.same.nonzero()[:, 0], stale.nonzero()[:, 0]
-        best = best.or_better(same, solver.only(same).valued(earlier.permutations[same], earlier.converged[same]))
+        if len(same):
+            best = best.or_better(same, solver.only(same).valued(earlier.permutations[same], earlier.converged[same]))
         if len(there):
             best = best.or_better(there, solver.only(there).refine(earlier.permutations[there]))
         if n > SMALL:  # below that a search costs next to nothing

@@ -202,7 +202,8 @@ class PairSolver:
             # The factors may take for better what is not.
             best = best.or_better(every, Best(chosen[:, 0], best.converged, values.max(dim=1).values))
             index = (_moved(best) < step.moved).nonzero()[:, 0]
-            best = best.or_better(index, self.only(index)._descended(chosen[index]))
+            if len(index):
+                best = best.or_better(index, self.only(index)._descended(chosen[index]))
         if step is None:
             return best
         index = (_moved(best) >= step.moved).nonzero()[:, 0]
