@@ -126,7 +126,9 @@ class Analysis:
                 self._null = null_from_state(null, self._geometry)
                 self._trained = str(null.get("trained", ""))
             asked = Question.of(seen, context.probe, context.notes, weights or {}, self._null, self._start)
-            if self._answer is not None and self._answer.question.repeats(asked):
+            repeated = self._answer is not None and self._answer.question.repeats(asked)
+            # The first process decides: notes may differ, and to work a look out is something they do together.
+            if ranks.first(repeated) and self._answer is not None:
                 answer = self._answer.once_more(self.config.warm_start)
             else:
                 answer = Answer(asked, *self._analyse(seen, context, weights or {}, process_group))
